@@ -1,0 +1,1 @@
+"""The page: exhibits declared, everything else derived from the declaration."""

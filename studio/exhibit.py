@@ -1,0 +1,183 @@
+"""What an exhibit is. An exhibit declares; the page, the address, the API, the downloads and the tests are derived."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number between low and high (inclusive). `log` spaces the slider by ratio; `step` 1 with int bounds is an integer."""
+
+    label: str
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `options` (or several, with `several`: a list). A mapping gives each value its label."""
+
+    label: str
+    options: Sequence[str] | Mapping[str, str]
+    several: bool = False
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Toggle:
+    """Yes or no."""
+
+    label: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A typed list of at most `most` numbers between low and high, parted by commas or spaces."""
+
+    label: str
+    low: float
+    high: float
+    most: int
+    least: int = 1
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Typed text of at most `most` characters."""
+
+    label: str
+    most: int
+    lines: int = 1
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of the user's, at most `megabytes`; the engine gets its path, or None. A link cannot carry it."""
+
+    label: str
+    accept: Sequence[str]
+    megabytes: float
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Something drawn by hand, black on white; the engine gets the path of a PNG, or None. A link cannot carry it."""
+
+    label: str
+    width: int = 256
+    height: int = 256
+    help: str = ""
+
+
+Control = Range | Choice | Toggle | Numbers | Text | Upload | Drawing
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Panel: a row of pictures. images: uint8 [n, h, w, 3] or [n, h, w]; captions: n short texts or none."""
+
+    images: Any
+    captions: Sequence[str] = ()
+    title: str = ""
+    scale: int = 3
+
+
+@dataclass(frozen=True)
+class Table:
+    """Panel: a table. Cells are texts or numbers; numbers are right-aligned."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Panel: a short text in Markdown, with $...$ for mathematics."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One question asked of a subject.
+
+    compute: the engine function, or a generator function of `engines.progress.Progress`; its parameters are those of
+        `controls`, all with defaults
+    controls: parameter name -> control; controls of one exhibit that bear the same name are one control
+    draw: result -> a panel or a list of panels (plotly Figure, Pictures, Table, Prose)
+    live: redraw on each change; otherwise on a press of Run
+    seconds: about how long one run takes on two cores
+    gpu: whether it is worth asking a shared GPU for
+    """
+
+    slug: str
+    title: str
+    caption: str
+    compute: Callable[..., Any]
+    controls: Mapping[str, Control]
+    draw: Callable[[Any], Any]
+    live: bool = True
+    seconds: float = 0.1
+    gpu: bool = False
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default of each control, as the engine's signature has it."""
+        parameters = inspect.signature(self.compute).parameters
+        return {name: parameters[name].default for name in self.controls}
+
+    @property
+    def streams(self) -> bool:
+        """Whether compute yields progress."""
+        return inspect.isgeneratorfunction(self.compute)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A named setting and two or three sentences that say what to see in it."""
+
+    title: str
+    text: str
+    view: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a correct implementation must reproduce.
+
+    measure: () -> a number, or an array, computed by the engine now; `expected` likewise
+    tolerance: the greatest |measured - expected| allowed, or relative to |expected| with `relative`
+    """
+
+    claim: str
+    source: str
+    expected: Any
+    tolerance: float
+    measure: Callable[[], Any]
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A tab. `sources` are (name, address or empty) of the papers and posts it follows."""
+
+    slug: str
+    title: str
+    summary: str
+    sources: Sequence[tuple[str, str]]
+    views: Sequence[View]
+    stories: Sequence[Story] = ()
+    checks: Sequence[Check] = ()
