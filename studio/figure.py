@@ -1,0 +1,134 @@
+"""Figures as the studio draws them: one palette, no fixed background (the page sets light or dark), zoom kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+# Told apart by people with any of the common colour blindnesses, and legible on paper and on ink.
+COLORS = ("#0077bb", "#ee7733", "#009988", "#cc3311", "#8866cc", "#33a5d6", "#aa8500", "#d6438a")
+SEQUENTIAL = "Cividis"
+DIVERGING = (
+    (0.0, "#b35806"),
+    (0.25, "#f1a340"),
+    (0.5, "#e8e6e1"),
+    (0.75, "#67a9cf"),
+    (1.0, "#2166ac"),
+)
+_OVERLAID = {"scatter", "scattergl", "scatterternary", "bar"}
+
+
+def figure(data: Sequence = (), *, x: str = "", y: str = "", height: int = 420, **layout) -> go.Figure:
+    """An empty house figure, or one of `data`: axis titles `x` and `y` (with units), height in px, anything of plotly's layout."""
+    house = {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 60, "r": 20, "t": 24, "b": 52},
+        "colorway": list(COLORS),
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
+        "xaxis": {"title": {"text": x}},
+        "yaxis": {"title": {"text": y}},
+    }
+    drawn = go.Figure(list(data), layout=house)
+    drawn.update_layout(**layout)
+    return drawn
+
+
+def label(drawn: go.Figure, x: float, y: float, text: str, color: str | None = None, **more) -> None:
+    """A direct label at a point in data units (log axes: give log10, as plotly has it)."""
+    font = {"color": color} if color else {}
+    drawn.add_annotation(
+        **{
+            "x": x,
+            "y": y,
+            "text": text,
+            "showarrow": False,
+            "font": font,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            **more,
+        }
+    )
+
+
+def scrubbed(
+    drawn: go.Figure, frames: Sequence[Sequence], labels: Sequence[str], name: str = "", start: int = 0
+) -> go.Figure:
+    """Give a figure frames that the reader scrubs in the browser.
+
+    frames: for each moment the traces that replace the figure's first traces, in order; `drawn` itself shows frame `start`
+    labels: a short text a frame; name: what is scrubbed ("step", "time")
+    """
+    drawn.frames = [
+        go.Frame(data=list(traces), name=str(i), traces=list(range(len(traces)))) for i, traces in enumerate(frames)
+    ]
+    immediately = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    steps = [
+        {"method": "animate", "label": str(text), "args": [[str(i)], immediately]} for i, text in enumerate(labels)
+    ]
+    drawn.update_layout(
+        sliders=[
+            {
+                "active": start,
+                "steps": steps,
+                "currentvalue": {"prefix": f"{name} " if name else "", "xanchor": "left"},
+                "pad": {"t": 48, "b": 4},
+                "x": 0.1,
+                "len": 0.9,
+                "ticklen": 0,
+                "font": {"size": 11},
+            }
+        ],
+        updatemenus=[
+            {
+                "type": "buttons",
+                "direction": "left",
+                "showactive": False,
+                "x": 0,
+                "y": 0,
+                "xanchor": "left",
+                "yanchor": "top",
+                "pad": {"t": 56, "r": 8},
+                "buttons": [
+                    {
+                        "label": "▶",
+                        "method": "animate",
+                        "args": [
+                            None,
+                            {
+                                "fromcurrent": True,
+                                "frame": {"duration": 90, "redraw": True},
+                                "transition": {"duration": 0},
+                            },
+                        ],
+                    },
+                    {"label": "❚❚", "method": "animate", "args": [[None], immediately]},
+                ],
+            }
+        ],
+    )
+    drawn.update_layout(margin={**drawn.layout.margin.to_plotly_json(), "b": 110})
+    return drawn
+
+
+def with_ghost(drawn: go.Figure, pinned: go.Figure) -> list[go.Figure]:
+    """The figure with the pinned one faint and dashed behind it; two figures where the traces cannot lie on one another."""
+    if any((trace.type or "scatter") not in _OVERLAID for trace in (*drawn.data, *pinned.data)):
+        beside = go.Figure(pinned)
+        beside.update_layout(title={"text": "Pinned", "font": {"size": 13}, "x": 0.01})
+        return [drawn, beside]
+    both = go.Figure(drawn)
+    for trace in pinned.data:
+        ghost = copy.deepcopy(trace)
+        ghost.opacity = 0.4
+        ghost.showlegend = False
+        ghost.name = f"pinned {trace.name}" if trace.name else "pinned"
+        if ghost.type in ("scatter", "scattergl"):
+            ghost.line.dash = "dot"
+        if ghost.type == "scatter":
+            ghost.zorder = -1
+        both.add_trace(ghost)
+    return [both]
