@@ -1,0 +1,214 @@
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from engines import segmentation
+from engines.segmentation import (
+    METHODS,
+    Lattice,
+    Vocabulary,
+    alpha_sweep,
+    compare,
+    edge_posteriors,
+    enumerate_segmentations,
+    load_vocabulary,
+    log_partition,
+    nbest,
+    parse_pieces,
+    read,
+    sample,
+    sample_cuts,
+    viterbi_sampling_law,
+)
+
+AB = parse_pieces("a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1")
+WATCHING = Vocabulary.of(dict.fromkeys(["w", "wat", "watch", "atching", "ching", "ing"], math.log(0.1)))
+LINE = "不知天上有人间，明月照流水。"
+
+
+def by_brute_force(text, table, alpha):
+    """All ways to cut the text, by trying every set of cuts."""
+    law = {}
+    for cuts in itertools.product([False, True], repeat=len(text) - 1):
+        places = [0, *(i + 1 for i, cut in enumerate(cuts) if cut), len(text)]
+        pieces = [text[i:j] for i, j in itertools.pairwise(places)]
+        if all(piece in table for piece in pieces):
+            law[tuple(pieces)] = math.exp(alpha * sum(table[piece] for piece in pieces))
+    return law
+
+
+def test_the_figures_of_ababab():
+    pieces, law = enumerate_segmentations("ababab", AB)
+    assert len(pieces) == 24
+    assert pieces[0] == ["ab", "ab", "ab"]
+    assert log_partition("ababab", AB) == pytest.approx(-2.688704, abs=1e-6)
+    assert log_partition("ababab", AB, 0) == pytest.approx(math.log(24), abs=1e-14)
+    assert law.sum() == pytest.approx(1, abs=1e-14)
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "ababab", "babaab", "abbababba"])
+@pytest.mark.parametrize("alpha", [0, 0.3, 1, 2.5])
+def test_enumeration_and_partition_agree_with_brute_force(text, alpha):
+    table = dict(zip(AB.pieces, AB.log_probs.tolist(), strict=True))
+    expected = by_brute_force(text, table, alpha)
+    pieces, law = enumerate_segmentations(text, table, alpha)
+    total = sum(expected.values())
+    assert {tuple(p): q for p, q in zip(pieces, law, strict=True)} == pytest.approx(
+        {p: q / total for p, q in expected.items()}, abs=1e-14
+    )
+    assert log_partition(text, table, alpha) == pytest.approx(math.log(total), abs=1e-13)
+
+
+def test_posteriors_are_the_gradient_of_log_z():
+    pieces, _ = enumerate_segmentations("abbabab", AB)
+    weights = torch.tensor(AB.log_probs, requires_grad=True)
+    number = {piece: i for i, piece in enumerate(AB.pieces)}
+    paths = torch.tensor([[path.count(piece) for piece in AB.pieces] for path in pieces], dtype=torch.float64)
+    torch.logsumexp(paths @ weights, 0).backward()
+    source, target, posterior = edge_posteriors("abbabab", AB)
+    counts = np.zeros(len(number))
+    for i, j, p in zip(source, target, posterior, strict=True):
+        counts[number["abbabab"[i:j]]] += p
+    assert counts == pytest.approx(weights.grad.numpy(), abs=1e-13)
+
+
+@pytest.mark.parametrize("method", ["perfect", "ffbs"])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_exact_samplers_keep_the_law(method, alpha):
+    n = 20_000
+    pieces, law = enumerate_segmentations("ababab", AB, alpha)
+    counts = Counter(map(tuple, sample("ababab", AB, method, alpha, n, seed=1)))
+    statistic = sum((counts[tuple(p)] - n * q) ** 2 / (n * q) for p, q in zip(pieces, law, strict=True))
+    assert statistic < 23 + 5 * math.sqrt(46)  # chi-squared with 23 degrees of freedom, five standard deviations
+
+
+def test_viterbi_sampling_as_first_published_is_biased():
+    pieces, law = viterbi_sampling_law("watching", WATCHING)
+    assert pieces[0] == ["watch", "ing"]
+    assert law == pytest.approx([1 / 2, 1 / 4, 1 / 4], abs=1e-15)
+    _, exact = enumerate_segmentations("watching", WATCHING)
+    assert exact == pytest.approx([1 / 3] * 3, abs=1e-15)
+
+
+def test_viterbi_sampling_draws_from_its_own_law():
+    n = 20_000
+    pieces, law = viterbi_sampling_law("ababab", AB)
+    assert law.sum() == pytest.approx(1, abs=1e-14)
+    counts = Counter(map(tuple, sample("ababab", AB, "viterbi-sampling", 1.0, n, seed=2)))
+    statistic = sum((counts[tuple(p)] - n * q) ** 2 / (n * q) for p, q in zip(pieces, law, strict=True))
+    assert statistic < 23 + 5 * math.sqrt(46)
+
+
+def test_nbest_is_the_head_of_the_enumeration():
+    every, law = enumerate_segmentations("abbababba", AB)
+    best, scores = nbest("abbababba", AB, 7)
+    assert np.exp(scores - log_partition("abbababba", AB)) == pytest.approx(law[:7], abs=1e-14)
+    assert set(map(tuple, best)) <= set(map(tuple, every))
+    assert len(nbest("ab", AB, 50)[0]) == 2
+    assert set(map(tuple, sample("abbababba", AB, "n-best", 1.0, 200, nbest=7))) == set(map(tuple, best))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_spell_the_text_and_repeat(method):
+    first = sample(LINE, "chinese", method, 0.5, 5, seed=3)
+    assert first == sample(LINE, "chinese", method, 0.5, 5, seed=3)
+    for pieces in first:
+        assert "".join(pieces) == LINE
+        assert set(pieces) <= set(load_vocabulary("chinese").pieces)
+
+
+def test_viterbi_agrees_with_tokenizers():
+    tokenizers = pytest.importorskip("tokenizers")
+    table = load_vocabulary("chinese")
+    rows = [("<unk>", 0.0), *zip(table.pieces, table.log_probs.tolist(), strict=True)]
+    peer = tokenizers.Tokenizer(tokenizers.models.Unigram(rows, unk_id=0))
+    for text in [LINE, "东风一夜吹花落，人在江南第几桥。", "梅花" * 20]:
+        ours = sample(text, table, "viterbi")[0]
+        score = dict(zip(table.pieces, table.log_probs, strict=True))
+        theirs = peer.encode(text).tokens
+        assert sum(score[p] for p in ours) == pytest.approx(sum(score[p] for p in theirs), abs=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_forced_cuts_change_nothing(method):
+    """A text of several chunks has the law of its chunks put together."""
+    table = Vocabulary(("▁", "▁a", "a", "b", "ab", "▁ab", "ba"), np.log([0.1, 0.1, 0.2, 0.2, 0.2, 0.1, 0.1]), True)
+    assert table.chunks(table.prepare("abab ab")) == ["▁abab", "▁ab"]
+    n = 20_000
+    text, cuts = sample_cuts("abab ab", table, method, 1.0, n, seed=4, nbest=100)
+    _, target, posterior = edge_posteriors("abab ab", table)
+    if method in ("viterbi", "viterbi-sampling"):
+        assert cuts[:, 5].all()
+    else:
+        exact = np.bincount(target, posterior, len(text) + 1)[1:]
+        assert cuts.mean(0)[1:] == pytest.approx(exact, abs=5 * 0.5 / math.sqrt(n))
+
+
+def test_log_partition_is_a_sum_over_chunks():
+    long = " ".join(["ab"] * 200)
+    table = Vocabulary(("▁", "▁a", "a", "b", "ab", "▁ab"), np.log([0.1, 0.1, 0.2, 0.2, 0.2, 0.2]), True)
+    assert log_partition(long, table) == pytest.approx(200 * log_partition("ab", table), rel=1e-12)
+
+
+def test_a_long_text_without_a_forced_cut():
+    lattice = Lattice(["ab" * 500], AB)
+    assert lattice.nodes == 1001
+    _, cuts = sample_cuts("ab" * 2000, AB, "ffbs", 1.0, 1)
+    assert cuts.shape == (1, 4001)
+
+
+def test_views_tell_the_same_story():
+    seen = segmentation.lattice("ababab", "own")
+    assert seen.segmentation == "ab|ab|ab"
+    assert seen.log_z == pytest.approx(-2.688704, abs=1e-6)
+    _, law = enumerate_segmentations("ababab", AB)
+    assert seen.entropy == pytest.approx(-(law * np.log(law)).sum(), abs=1e-13)
+    assert seen.best_probability == pytest.approx(law[0], abs=1e-14)
+    found = compare("ababab", "own", methods=list(METHODS), n=2000)
+    assert found.count == 24
+    assert dict(zip(found.methods, found.distance, strict=True))["perfect"] < 2 * found.noise
+    assert found.published[0] == pytest.approx(0.299685, abs=1e-6)
+    sweep = alpha_sweep("ababab", "own")
+    assert sweep.most_entropy == pytest.approx(math.log2(24))
+    assert (np.diff(sweep.entropy) < 0).all()
+    reading = read("ababab", "own", n=2000)
+    assert reading.frequency == pytest.approx(reading.exact, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: sample("", AB), "text is empty"),
+        (lambda: sample("   ", AB), "text is empty"),
+        (lambda: sample("abc", AB), "'c', a character that is in no piece"),
+        (lambda: sample("a\x00b", AB), "in no piece"),
+        (lambda: sample("ba", {"b": -1.0, "ab": -1.0}), "cannot be cut"),
+        (lambda: segmentation.lattice("a" * 100_000, "own"), "at most 60"),
+        (lambda: read("a" * 100_000, "own"), "at most 600"),
+        (lambda: sample("a" * 2_000_000, AB), "at most 1,000,000"),
+        (lambda: sample("ab", AB, alpha=float("nan")), "alpha must be"),
+        (lambda: sample("ab", AB, alpha=-1), "alpha must be"),
+        (lambda: sample("ab", AB, "best"), "method must be one of"),
+        (lambda: sample("ab", AB, n=0), "n must be"),
+        (lambda: sample("ab", AB, n=10**9), "can be drawn"),
+        (lambda: sample("ab", AB, seed=-1), "seed must be"),
+        (lambda: nbest("ab", AB, 0), "nbest must be"),
+        (lambda: enumerate_segmentations("ab" * 20, AB), "too many to list"),
+        (lambda: viterbi_sampling_law("ab" * 20, AB), "comparisons"),
+        (lambda: parse_pieces("a"), "piece=probability"),
+        (lambda: parse_pieces("a=1 a=2"), "twice"),
+        (lambda: parse_pieces("a=inf"), "positive number"),
+        (lambda: parse_pieces(""), "pieces is empty"),
+        (lambda: load_vocabulary("klingon"), "vocabulary must be one of"),
+        (lambda: compare("ab", "own", methods=[]), "methods must be"),
+        (lambda: Vocabulary.of({}), "distinct pieces"),
+        (lambda: Vocabulary.of({"a": math.inf}), "finite log-probability"),
+    ],
+)
+def test_bad_arguments_get_a_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
