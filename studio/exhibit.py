@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 
 @dataclass(frozen=True)
 class Range:
-    """A number between low and high (inclusive). `log` spaces the slider by ratio; `step` 1 with int bounds is an integer."""
+    """A number from low to high. `log` spaces the slider by ratio; the default's type says whether it is an integer."""
 
     label: str
     low: float
@@ -168,6 +170,21 @@ class Check:
     tolerance: float
     measure: Callable[[], Any]
     relative: bool = False
+
+    def outcome(self) -> Outcome:
+        """Measure now and compare."""
+        measured = np.asarray(self.measure(), dtype=float)
+        expected = np.asarray(self.expected, dtype=float)
+        error = float(np.max(np.abs(measured - expected) / (np.abs(expected) if self.relative else 1.0), initial=0.0))
+        return Outcome(measured, error, measured.shape == expected.shape and error <= self.tolerance)
+
+
+class Outcome(NamedTuple):
+    """What a check measured: the value, its greatest error (relative, if the check says so), and whether it holds."""
+
+    measured: np.ndarray
+    error: float
+    holds: bool
 
 
 @dataclass(frozen=True)

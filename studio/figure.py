@@ -21,7 +21,7 @@ _OVERLAID = {"scatter", "scattergl", "scatterternary", "bar"}
 
 
 def figure(data: Sequence = (), *, x: str = "", y: str = "", height: int = 420, **layout) -> go.Figure:
-    """An empty house figure, or one of `data`: axis titles `x` and `y` (with units), height in px, anything of plotly's layout."""
+    """A house figure of `data`: axis titles `x` and `y` (with units), height in px, anything of plotly's layout."""
     house = {
         "template": "none",
         "height": height,
@@ -59,7 +59,7 @@ def scrubbed(
 ) -> go.Figure:
     """Give a figure frames that the reader scrubs in the browser.
 
-    frames: for each moment the traces that replace the figure's first traces, in order; `drawn` itself shows frame `start`
+    frames: for each moment the traces that replace the figure's first ones, in order; `drawn` itself shows frame `start`
     labels: a short text a frame; name: what is scrubbed ("step", "time")
     """
     drawn.frames = [
@@ -115,7 +115,7 @@ def scrubbed(
 
 
 def with_ghost(drawn: go.Figure, pinned: go.Figure) -> list[go.Figure]:
-    """The figure with the pinned one faint and dashed behind it; two figures where the traces cannot lie on one another."""
+    """The figure with the pinned one faint and dashed behind it; two figures where their traces cannot be overlaid."""
     if any((trace.type or "scatter") not in _OVERLAID for trace in (*drawn.data, *pinned.data)):
         beside = go.Figure(pinned)
         beside.update_layout(title={"text": "Pinned", "font": {"size": 13}, "x": 0.01})

@@ -1,0 +1,341 @@
+"""The page: the only place where exhibits meet gradio. Every tab is wired alike, from its declaration."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+from studio import link
+from studio.checks import table
+from studio.controls import build, changed, component_value, given
+from studio.exhibit import Choice, Control, Drawing, Exhibit, Numbers, Range, Story, Toggle, Upload, View
+from studio.exhibits import EXHIBITS
+from studio.present import as_json, npz, present, refusal, run
+from studio.theme import ASSETS, LATEX, theme
+
+STAGE = """
+<div class="stage">
+  <div class="stage-status" role="status" hidden><progress></progress><span></span></div>
+  <p class="stage-error" role="alert" hidden></p>
+  <div class="stage-panels"></div>
+  <div class="stage-tools" hidden>
+    <span class="stage-seconds"></span>
+    <button data-do="link" title="Copy the address that reproduces this">Copy link</button>
+    <button data-do="npz" title="The arrays, for numpy">.npz</button>
+    <button data-do="html" title="The figure as a page that works offline">.html</button>
+    <button data-do="svg" title="The figure as a drawing">.svg</button>
+    <button data-do="png" title="The figure as a picture">.png</button>
+  </div>
+  <details class="stage-code" hidden><summary>In Python</summary><pre><code></code></pre></details>
+</div>"""
+
+# Handlers of the page itself are no business of the API, and the stage shows its own progress.
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def page() -> gr.Blocks:
+    """The whole studio, wired and ready to launch."""
+    gr.set_static_paths([ASSETS / "thumbnails", _plotly()])
+    with gr.Blocks(
+        title="Scientific Spaces Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    ) as blocks:
+        with gr.Tabs(elem_id="studio-tabs") as tabs:
+            with gr.Tab("Studio", id="home") as home:
+                cards = gr.HTML(
+                    "",
+                    html_template=_cards(),
+                    js_on_load="studio.cards(element, (tab) => trigger('open', {tab}))",
+                    apply_default_css=False,
+                )
+            for exhibit in EXHIBITS:
+                with gr.Tab(exhibit.title, id=exhibit.slug) as tab:
+                    _tab(exhibit, tab)
+        home.select(None, js="() => studio.home()", **PRIVATE)
+        cards.open(_chosen, None, tabs, **PRIVATE)
+        blocks.load(_opened, None, tabs, **PRIVATE)
+        for exhibit in EXHIBITS:
+            for view in exhibit.views:
+                _endpoint(exhibit, view)
+    return blocks
+
+
+def _chosen(event: gr.EventData) -> dict:
+    return gr.Tabs(selected=event.tab)
+
+
+def _opened(request: gr.Request) -> dict:
+    slug = request.query_params.get("tab")
+    return gr.Tabs(selected=slug if slug in {exhibit.slug for exhibit in EXHIBITS} else "home")
+
+
+def _plotly() -> Path:
+    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+def _cards() -> str:
+    cards = "".join(
+        f'<a class="card" href="?tab={exhibit.slug}" data-tab="{exhibit.slug}">{_thumbnail(exhibit)}'
+        f"<h3>{html.escape(exhibit.title)}</h3><p>{html.escape(exhibit.summary)}</p></a>"
+        for exhibit in EXHIBITS
+    )
+    return (
+        '<header class="masthead"><h1>Scientific Spaces Studio</h1>'
+        "<p>The mathematics of Su Jianlin’s blog 科学空间, to be explored by hand: every approximation beside its exact "
+        "truth, published numbers recomputed while you watch, and a link, the Python and the data for all that you see."
+        f'</p></header><nav class="cards">{cards}</nav>'
+    )
+
+
+def _thumbnail(exhibit: Exhibit) -> str:
+    drawing = ASSETS / "thumbnails" / f"{exhibit.slug}.svg"
+    return drawing.read_text() if drawing.exists() else ""
+
+
+def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
+    """Build one exhibit's tab and wire it."""
+    controls: dict[str, Control] = {}
+    defaults: dict[str, Any] = {}
+    for view in exhibit.views:
+        for name, control in view.controls.items():
+            controls.setdefault(name, control)
+            defaults.setdefault(name, view.defaults[name])
+    first = exhibit.views[0]
+
+    with gr.Column(elem_classes="exhibit"):
+        gr.HTML(
+            f"<h2>{html.escape(exhibit.title)}</h2><p>{html.escape(exhibit.summary)}</p>", elem_classes="exhibit-head"
+        )
+        stories = []
+        if exhibit.stories:
+            with gr.Row(elem_classes="stories"):
+                stories = [gr.Button(story.title, size="sm", elem_classes="story") for story in exhibit.stories]
+        told = gr.Markdown("", latex_delimiters=LATEX, elem_classes="told", visible=False)
+        chosen = gr.Radio(
+            [(view.title, view.slug) for view in exhibit.views],
+            value=first.slug,
+            show_label=False,
+            container=False,
+            elem_classes="views",
+        )
+        caption = gr.Markdown(first.caption, latex_delimiters=LATEX, elem_classes="caption")
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=1, min_width=260, elem_classes="controls"):
+                boxes = [build(control, defaults[name], name in first.controls) for name, control in controls.items()]
+                with gr.Row(elem_classes="actions"):
+                    go = gr.Button("Run", variant="primary", size="sm", visible=_pressed(first))
+                    stop = gr.Button("Cancel", size="sm", visible=_pressed(first))
+                    pin = gr.Button("Pin", size="sm")
+            with gr.Column(scale=3, min_width=320):
+                figure = gr.HTML(
+                    "",
+                    html_template=STAGE,
+                    js_on_load="studio.stage(element, props, watch, server)",
+                    server_functions=[npz],
+                    apply_default_css=False,
+                    elem_classes="stage-holder",
+                )
+                notes = gr.Markdown("", latex_delimiters=LATEX, elem_classes="notes")
+        _checks(exhibit)
+        gr.HTML(_sources(exhibit), elem_classes="sources")
+    pinned = gr.State(None)
+    address = gr.Textbox(visible=False)
+
+    def view_of(slug: str) -> View:
+        return next(view for view in exhibit.views if view.slug == slug)
+
+    def settings_of(view: View, values: tuple) -> dict[str, Any]:
+        raw = dict(zip(controls, values, strict=True))
+        return {
+            name: link.parse(control, given(control, raw[name]), view.defaults[name])
+            for name, control in view.controls.items()
+        }
+
+    def drawn(view: View, values: tuple, held: dict | None, compute: bool) -> Iterator[tuple]:
+        try:
+            settings = settings_of(view, values)
+        except ValueError as fault:
+            yield refusal(str(fault)), gr.skip()
+        else:
+            yield from seen(view, settings, held, compute)
+
+    def seen(view: View, settings: dict, held: dict | None, compute: bool) -> Iterator[tuple]:
+        behind = held["settings"] if held and held["view"] == view.slug else None
+        for said, prose in present(exhibit, view, settings, behind, compute=compute):
+            yield said, gr.skip() if prose is None else prose
+
+    def dressed(view: View, settings: dict | None, held: dict | None, story: str) -> list:
+        """Everything round the figure, as it must look for this view; with settings, the controls are set to them."""
+        updates = [
+            view.slug,
+            gr.Markdown(story, visible=bool(story)),
+            view.caption,
+            held,
+            gr.Button("Unpin" if held and held["view"] == view.slug else "Pin"),
+            gr.Button(visible=_pressed(view)),
+            gr.Button(visible=_pressed(view)),
+        ]
+        for name, control in controls.items():
+            update = {"visible": name in view.controls}
+            if settings and name in view.controls and not isinstance(control, Upload | Drawing):
+                update["value"] = component_value(control, settings[name])
+            updates.append(gr.update(**update))
+        return updates
+
+    def framed(updates: list, drawings: Iterator[tuple]) -> Iterator[tuple]:
+        for drawing in drawings:
+            yield (*updates, *drawing)
+            updates = [gr.skip()] * len(updates)
+
+    def arrive(query: str, slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+        """The tab was opened, by hand or by a link."""
+        if query:
+            view, settings, behind = link.read(exhibit, query)
+            held = None if behind is None else {"view": view.slug, "settings": behind}
+            yield from framed(dressed(view, settings, held, ""), seen(view, settings, held, view.live))
+        else:
+            yield from switch(slug, held, *values)
+
+    def switch(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+        """Another view was chosen; the controls keep what they hold."""
+        view = view_of(slug)
+        yield from framed(dressed(view, None, held, ""), drawn(view, values, held, view.live))
+
+    def tell(story: Story, held: dict | None) -> Iterator[tuple]:
+        view = view_of(story.view)
+        settings = view.defaults | dict(story.settings)
+        yield from framed(dressed(view, settings, held, story.text), seen(view, settings, held, view.live))
+
+    def redraw(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+        yield from drawn(view_of(slug), values, held, view_of(slug).live)
+
+    def press(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+        yield from drawn(view_of(slug), values, held, True)
+
+    def toggle_pin(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+        view = view_of(slug)
+        try:
+            held = None if held and held["view"] == slug else {"view": slug, "settings": settings_of(view, values)}
+        except ValueError as fault:
+            yield held, gr.skip(), refusal(str(fault)), gr.skip()
+        else:
+            yield from framed([held, gr.Button("Unpin" if held else "Pin")], drawn(view, values, held, view.live))
+
+    state = [chosen, pinned, *boxes]
+    stage = [figure, notes]
+    everything = [chosen, told, caption, pinned, pin, go, stop, *boxes, *stage]
+    running = go.click(press, state, stage, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)
+    events = [event for box, control in zip(boxes, controls.values(), strict=True) for event in changed(control, box)]
+    # A setting changed during a run means that run is no longer wanted.
+    fresh = {"cancels": [running], **PRIVATE}
+    if events:
+        redrawing = gr.on(events, redraw, state, stage, trigger_mode="always_last", **fresh)
+    tab.select(
+        arrive, [address, *state], everything, js=f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]", **fresh
+    )
+    chosen.input(switch, state, everything, **fresh)
+    for button, story in zip(stories, exhibit.stories, strict=True):
+        button.click(partial(tell, story), [pinned], everything, **fresh)
+    pin.click(toggle_pin, state, [pinned, pin, *stage], **PRIVATE)
+    stop.click(
+        None, None, None, cancels=[running, redrawing] if events else [running], js="() => studio.stopped()", **PRIVATE
+    )
+
+
+def _pressed(view: View) -> bool:
+    return not view.live or view.streams
+
+
+def _checks(exhibit: Exhibit) -> None:
+    if not exhibit.checks:
+        return
+    with gr.Accordion(f"Checked against {len(exhibit.checks)} known results", open=False, elem_classes="checks"):
+        shown = gr.HTML(table(exhibit.checks, []), elem_classes="check-table")
+        again = gr.Button("Recompute them now", size="sm")
+
+    def recompute() -> Iterator[str]:
+        outcomes = []
+        for check in exhibit.checks:
+            outcomes.append(check.outcome())
+            yield table(exhibit.checks, outcomes)
+
+    again.click(recompute, None, shown, concurrency_id="gpu", **PRIVATE)
+
+
+def _sources(exhibit: Exhibit) -> str:
+    def source(name: str, address: str) -> str:
+        name = html.escape(name)
+        return f'<a href="{html.escape(address)}" target="_blank" rel="noopener">{name}</a>' if address else name
+
+    return "<p>After " + " · ".join(source(*entry) for entry in exhibit.sources) + "</p>"
+
+
+_TYPES = {Range: float, Toggle: bool, Choice: str, Numbers: list[float]}
+
+
+def _endpoint(exhibit: Exhibit, view: View) -> None:
+    """The view as an API endpoint: the engine's parameter names, the controls' bounds, the arrays as lists.
+
+    A file is no parameter here: a path sent by a stranger would be a path of this server.
+    """
+    offered = {name: c for name, c in view.controls.items() if not isinstance(c, Upload | Drawing)}
+
+    def endpoint(*values: Any) -> dict:
+        try:
+            wanted = {
+                name: link.parse(control, value, view.defaults[name])
+                for (name, control), value in zip(offered.items(), values, strict=True)
+            }
+            for progress in run(exhibit, view, view.defaults | wanted):
+                result = progress.result
+        except ValueError as fault:
+            raise gr.Error(str(fault), print_exception=False) from None
+        return as_json(result)
+
+    def hint(name: str) -> Any:
+        control = offered[name]
+        if isinstance(control, Choice) and control.several:
+            return list[str]
+        default = view.defaults[name]
+        return int if isinstance(default, int) and not isinstance(default, bool) else _TYPES.get(type(control), str)
+
+    # gradio reads the names, types and defaults of an endpoint from its signature and annotations.
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    given_as = {name: list(d) if isinstance(d := view.defaults[name], tuple) else d for name in offered}
+    endpoint.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, kind, default=given_as[name], annotation=hint(name)) for name in offered]
+    )
+    endpoint.__annotations__ = {name: hint(name) for name in offered} | {"return": dict}
+    endpoint.__name__ = f"{exhibit.slug}_{view.slug}".replace("-", "_")
+    lines = [f"{name}: {control.label}. {control.help}".rstrip() for name, control in offered.items()]
+    endpoint.__doc__ = "\n".join(
+        [f"{exhibit.title}: {view.title}. {view.caption}", "", "Args:", *[f"    {line}" for line in lines]]
+    )
+    gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="gpu", concurrency_limit=2)
+
+
+def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | None) -> None:
+    """Serve the studio until it is stopped; None leaves a setting to gradio's environment variables."""
+    script = (ASSETS / "studio.js").read_text().replace("__PLOTLY__", f"gradio_api/file={_plotly().as_posix()}")
+    page().queue(max_size=64, default_concurrency_limit=8).launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        mcp_server=mcp,
+        inbrowser=sys.stdout.isatty(),
+        theme=theme(),
+        css_paths=[ASSETS / "studio.css"],
+        head=f"<script>{script}</script>",
+        footer_links=["api", "settings"],
+        max_file_size="64mb",
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+    )
