@@ -1,0 +1,57 @@
+"""Distances between sets of samples, and slopes of errors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 64) -> float:
+    """Mean over directions of the W1 distance of the projections of two equally large sets [n, d].
+
+    In the plane the directions are evenly spaced; otherwise drawn with seed 0. Bonneel et al. 2015, Section 3.
+    """
+    if a.shape != b.shape:
+        raise ValueError("sliced_wasserstein needs two sets of samples of the same shape.")
+    if a.shape[1] == 2:
+        angles = math.pi * (torch.arange(projections, dtype=a.dtype, device=a.device) + 0.5) / projections
+        directions = torch.stack([angles.cos(), angles.sin()])
+    else:
+        generator = torch.Generator().manual_seed(0)
+        directions = torch.randn(a.shape[1], projections, generator=generator, dtype=a.dtype).to(a.device)
+        directions = directions / directions.norm(dim=0)
+    return float(((a @ directions).sort(0).values - (b @ directions).sort(0).values).abs().mean())
+
+
+def energy_distance(a: Tensor, b: Tensor) -> float:
+    """E|a − b| − E|a − a'|/2 − E|b − b'|/2 of two sets [n, d], without the pairs of a sample with itself.
+
+    Half of Székely & Rizzo's ε (2013, J. Stat. Plan. Inference, Eq. 2.1); unbiased, so it may be a little below 0.
+    """
+
+    def within(c: Tensor) -> Tensor:
+        return torch.cdist(c, c).sum() / (len(c) * (len(c) - 1))
+
+    return float(torch.cdist(a, b).mean() - (within(a) + within(b)) / 2)
+
+
+def fitted_order(evaluations, errors) -> float:
+    """The slope −d log(error) / d log(NFE) by least squares; NaN with fewer than two usable points."""
+    evaluations, errors = np.asarray(evaluations, float), np.asarray(errors, float)
+    usable = np.isfinite(errors) & (errors > 0)
+    if usable.sum() < 2:
+        return math.nan
+    return float(-np.polyfit(np.log(evaluations[usable]), np.log(errors[usable]), 1)[0])
+
+
+def straightness(states: Tensor) -> float:
+    """∫ E|(x_1 − x_0) − dx/dt|² dt of paths [steps + 1, n, d] at even times: 0 where every path is a straight line.
+
+    Liu et al. 2022, arXiv 2209.03003, Eq. 5.
+    """
+    steps = len(states) - 1
+    moves = (states[1:] - states[:-1]) * steps
+    return float((moves - (states[-1] - states[0])).square().sum(-1).mean())
