@@ -121,6 +121,7 @@ class View:
     draw: result -> a panel or a list of panels (plotly Figure, Pictures, Table, Prose)
     live: redraw on each change; otherwise on a press of Run
     seconds: about how long one run takes on two cores
+    brief: settings with which it takes a moment, for the tests of a view that takes long
     gpu: whether it is worth asking a shared GPU for
     """
 
@@ -132,6 +133,7 @@ class View:
     draw: Callable[[Any], Any]
     live: bool = True
     seconds: float = 0.1
+    brief: Mapping[str, Any] = field(default_factory=dict)
     gpu: bool = False
 
     @property
@@ -175,8 +177,11 @@ class Check:
         """Measure now and compare."""
         measured = np.asarray(self.measure(), dtype=float)
         expected = np.asarray(self.expected, dtype=float)
-        error = float(np.max(np.abs(measured - expected) / (np.abs(expected) if self.relative else 1.0), initial=0.0))
-        return Outcome(measured, error, measured.shape == expected.shape and error <= self.tolerance)
+        if measured.shape != expected.shape:
+            return Outcome(measured, float("inf"), False)
+        scale = np.abs(expected) if self.relative else 1.0
+        error = float(np.max(np.abs(measured - expected) / scale, initial=0.0))
+        return Outcome(measured, error, error <= self.tolerance)
 
 
 class Outcome(NamedTuple):

@@ -45,6 +45,8 @@ def theme() -> gr.themes.Base:
         block_label_background_fill="transparent",
         block_label_background_fill_dark="transparent",
         block_title_text_weight="500",
+        block_title_text_color="#26241f",
+        block_title_text_color_dark="#e4e1d9",
         input_background_fill="#fffdf9",
         input_background_fill_dark="#1c1f23",
         button_primary_background_fill="#0b6e69",

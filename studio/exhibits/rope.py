@@ -183,8 +183,8 @@ EXHIBIT = Exhibit(
             slug="wavelengths",
             title="Wavelengths and scalings",
             caption=(
-                "Pair $i$ makes a full turn every $2\\pi/\\theta_i$ tokens. Pairs above the line of the training length "
-                "never complete one, so part of their circle stays unseen: open circles are pairs that would meet "
+                "Pair $i$ makes a full turn every $2\\pi/\\theta_i$ tokens. Pairs above the training length "
+                "never complete one, so part of their circle stays unseen; open circles are pairs that would meet "
                 "new angles before $kL$ tokens. Each scaling is another answer to which pairs to slow down."
             ),
             compute=wavelengths,

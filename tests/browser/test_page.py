@@ -1,0 +1,244 @@
+"""The studio as a visitor meets it."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+
+from studio.exhibits import EXHIBITS
+
+pytestmark = pytest.mark.browser
+
+STAGE = ".stage-holder:visible"
+DRAWN = "() => [...document.querySelectorAll('.stage-panels')].some(p => p.offsetParent && p.children.length && !p.classList.contains('stale'))"
+
+
+def open_at(page, studio, query):
+    page.goto(f"{studio}/{query}")
+    page.wait_for_function(DRAWN)
+    page.wait_for_timeout(300)
+
+
+def drawn_count(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('[data-drawn]')].filter(e => e.offsetParent).map(e => Number(e.dataset.drawn))[0]"
+    )
+
+
+def plot(page, expression):
+    """A JavaScript expression of `p`, the first visible plot."""
+    return page.evaluate(
+        f"(() => {{const p = [...document.querySelectorAll('.js-plotly-plot')].find(e => e.offsetParent); return {expression}}})()"
+    )
+
+
+def drag(page, label, value):
+    """Move a slider as a hand does, let go, and wait for the redraw."""
+    before = drawn_count(page)
+    page.evaluate(
+        """([label, value]) => {
+            const slider = [...document.querySelectorAll('.slider')].find(s => s.offsetParent && s.firstChild.textContent === label);
+            const range = slider.querySelector('[type=range]');
+            range.value = value;
+            range.dispatchEvent(new Event('input', {bubbles: true}));
+            range.dispatchEvent(new Event('change', {bubbles: true}));
+        }""",
+        [label, value],
+    )
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('[data-drawn]')].some(e => e.offsetParent && Number(e.dataset.drawn) > before)",
+        arg=before,
+    )
+
+
+def test_the_opening_page_leads_to_every_exhibit(page, studio):
+    page.goto(studio)
+    cards = page.locator(".card")
+    cards.first.wait_for()
+    assert cards.count() == len(EXHIBITS)
+    page.locator(".card[data-tab=rope]").click()
+    page.wait_for_function(DRAWN)
+    assert page.evaluate("location.search").startswith("?tab=rope&view=")
+
+
+@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.slug)
+def test_every_exhibit_opens_without_a_fault(page, studio, exhibit):
+    live = [view for view in exhibit.views if view.live]
+    for view in live[:1] or exhibit.views[:1]:
+        page.goto(f"{studio}/?tab={exhibit.slug}&view={view.slug}")
+        page.wait_for_function(DRAWN if live else "document.querySelector('.stage-status:not([hidden])')")
+        assert page.locator(".stage-error:visible").count() == 0
+
+
+@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.slug)
+def test_every_exhibit_fits_a_phone(page, studio, exhibit):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{studio}/?tab={exhibit.slug}")
+    page.locator(".exhibit-head:visible").wait_for()
+    page.wait_for_timeout(1500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_link_reproduces_what_was_seen(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity")
+    drag(page, "Head dimension d", 64)
+    seen = plot(page, "p.data.map(t => [...t.y])")
+    query = page.evaluate("location.search")
+    assert "head_dim=64" in query
+    open_at(page, studio, query)
+    assert plot(page, "p.data.map(t => [...t.y])") == seen
+    assert page.evaluate("location.search") == query
+
+
+def test_zoom_and_node_outlive_a_redraw(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity")
+    plot(
+        page,
+        "(p.dataset.mark = 'same', window.Plotly.relayout(p, {'yaxis.range': [-5, 5], 'yaxis.autorange': false}), 0)",
+    )
+    page.wait_for_timeout(300)
+    drag(page, "Head dimension d", 64)
+    assert plot(page, "p.dataset.mark") == "same"
+    assert plot(page, "[...p.layout.yaxis.range]") == [-5, 5]
+
+
+def test_a_pin_stays_behind_and_in_the_link(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity")
+    traces = plot(page, "p.data.length")
+    page.get_by_role("button", name="Pin", exact=True).locator("visible=true").click()
+    page.wait_for_function("location.search.includes('pin=1')")
+    drag(page, "Head dimension d", 64)
+    assert plot(page, "p.data.length") == 2 * traces
+    query = page.evaluate("location.search")
+    assert "head_dim=64" in query and "pin=1" in query
+    open_at(page, studio, query)
+    assert plot(page, "p.data.length") == 2 * traces
+    page.get_by_role("button", name="Unpin").locator("visible=true").click()
+    page.wait_for_function("!location.search.includes('pin')")
+
+
+def test_bad_input_gets_a_sentence_and_loses_nothing(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity")
+    traces = plot(page, "p.data.length")
+    box = page.get_by_label("Bases b").locator("visible=true")
+    box.fill("ten thousand")
+    box.press("Enter")
+    error = page.locator(".stage-error:visible")
+    error.wait_for()
+    assert "Bases b: 'ten' is not a number." in error.inner_text()
+    assert plot(page, "p.data.length") == traces
+    box.fill("10000")
+    box.press("Enter")
+    error.wait_for(state="hidden")
+
+
+def test_a_junk_link_opens(page, studio):
+    open_at(page, studio, "?tab=rope&view=nothing&head_dim=<script>&bases=;;;&pin=9&x=" + "y" * 2000)
+    assert page.locator(".stage-error:visible").count() == 0
+    page.goto(f"{studio}/?tab=nowhere")
+    page.locator(".card").first.wait_for()
+
+
+def test_a_story_sets_the_stage(page, studio):
+    exhibit = next(e for e in EXHIBITS if e.slug == "rope")
+    open_at(page, studio, "?tab=rope")
+    story = exhibit.stories[0]
+    page.get_by_role("button", name=story.title).locator("visible=true").click()
+    page.locator(".told:visible").wait_for()
+    assert story.text[:40] in page.locator(".told:visible").inner_text()
+
+
+def test_run_streams_and_cancel_stops(page, studio):
+    page.goto(f"{studio}/?tab=rope&view=least-base&context_length=1048576")
+    page.get_by_role("button", name="Run", exact=True).locator("visible=true").click()
+    page.locator(".stage-status progress:visible").wait_for()
+    page.get_by_role("button", name="Cancel").locator("visible=true").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.stage-status span')].some(e => e.textContent.includes('cancelled'))"
+    )
+
+
+def test_downloads(page, studio, tmp_path):
+    open_at(page, studio, "?tab=rope&view=similarity")
+    files = {}
+    for button in (".npz", ".html", ".svg", ".png"):
+        with page.expect_download() as download:
+            page.locator(f"{STAGE} .stage-tools button", has_text=button).click()
+        files[button] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[button])
+    with np.load(io.BytesIO(files[".npz"].read_bytes()), allow_pickle=False) as data:
+        assert len(data.files) > 2
+    assert files[".svg"].read_text().startswith("<svg")
+    assert files[".png"].read_bytes()[:4] == b"\x89PNG"
+    # The page that was saved works by itself, with no network.
+    page.context.unroute_all()
+    page.context.set_offline(True)
+    page.goto(files[".html"].as_uri())
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+
+
+def test_copy_link_and_python(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity&head_dim=64")
+    page.locator(f"{STAGE} [data-do=link]").click()
+    page.wait_for_timeout(300)
+    assert page.evaluate("navigator.clipboard.readText()").endswith("?tab=rope&view=similarity&head_dim=64")
+    page.locator(f"{STAGE} summary").click()
+    assert "from engines.rope" in page.locator(f"{STAGE} .stage-code code").inner_text()
+
+
+def test_dark_and_light_are_followed(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity&__theme=dark")
+    assert plot(page, "p._fullLayout.font.color") == "#d8d4ca"
+    assert "__theme=dark" in page.evaluate("location.search")
+    page.evaluate("document.body.classList.remove('dark')")
+    page.wait_for_timeout(600)
+    assert plot(page, "p._fullLayout.font.color") == "#33302a"
+
+
+def test_a_tab_left_and_found_again_keeps_its_figure(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity")
+    drag(page, "Head dimension d", 64)
+    page.get_by_role("tab", name="Studio").click()
+    page.locator(".card").first.wait_for()
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.get_by_role("tab", name="RoPE").click()
+    page.wait_for_function(DRAWN)
+    page.wait_for_timeout(800)
+    assert "head_dim=64" in page.evaluate("location.search")
+    width, holder = plot(page, "[p.querySelector('.main-svg').clientWidth, p.clientWidth]")
+    assert abs(width - holder) <= 2
+
+
+def test_checks_are_recomputed_on_the_page(page, studio):
+    open_at(page, studio, "?tab=rope")
+    checks = page.locator(".checks:visible")
+    checks.get_by_role("button", name=re.compile("Checked against")).click()
+    checks.get_by_role("button", name="Recompute them now").click()
+    exhibit = next(e for e in EXHIBITS if e.slug == "rope")
+    page.wait_for_function(
+        "n => [...document.querySelectorAll('.check-table')].some(t => t.querySelectorAll('.holds').length === n)",
+        arg=len(exhibit.checks),
+    )
+
+
+def test_the_first_load_is_small(page, studio):
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    sizes = []
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    open_at(page, studio, "?tab=rope&view=similarity")
+    assert 0 < sum(sizes) <= 2_000_000
+
+
+def test_the_api_has_the_engines_parameters(page, studio):
+    page.goto(studio)
+    info = page.evaluate("fetch('gradio_api/info').then(r => r.json())")
+    for exhibit in EXHIBITS:
+        for view in exhibit.views:
+            endpoint = info["named_endpoints"][f"/{exhibit.slug}_{view.slug}".replace("-", "_")]
+            names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+            assert set(names) <= set(view.controls)
+    assert not [name for name in info["named_endpoints"] if "lambda" in name or name.startswith("/arrive")]
+    assert json.dumps(info)

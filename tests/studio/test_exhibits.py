@@ -1,0 +1,140 @@
+"""What every exhibit must do, whatever its subject: the tests that a declaration brings with it."""
+
+import itertools
+import json
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from studio import link
+from studio.exhibit import Choice, Drawing, Numbers, Range, Text, Toggle, Upload
+from studio.exhibits import EXHIBITS
+from studio.present import arrays, in_python, panels, present, run
+
+VIEWS = [pytest.param(e, v, id=f"{e.slug}-{v.slug}") for e in EXHIBITS for v in e.views]
+STORIES = [pytest.param(e, s, id=f"{e.slug}-{s.title}") for e in EXHIBITS for s in e.stories]
+CHECKS = [pytest.param(c, id=f"{e.slug}-{c.claim}") for e in EXHIBITS for c in e.checks]
+LIMIT = {"diffusion": 600_000}  # bytes of one figure; particles at every step are worth more than the usual 300 kB
+
+
+def brief(view):
+    return view.defaults | dict(view.brief)
+
+
+def another(control, value):
+    """A permitted value of a control other than this one."""
+    match control:
+        case Range():
+            return type(value)(control.low if value != control.low else control.high)
+        case Choice(several=True):
+            return tuple(itertools.islice(control.options, 1)) if len(value) != 1 else tuple(control.options)
+        case Choice():
+            return next(option for option in control.options if option != value) if len(control.options) > 1 else value
+        case Toggle():
+            return not value
+        case Numbers():
+            return tuple(value)[: max(control.least, 1)]
+        case Text():
+            return "a, b & c=1\n中文"[: control.most]
+        case Upload() | Drawing():
+            return value
+
+
+def test_names_are_unique():
+    for names in (
+        [e.slug for e in EXHIBITS],
+        [f"{e.slug}_{v.slug}" for e in EXHIBITS for v in e.views],
+        *[[v.slug for v in e.views] for e in EXHIBITS],
+    ):
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.slug)
+def test_controls_of_one_name_are_one_control(exhibit):
+    for one, other in itertools.combinations(exhibit.views, 2):
+        for name in one.controls.keys() & other.controls.keys():
+            assert one.controls[name] == other.controls[name]
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_defaults_are_permitted(exhibit, view):
+    for name, control in view.controls.items():
+        parsed = link.parse(control, view.defaults[name], view.defaults[name])
+        assert link.text(parsed) == link.text(view.defaults[name])
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_link_says_it_all(exhibit, view):
+    changed = {name: another(control, view.defaults[name]) for name, control in view.controls.items()}
+    for settings, pinned in (
+        (view.defaults, None),
+        (changed, None),
+        (view.defaults, changed),
+        (changed, view.defaults),
+    ):
+        query = link.write(exhibit, view, settings, pinned)
+        found, read, behind = link.read(exhibit, query)
+        assert found is view
+        assert {n: link.text(v) for n, v in read.items()} == {n: link.text(v) for n, v in settings.items()}
+        assert (behind is None) == (pinned is None)
+        assert link.write(exhibit, found, read, behind) == query
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_junk_in_a_link_is_ignored(exhibit, view):
+    junk = "&".join(f"{name}=%00nan;[](){{}}" for name in view.controls)
+    found, settings, pinned = link.read(exhibit, f"?tab={exhibit.slug}&view={view.slug}&{junk}&pin=x&unknown=1")
+    assert found is view and pinned is None
+    for name, control in view.controls.items():
+        if not isinstance(control, Text):
+            assert link.text(settings[name]) == link.text(view.defaults[name])
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_view_is_drawn(exhibit, view):
+    said = [json.loads(stage) for stage, _ in present(exhibit, view, brief(view))][-1]
+    assert not said["error"] and said["panels"]
+    for panel in said["panels"]:
+        assert len(json.dumps(panel)) < LIMIT.get(exhibit.slug, 300_000)
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_pinned_view_is_drawn(exhibit, view):
+    *_, last = run(exhibit, view, brief(view))
+    shown, _ = panels(view, last.result, last.result)
+    figures = [panel for panel in panels(view, last.result)[0] if isinstance(panel, go.Figure)]
+    drawn = [panel for panel in shown if isinstance(panel, go.Figure)]
+    assert sum(len(figure.data) for figure in drawn) == 2 * sum(len(figure.data) for figure in figures)
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_python_makes_the_same_arrays(exhibit, view):
+    *_, last = run(exhibit, view, brief(view))
+    scope = {"print": lambda *_: None}
+    exec(in_python(view, brief(view)), scope)
+    ours, theirs = arrays(last.result), arrays(scope["result"])
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        if "seconds" not in name:  # a measured time is never the same twice
+            np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize("exhibit, story", STORIES)
+def test_story_opens(exhibit, story):
+    view = next(view for view in exhibit.views if view.slug == story.view)
+    assert story.settings.keys() <= view.controls.keys()
+    settings = view.defaults | dict(story.settings)
+    for name, control in view.controls.items():
+        link.parse(control, settings[name], view.defaults[name])
+    if view.live:
+        said = [json.loads(stage) for stage, _ in present(exhibit, view, settings)][-1]
+        assert not said["error"] and said["panels"]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_check_holds(check):
+    outcome = check.outcome()
+    assert outcome.holds, (
+        f"{check.claim}: measured {outcome.measured}, expected {check.expected}, off by {outcome.error}"
+    )
