@@ -15,6 +15,7 @@ from engines.diffusion.paths import (
     time_sigmas,
 )
 from engines.diffusion.samplers import SAMPLERS, Sampler, evaluations, solve, steps_within, trajectory
+from engines.diffusion.views import convergence, distances, sampler_panels, vector_field
 
 __all__ = [
     "GRIDS",
@@ -25,7 +26,9 @@ __all__ = [
     "Path",
     "Sampler",
     "append_zero",
+    "convergence",
     "ddpm_sigmas",
+    "distances",
     "energy_distance",
     "evaluations",
     "fitted_order",
@@ -35,6 +38,7 @@ __all__ = [
     "karras_sigmas",
     "knot_sigmas",
     "logsnr_sigmas",
+    "sampler_panels",
     "sigma_grid",
     "sliced_wasserstein",
     "solve",
@@ -43,4 +47,5 @@ __all__ = [
     "target_mixture",
     "time_sigmas",
     "trajectory",
+    "vector_field",
 ]

@@ -23,7 +23,9 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 64) -> float:
         generator = torch.Generator().manual_seed(0)
         directions = torch.randn(a.shape[1], projections, generator=generator, dtype=a.dtype).to(a.device)
         directions = directions / directions.norm(dim=0)
-    return float(((a @ directions).sort(0).values - (b @ directions).sort(0).values).abs().mean())
+    # numpy's sort is several times as fast as torch's on a CPU
+    a, b = (np.sort((directions.T @ c.T).cpu().numpy()) for c in (a, b))
+    return float(np.abs(a - b).mean())
 
 
 def energy_distance(a: Tensor, b: Tensor) -> float:

@@ -101,9 +101,12 @@ def edm_churn(
         yield x, denoised
 
 
+_GAUSS = np.polynomial.legendre.leggauss(24)
+
+
 def _lagrange_integrals(nodes: Sequence[float], start: float, end: float, weight=np.ones_like) -> list[float]:
     """∫ L_j(u) weight(u) du from start to end for each Lagrange polynomial on `nodes`, by 24 Gauss points."""
-    points, masses = np.polynomial.legendre.leggauss(24)
+    points, masses = _GAUSS
     u = start + (end - start) * (points + 1) / 2
     masses = masses * (end - start) / 2 * weight(u)
     nodes = np.asarray(nodes)

@@ -1,0 +1,546 @@
+"""Diffusion: samplers side by side on exact scores, on images, and in few steps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+
+from engines.diffusion import (
+    GRIDS,
+    PATHS,
+    SAMPLERS,
+    GaussianMixture,
+    append_zero,
+    convergence,
+    ddpm_sigmas,
+    distances,
+    karras_sigmas,
+    sampler_panels,
+    solve,
+    target_mixture,
+    time_sigmas,
+    vector_field,
+)
+from engines.diffusion.views import Convergence, Distances, Field, SamplerPanels
+from studio.exhibit import Check, Choice, Drawing, Exhibit, Numbers, Range, Story, Table, Text, View
+from studio.figure import COLORS, figure, label, scrubbed
+
+TARGET = Choice(
+    "Target",
+    {
+        "ring": "ring of eight",
+        "moons": "two moons",
+        "spiral": "spiral",
+        "checkerboard": "checkerboard",
+        "two_scales": "two scales",
+        "three": "three Gaussians",
+        "letter": "letters",
+        "drawing": "your drawing",
+    },
+)
+PATH = Choice("Path", {name: path.label for name, path in PATHS.items()}, help="The time a step is straight in.")
+LETTER = Text("Letters", 3, help="One to three, when the target is letters.")
+DRAWING = Drawing("Drawing", help="When the target is your drawing.")
+SEED = Range("Seed", 0, 9999, step=1)
+NAMES = {name: sampler.label for name, sampler in SAMPLERS.items()}
+UNITS = 1000  # particles travel as int16 thousandths of the target's unit: half the bytes of float32
+GROUND = ((0.0, "rgba(0,119,187,0)"), (1.0, "rgba(0,119,187,0.55)"))
+
+
+def _milli(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(values * UNITS), -32_000, 32_000).astype(np.int16)
+
+
+def _ground(density: np.ndarray, extent: float, **more) -> go.Heatmap:
+    side = density.shape[0]
+    step = 2 * extent * UNITS / side
+    return go.Heatmap(
+        z=density,
+        x0=-extent * UNITS + step / 2,
+        dx=step,
+        y0=-extent * UNITS + step / 2,
+        dy=step,
+        zmin=0,
+        zmax=255,
+        colorscale=GROUND,
+        showscale=False,
+        hoverinfo="skip",
+        **more,
+    )
+
+
+def _square(extent: float, **more) -> dict:
+    ticks = (-2, 0, 2)
+    return {
+        "range": (-extent * UNITS, extent * UNITS),
+        "tickvals": [t * UNITS for t in ticks],
+        "ticktext": [str(t).replace("-", "−") for t in ticks],
+        "showgrid": False,
+        "zeroline": False,
+        "constrain": "domain",
+        **more,
+    }
+
+
+def _with_gaps(ways: np.ndarray) -> np.ndarray:
+    """Ways [steps, n, 2] as one line [n (steps + 1), 2] with NaN between them."""
+    gap = np.full((1, *ways.shape[1:]), np.nan, np.float32)
+    return np.concatenate([ways, gap]).transpose(1, 0, 2).reshape(-1, 2) * np.float32(UNITS)
+
+
+def draw_panels(result: SamplerPanels) -> list:
+    """A panel a sampler: particles scrubbed over the exact density, and the ways of a few."""
+    count = len(result.samplers)
+    columns = 1 if count == 1 else 2
+    rows = math.ceil(count / columns)
+    drawn = figure(height=90 + (420 if count == 1 else 330 * rows), showlegend=False)
+    axes = []
+    for i in range(count):
+        row, column = divmod(i, columns)
+        axes.append({"xaxis": f"x{i + 1}".replace("x1", "x"), "yaxis": f"y{i + 1}".replace("y1", "y")})
+        wide, high = 1 / columns, 1 / rows
+        across = (column * wide + 0.02, (column + 1) * wide - 0.02)
+        up = (1 - (row + 1) * high + 0.03, 1 - row * high - 0.06)
+        number = str(i + 1) if i else ""
+        drawn.update_layout(
+            {
+                f"xaxis{number}": _square(result.extent, domain=across, anchor=f"y{number}", title=None),
+                f"yaxis{number}": _square(result.extent, domain=up, anchor=f"x{number}", scaleanchor=f"x{number}"),
+            }
+        )
+        drawn.add_annotation(
+            x=sum(across) / 2,
+            y=up[1],
+            xref="paper",
+            yref="paper",
+            showarrow=False,
+            yanchor="bottom",
+            text=f"<b>{result.labels[i]}</b> · {result.nfe[i]} NFE",
+            font={"size": 12},
+        )
+
+    def particles(frame: int) -> list[go.Scatter]:
+        return [
+            go.Scatter(
+                x=_milli(result.positions[i, frame, :, 0]),
+                y=_milli(result.positions[i, frame, :, 1]),
+                mode="markers",
+                marker={"size": 3, "color": COLORS[1], "opacity": 0.75},
+                hoverinfo="skip",
+                **axes[i],
+            )
+            for i in range(count)
+        ]
+
+    last = len(result.moments) - 1
+    drawn.add_traces(particles(last))
+    for i in range(count):
+        drawn.add_trace(_ground(result.density, result.extent, **axes[i]))
+        ways = _with_gaps(result.traces[i])
+        drawn.add_trace(
+            go.Scatter(
+                x=ways[:, 0],
+                y=ways[:, 1],
+                mode="lines",
+                line={"width": 1, "color": "rgba(128,128,128,0.55)"},
+                hoverinfo="skip",
+                **axes[i],
+            )
+        )
+    scrubbed(drawn, [particles(f) for f in range(last + 1)], result.moments, start=last)
+    drawn.update_layout(margin={"l": 28, "r": 10, "t": 12, "b": 110})
+    table = Table(
+        ("sampler", "steps", "NFE", "distance to the target (sliced W₁)"),
+        [
+            *zip(result.labels, result.steps, result.nfe, result.distance, strict=True),
+            ("two exact sets (chance alone)", "", "", result.floor),
+        ],
+    )
+    return [drawn, table]
+
+
+def draw_field(result: Field) -> go.Figure:
+    """Arrows over the noised density, scrubbed from noise to data, with the particles of the exact flow."""
+    places = result.places * np.float32(UNITS)
+    reach = 2 * result.extent / 17 * UNITS
+
+    def moment(frame: int) -> list:
+        arrows = result.arrows[frame]
+        return [
+            go.Quiver(
+                x=places[:, 0],
+                y=places[:, 1],
+                u=(arrows[:, 0] * reach).astype(np.float32),
+                v=(arrows[:, 1] * reach).astype(np.float32),
+                lengthmode="raw",
+                lengthfactor=1.0,
+                marker={"color": "#808080"},
+                hoverinfo="skip",
+            ),
+            go.Scatter(
+                x=_milli(result.particles[frame, :, 0]),
+                y=_milli(result.particles[frame, :, 1]),
+                mode="markers",
+                marker={"size": 4, "color": COLORS[1]},
+                hoverinfo="skip",
+            ),
+            _ground(result.density[frame], result.extent),
+        ]
+
+    last = len(result.sigma) - 1
+    drawn = figure(moment(0), height=620, showlegend=False)
+    drawn.update_xaxes(**_square(result.extent))
+    drawn.update_yaxes(**_square(result.extent, scaleanchor="x"))
+    name = {"ve": "σ"}.get(result.path, "t")
+    stamps = result.sigma if result.path == "ve" else result.time
+    scrubbed(drawn, [moment(f) for f in range(last + 1)], [f"{t:.3g}" for t in stamps], name=f"{name} =")
+    drawn.update_layout(margin={"l": 28, "r": 10, "t": 12, "b": 110})
+    return drawn
+
+
+def draw_convergence(result: Convergence) -> list:
+    """Error over NFE, log-log, each line with its fitted order beside the theoretical one."""
+    drawn = figure(x="denoiser calls (NFE)", y="median endpoint error", height=520, showlegend=False)
+    for i, text in enumerate(result.labels):
+        if np.isnan(result.error[i]).all():
+            continue
+        color = COLORS[i % len(COLORS)]
+        drawn.add_trace(
+            go.Scatter(
+                x=result.nfe[i],
+                y=result.error[i],
+                mode="lines+markers",
+                line={"color": color, "width": 2, "dash": "solid" if i < len(COLORS) else "dot"},
+                name=text,
+                hovertemplate="%{x} NFE<br>error %{y:.2e}<extra>" + text + "</extra>",
+            )
+        )
+        label(
+            drawn,
+            math.log10(result.nfe[i, -1]),
+            math.log10(result.error[i, -1]),
+            f"{text.split(' (')[0].replace('DPM-Solver', 'DPM')} {result.fitted[i]:.2f}",
+            color,
+            xshift=6,
+            yanchor="middle",
+        )
+    drawn.update_xaxes(
+        type="log", dtick=1, range=[0.95 * math.log10(result.nfe.min()), math.log10(result.nfe.max()) + 1]
+    )
+    drawn.update_yaxes(type="log", exponentformat="power")
+    rows = [
+        [text, theory, f"{fitted:.2f}", float(error[-1])]
+        for text, theory, fitted, error in zip(result.labels, result.theory, result.fitted, result.error, strict=True)
+        if not np.isnan(error).all()
+    ]
+    columns = ("sampler", "order in theory", "order fitted", f"error at {result.steps[-1]} steps")
+    return [drawn, Table(columns, rows)]
+
+
+def draw_distances(result: Distances) -> list:
+    """Both distances over NFE, with the band that exact samples themselves fill."""
+    panels = []
+    for name, values, floor in (
+        ("sliced W₁ distance", result.wasserstein, result.wasserstein_floor),
+        ("energy distance", result.energy, result.energy_floor),
+    ):
+        drawn = figure(x="denoiser calls (NFE)", y=name, height=430)
+        least = max(floor[1], 1e-4)
+        drawn.add_hrect(
+            y0=max(floor[0], least / 3), y1=floor[2], fillcolor="rgba(128,128,128,0.25)", line_width=0, layer="below"
+        )
+        label(drawn, math.log10(result.nfe.min()), math.log10(floor[2]), "exact samples (chance alone)")
+        for i, text in enumerate(result.labels):
+            if np.isnan(values[i]).all():
+                continue
+            drawn.add_trace(
+                go.Scatter(
+                    x=result.nfe[i],
+                    y=np.where(values[i] > 0, values[i], np.nan),
+                    mode="lines+markers",
+                    line={"color": COLORS[i], "width": 2},
+                    name=text,
+                    hovertemplate="%{x} NFE<br>%{y:.3g}<extra>" + text + "</extra>",
+                )
+            )
+        drawn.update_xaxes(type="log", tickvals=result.nfe[-1])
+        drawn.update_yaxes(type="log", exponentformat="power")
+        panels.append(drawn)
+    return panels
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _one(value: float = 1.0) -> torch.Tensor:
+    return torch.full((1, 1), value, dtype=torch.float64)
+
+
+def _gaussian(scale: float) -> GaussianMixture:
+    return GaussianMixture([1.0], [[0.0]], [scale])
+
+
+def _gain(sampler: str) -> float:
+    exact = 0.5 / math.sqrt(0.25 + 80**2)
+    return solve(sampler, _gaussian(0.5).denoise, _one(), append_zero(karras_sigmas(18))).item() / exact
+
+
+def _ddim_gain() -> float:
+    levels = ddpm_sigmas(10, "leading")
+    return solve("ddim", _gaussian(1.0).denoise, _one(math.sqrt(1 + float(levels[0]) ** 2)), levels).item()
+
+
+def _ddpm_variance(steps: int, variance: str) -> float:
+    """Exactly: the sampler is linear on a Gaussian, so each particle carries one of its independent draws."""
+    levels, turn = ddpm_sigmas(steps), iter(range(1, steps + 1))
+    start = torch.eye(steps, 1, dtype=torch.float64) * math.sqrt(1 + float(levels[0]) ** 2)
+
+    def impulse(x):
+        drawn = torch.zeros_like(x)
+        drawn[next(turn)] = 1
+        return drawn
+
+    ends = solve("ddpm", _gaussian(1.0).denoise, start, levels, noise=impulse, variance=variance)
+    return ends.square().sum().item()
+
+
+def _endpoint() -> np.ndarray:
+    start = torch.tensor([[40.0, -24.0]], dtype=torch.float64)
+    return solve("rk4", target_mixture("three").denoise, start, karras_sigmas(400)).numpy()[0]
+
+
+def _order(sampler: str) -> float:
+    (progress,) = convergence(ode_samplers=(sampler,), step_counts=(160, 320))
+    return progress.result.fitted[0]
+
+
+def _rectified_gain(steps: int) -> float:
+    levels = time_sigmas(steps, "rf")
+    return solve("euler", _gaussian(0.5).denoise, _one(float(levels[0])), levels, path="rf").item()
+
+
+ORDERS = {
+    "euler": 1,
+    "heun": 2,
+    "dpm_2": 2,
+    "dpmpp_2s": 2,
+    "dpmpp_2m": 2,
+    "dpm_3": 3,
+    "lms": 3.9,
+    "rk4": 4,
+    "dpmpp_3m": 1.86,
+    "dpmpp_3m_doubled": 3.08,
+}
+
+CHECKS = (
+    Check(
+        "Karras grid, n = 18, 0.002 to 80, ρ = 7: σ₁ and σ₁₀",
+        "Karras et al. 2022, Eq. 5",
+        (57.5859847212, 1.0881706365),
+        1e-8,
+        lambda: karras_sigmas(18)[[1, 10]].numpy(),
+        relative=True,
+    ),
+    Check(
+        "Euler's gain over the exact on N(0, ½²), 18 Karras levels, then 0",
+        "closed form",
+        0.8460793973,
+        1e-8,
+        lambda: _gain("euler"),
+    ),
+    Check("Heun's gain over the exact, likewise", "closed form", 1.0552698841, 1e-8, lambda: _gain("heun")),
+    Check("DDIM's gain on N(0, 1), linear β, leading, 10 steps", "closed form", 0.8316958769, 1e-8, _ddim_gain),
+    Check(
+        "DDPM's variance on N(0, 1), fixed large, 5 and 50 steps",
+        "closed form: 1 − β₁",
+        (0.9999, 0.9999),
+        1e-9,
+        lambda: (_ddpm_variance(5, "fixed_large"), _ddpm_variance(50, "fixed_large")),
+    ),
+    Check(
+        "DDPM's variance on N(0, 1), fixed small, 10 steps",
+        "closed form",
+        0.54821,
+        1e-5,
+        lambda: _ddpm_variance(10, "fixed_small"),
+    ),
+    Check(
+        "where the exact flow takes (40, −24) from σ = 80 to 0.002",
+        "three Gaussians, RK4 and DOP853",
+        (0.2701704575, -1.2371257339),
+        1e-6,
+        _endpoint,
+    ),
+    *(
+        Check(
+            f"fitted order of {NAMES[name]}, 160 to 320 steps",
+            f"measured; theory {SAMPLERS[name].order}",
+            order,
+            0.15,
+            lambda name=name: _order(name),
+        )
+        for name, order in ORDERS.items()
+    ),
+    Check(
+        "rectified flow to N(0, ½²): Euler's gain in 1 and 2 steps",
+        "closed form",
+        (0.0, 0.2),
+        1e-8,
+        lambda: (_rectified_gain(1), _rectified_gain(2)),
+    ),
+    Check("and its limit", "closed form", 0.5, 2e-5, lambda: 2 * _rectified_gain(400) - _rectified_gain(200)),
+)
+
+EXHIBIT = Exhibit(
+    slug="diffusion",
+    title="Diffusion",
+    summary="Samplers side by side, where the exact score leaves them no one else to blame.",
+    sources=(
+        ("Ho et al., DDPM", "https://arxiv.org/abs/2006.11239"),
+        ("Song et al., DDIM", "https://arxiv.org/abs/2010.02502"),
+        ("Song et al., Score-based generative modelling through SDEs", "https://arxiv.org/abs/2011.13456"),
+        ("Karras et al., EDM", "https://arxiv.org/abs/2206.00364"),
+        ("Lu et al., DPM-Solver", "https://arxiv.org/abs/2206.00927"),
+        ("Lu et al., DPM-Solver++", "https://arxiv.org/abs/2211.01095"),
+        ("Zhang & Chen, DEIS", "https://arxiv.org/abs/2204.13902"),
+        ("Zhao et al., UniPC", "https://arxiv.org/abs/2302.04867"),
+        ("Liu et al., Rectified flow", "https://arxiv.org/abs/2209.03003"),
+        ("Sabour et al., Align Your Steps", "https://arxiv.org/abs/2404.14507"),
+        ("苏剑林, 生成扩散模型漫谈（一）: DDPM", "https://kexue.fm/archives/9119"),
+        ("苏剑林, 生成扩散模型漫谈（五）: SDE", "https://kexue.fm/archives/9209"),
+    ),
+    views=(
+        View(
+            slug="samplers",
+            title="Samplers side by side",
+            caption=(
+                "The target is a mixture of Gaussians, so the denoiser is a formula and every error is the sampler's. "
+                "All panels start from the same particles and the same noise: scrub to watch them fall onto the blue "
+                "density; grey lines are whole ways of a few. With **equal NFE** each sampler may call the denoiser "
+                "equally often, so that Heun takes half of Euler's steps. Particles are drawn scaled by the path, as "
+                "$x/\\sqrt{1+\\sigma^2}$ where it explodes."
+            ),
+            compute=sampler_panels,
+            controls={
+                "target": TARGET,
+                "samplers": Choice("Samplers (up to 4)", NAMES, several=True),
+                "path": PATH,
+                "grid": Choice("Noise levels", GRIDS),
+                "steps": Range("Steps (or NFE)", 1, 100, step=1),
+                "match": Choice("Compare at equal", {"steps": "steps", "nfe": "denoiser calls (NFE)"}),
+                "particles": Range("Particles", 100, 10_000, step=1, log=True),
+                "seed": SEED,
+                "knots": Numbers("Knots σ", 1e-3, 1e3, most=24, least=2, help="For Align Your Steps, falling."),
+                "letter": LETTER,
+                "drawing": DRAWING,
+            },
+            draw=draw_panels,
+            seconds=0.2,
+        ),
+        View(
+            slug="field",
+            title="The field",
+            caption=(
+                "What a perfectly trained network would say at every place, from pure noise to data: scrub the time. "
+                "Far out at high noise all arrows point at the target's mean; as the noise falls they choose a mode. "
+                "Blue is the density at that time, orange the particles that the exact flow carries. Arrows are "
+                "scaled so that the longest of each moment is as long as their spacing."
+            ),
+            compute=vector_field,
+            controls={
+                "target": TARGET,
+                "path": PATH,
+                "field": Choice(
+                    "Field",
+                    {"velocity": "velocity towards the data", "score": "score ∇ log p", "denoised": "way to D(x)"},
+                ),
+                "seed": SEED,
+                "letter": LETTER,
+                "drawing": DRAWING,
+            },
+            draw=draw_field,
+            seconds=0.2,
+        ),
+        View(
+            slug="orders",
+            title="Orders of convergence",
+            caption=(
+                "How fast the endpoint of the flow from σ = 80 to 0.002 is approached, against an exact solution: on "
+                "log-log axes a method of order $p$ falls with slope $-p$. The number beside each name is the slope "
+                "fitted to the three largest step counts. The published third-order DPM-Solver++ falls like a second: "
+                "its last term is half of Taylor's; doubled, it falls like a third."
+            ),
+            compute=convergence,
+            controls={
+                "order_target": Choice(
+                    "Target", {k: v for k, v in TARGET.options.items() if k not in ("letter", "drawing")}
+                ),
+                "ode_samplers": Choice("Samplers", {n: s.label for n, s in SAMPLERS.items() if s.order}, several=True),
+                "path": PATH,
+                "step_counts": Numbers("Steps", 1, 640, most=8, least=2),
+                "seed": SEED,
+            },
+            draw=draw_convergence,
+            live=False,
+            seconds=4,
+            brief={"ode_samplers": ("euler", "dpmpp_2m"), "step_counts": (10, 20)},
+        ),
+        View(
+            slug="distances",
+            title="Stochastic samplers",
+            caption=(
+                "A sampler that adds noise has no endpoint to miss: what counts is the distance between its 2,000 "
+                "samples and the target. The grey band is what 2,000 exact samples measure themselves; inside it "
+                "nothing can be told apart. Noise heals earlier errors, so the slow starters often end lower."
+            ),
+            compute=distances,
+            controls={
+                "target": TARGET,
+                "any_samplers": Choice("Samplers (up to 8)", NAMES, several=True),
+                "path": PATH,
+                "budgets": Numbers("NFE", 1, 512, most=8),
+                "seed": SEED,
+                "letter": LETTER,
+                "drawing": DRAWING,
+            },
+            draw=draw_distances,
+            live=False,
+            seconds=3,
+            brief={"any_samplers": ("ddpm",), "budgets": (8, 16)},
+        ),
+    ),
+    stories=(
+        Story(
+            "Twenty calls, four ways",
+            "At twenty denoiser calls Euler has blurred the spiral, while the second-order multistep method already "
+            "lies on it. Heun pays two calls a step, so it is left with half the steps.",
+            "samplers",
+            {"target": "spiral", "match": "nfe", "steps": 20},
+        ),
+        Story(
+            "A straight line through the wrong time",
+            "Uniform steps in σ spend nearly all of their effort where everything is noise. Karras' grid, which the "
+            "next press restores, puts most levels near the data: the same sampler, the same cost.",
+            "samplers",
+            {"target": "two_scales", "grid": "time", "path": "ve"},
+        ),
+        Story(
+            "Third order that was second",
+            "DPM-Solver++ 3M, as its reference codes have it, measures an order of about 1.9. Doubling its second "
+            "difference, as Taylor's formula asks, gives 3.1: compare the two last lines.",
+            "orders",
+            {"ode_samplers": ("dpmpp_2m", "dpmpp_3m", "dpmpp_3m_doubled")},
+        ),
+        Story(
+            "Write your name",
+            "Any letters become a mixture of up to 160 small Gaussians, and the exact score with them. Choose your "
+            "drawing as the target to have your own line sampled.",
+            "samplers",
+            {"target": "letter", "letter": "ODE", "samplers": ("euler", "dpmpp_2m")},
+        ),
+    ),
+    checks=CHECKS,
+)
