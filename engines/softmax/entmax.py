@@ -1,0 +1,276 @@
+"""alpha-entmax: the maps between softmax (alpha = 1), sparsemax (alpha = 2) and beyond, and their losses.
+
+Peters, Niculae, Martins, "Sparse Sequence-to-Sequence Models" (2019), eq. 10:
+
+    entmax(z) = argmax over the simplex of <p, z> + H_alpha(p) = [(alpha - 1) z - tau]_+ ^ (1 / (alpha - 1)),
+
+H_alpha being Tsallis' entropy. Instead of the threshold tau we solve for u = max(p), which is as well scaled for n = 32,000
+equal scores and alpha = 4 as for two: with r = alpha - 1 and gap_i = max(z) - z_i,
+
+    p_i(u) = [u^r - r gap_i]_+ ^ (1/r),     sum_i p_i(u) = 1,     sum_i dp_i/du = sum_i (p_i / u)^(2 - alpha) on the support.
+
+For alpha <= 2 the sum is convex and increasing in u, so Newton's method from above never oversteps; for alpha = 2 it ends
+after finitely many steps with the exact support. Beyond 2 the slope is infinite where an entry joins the support, and
+Newton's steps are kept inside a shrinking bracket.
+
+What makes it fast is that few scores matter: the root for any subset of the scores bounds u from above. The maxima of a few
+columns (one pass) give a bound so tight that hardly more than the support lies above it; the rest happens on those scores.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+_GROUP = 32  # scores a maximum is taken over to find the candidates
+_FEW, _MANY = 6, 60  # steps that make a bound, and that end at the root
+
+
+def entmax(scores: Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
+    """alpha-entmax along `dim`, for 1 <= alpha <= 4: softmax at 1, sparsemax at 2, sparser the larger alpha.
+
+    Exact (to rounding) at every alpha, and at 1, 1.5 and 2 without a power or logarithm beyond softmax's own; differentiable
+    (twice too) in the scores. Scores of -inf are masked out. Ties get equal probability.
+    Raises ValueError for alpha outside [1, 4] and for rows with NaN, +inf or nothing but -inf.
+
+    Peters, Niculae, Martins 2019, eq. 10; the Jacobian is Peters et al., Prop. 2.
+    """
+    _check_alpha(alpha)
+    if alpha == 1:
+        _check_top(scores, _floating(scores).amax(dim))
+        return torch.softmax(scores, dim)
+    return _Entmax.apply(_floating(scores), float(alpha), dim)
+
+
+def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
+    """The Euclidean projection of the scores on the simplex: [z - tau]_+. It is entmax at alpha = 2.
+
+    Martins, Astudillo, "From Softmax to Sparsemax" (2016), eq. 2; Jacobian eq. 9.
+    """
+    return entmax(scores, 2.0, dim)
+
+
+def tsallis_entropy(probabilities: Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
+    """Tsallis' entropy (1 - sum p^alpha) / (alpha (alpha - 1)) along `dim`; Shannon's (in nats) at alpha = 1."""
+    _check_alpha(alpha)
+    if alpha == 1:
+        return torch.special.entr(probabilities).sum(dim)
+    return (probabilities - probabilities**alpha).sum(dim) / (alpha * (alpha - 1))
+
+
+def fenchel_young_loss(scores: Tensor, target: Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
+    """The loss whose gradient in the scores is entmax(scores) - onehot(target); cross-entropy at alpha = 1.
+
+    scores: any shape; target: class indices, of that shape without `dim`. Returns that shape, >= 0 and in nats at alpha = 1.
+    It is 0 as soon as the target leads by 1 / (alpha - 1); before that cross-entropy of a sparse map would be infinite.
+
+    L(z, y) = <z, p - y> + H_alpha(p), p = entmax(z): Blondel, Martins, Niculae, "Learning with Fenchel-Young Losses" (2020), eq. 14.
+    """
+    target = target.unsqueeze(dim)
+    chosen = scores.gather(dim, target).squeeze(dim)
+    if alpha == 1:
+        return torch.logsumexp(scores, dim) - chosen
+    p = entmax(scores, alpha, dim)
+    onehot = torch.zeros_like(p).scatter(dim, target, 1.0)
+    return _FenchelYoung.apply(scores, p, onehot, float(alpha), dim)
+
+
+class _FenchelYoung(Function):
+    """The value by Tsallis' entropy, the gradient p - y by Danskin's theorem (p keeps its own graph: second derivatives hold)."""
+
+    @staticmethod
+    def forward(ctx, scores, p, onehot, alpha, dim):
+        ctx.save_for_backward(p, onehot)
+        ctx.dim = dim
+        # gaps from the target keep large scores exact, and a masked score (p = 0) out of the sum
+        chosen = scores.masked_fill(onehot == 0, 0).sum(dim, keepdim=True)
+        gaps = torch.where(p > 0, scores - chosen, 0)
+        return (p * gaps).sum(dim) + tsallis_entropy(p, alpha, dim)
+
+    @staticmethod
+    def backward(ctx, grad):
+        p, onehot = ctx.saved_tensors
+        return grad.unsqueeze(ctx.dim) * (p - onehot), None, None, None, None
+
+
+class _Entmax(Function):
+    @staticmethod
+    def forward(ctx, scores, alpha, dim):
+        z = scores.movedim(dim, -1)
+        shape = z.shape
+        z = z.reshape(-1, shape[-1])
+        if z.dtype in (torch.float16, torch.bfloat16):
+            z = z.float()
+        p, index = _probabilities(z, alpha)
+        if index is None:
+            full = p
+        else:  # the padding of `index` points at column 0 and adds 0 there
+            full = torch.zeros_like(z).scatter_add_(-1, index, p)
+        out = full.reshape(shape).movedim(-1, dim).to(scores.dtype)
+        ctx.alpha, ctx.dim, ctx.index = alpha, dim, index
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        (out,) = ctx.saved_tensors
+        shape = out.movedim(ctx.dim, -1).shape
+        p = out.movedim(ctx.dim, -1).reshape(-1, shape[-1])
+        g = grad.movedim(ctx.dim, -1).reshape(-1, shape[-1])
+        index = ctx.index
+        if index is None:
+            gradient = _jacobian_product(p, g, ctx.alpha)
+        else:
+            inside = _first(index)
+            part = _jacobian_product(p.gather(-1, index) * inside, g.gather(-1, index), ctx.alpha)
+            gradient = torch.zeros_like(g).scatter_add(-1, index, part)
+        return gradient.reshape(shape).movedim(-1, ctx.dim), None, None
+
+
+def _jacobian_product(p: Tensor, g: Tensor, alpha: float) -> Tensor:
+    """J g with J = diag(s) - s s' / sum(s), s = p^(2 - alpha) on the support and 0 off it (Peters et al. 2019, Prop. 2)."""
+    if alpha == 2:
+        s = (p > 0).to(p.dtype)
+    else:
+        support = p > 0
+        s = torch.where(support, torch.where(support, p, 1) ** (2 - alpha), 0)
+    weighted = s * g
+    return weighted - s * (weighted.sum(-1, keepdim=True) / s.sum(-1, keepdim=True))
+
+
+def _first(index: Tensor) -> Tensor:
+    """Which slots of a padded index are real: columns ascend, so the padding (column 0 again) is what does not."""
+    inside = torch.ones_like(index, dtype=torch.bool)
+    inside[:, 1:] = index[:, 1:] > 0
+    return inside
+
+
+def _probabilities(z: Tensor, alpha: float) -> tuple[Tensor, Tensor | None]:
+    """The probabilities of rows z [m, n]: p [m, n] and None, or p [m, k] with the columns [m, k] they belong to."""
+    m, n = z.shape
+    if m == 0:
+        return torch.zeros_like(z), None
+    columns = n // _GROUP
+    if columns < 2:
+        top = z.amax(-1, keepdim=True)
+        _check_top(z, top)
+        return _solve(top - z, alpha, torch.ones_like(top), _MANY)[0], None
+    # maxima of column groups: a subset of the scores, the largest among them
+    maxima = z[:, : columns * _GROUP].view(m, _GROUP, columns).amax(1)
+    if columns * _GROUP < n:
+        maxima = torch.cat([maxima, z[:, columns * _GROUP :]], -1)
+    top = maxima.amax(-1, keepdim=True)
+    _check_top(z, top)
+    high = _solve(top - maxima, alpha, torch.ones_like(top), _FEW)[1]
+    index = _packed(z >= top - high ** (alpha - 1) / (alpha - 1) * (1 + 1e-6), n // 2)
+    if index is None:
+        return _solve(top - z, alpha, high, _MANY)[0], None
+    gap = (top - z.gather(-1, index)).masked_fill_(~_first(index), torch.inf)
+    return _solve(gap, alpha, high, _MANY)[0], index
+
+
+def _packed(mask: Tensor, most: int) -> Tensor | None:
+    """The columns of each row where mask [m, n] is true, ascending, padded with 0 to the longest row; None beyond `most`."""
+    m, n = mask.shape
+    flat = mask.view(-1).nonzero().squeeze(-1)
+    row = torch.div(flat, n, rounding_mode="floor")
+    counts = torch.bincount(row, minlength=m)
+    width = int(counts.max())
+    if width > most:
+        return None
+    slot = torch.arange(len(flat), device=mask.device) - (counts.cumsum(0) - counts)[row]
+    index = torch.zeros(m, width, dtype=torch.long, device=mask.device)
+    index.view(-1)[row * width + slot] = flat - row * n
+    return index
+
+
+def _solve(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """p [m, k] from gap [m, k] = max(z) - z (some entry 0, inf where absent), and u [m, 1] in [max(p), high].
+
+    With few steps u is an upper bound of max(p), with many it is max(p) to rounding.
+    """
+    return (_newton if alpha <= 2 else _ridders)(gap, alpha, high, steps)
+
+
+def _newton(gap: Tensor, alpha: float, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    rounding = 16 * torch.finfo(gap.dtype).eps
+    for _ in range(steps):
+        p, slope = _at(u, gap, alpha)
+        total = p.sum(-1, keepdim=True)
+        step = (total - 1) / slope
+        if (step <= rounding * u).all():  # a step upwards is rounding
+            break
+        u = u - step.relu()
+    return p / total, u
+
+
+def _ridders(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Ridders' method (1979): where entries join, the slope is infinite and Newton's method of little use."""
+    kind = gap.dtype
+    if gap.device.type != "mps":  # for alpha > 2 a rounding of u moves a small p by far more
+        gap, high = gap.double(), high.double()
+    low = torch.full_like(high, 1 / gap.shape[-1])
+    below = _power(low, gap, alpha).sum(-1, keepdim=True) - 1
+    above = _power(high, gap, alpha).sum(-1, keepdim=True) - 1
+    for _ in range(steps):
+        middle = (low * high).sqrt()
+        at_middle = _power(middle, gap, alpha).sum(-1, keepdim=True) - 1
+        root = (at_middle.square() - below * above).clamp_min(1e-300 if gap.dtype == torch.float64 else 1e-38).sqrt()
+        u = (middle * (low / middle) ** (at_middle / root)).clamp(low, high)
+        p = _power(u, gap, alpha)
+        total = p.sum(-1, keepdim=True)
+        if ((total - 1).abs() <= torch.finfo(kind).eps / 8).all() or (high - low <= 1e-15 * high).all():
+            break
+        for point, value in ((middle, at_middle), (u, total - 1)):
+            is_low = value <= 0
+            low = torch.where(is_low & (point > low), point, low)
+            below = torch.where(is_low, torch.maximum(below, value), below)
+            high = torch.where(~is_low & (point < high), point, high)
+            above = torch.where(is_low, above, torch.minimum(above, value))
+    return (p / total).to(kind), high.to(kind)
+
+
+def _at(u: Tensor, gap: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """p(u) [m, k] and its summed derivative [m, 1], alpha <= 2."""
+    r = alpha - 1
+    if alpha == 2:
+        p = torch.relu(u - gap)
+        return p, (p > 0).sum(-1, keepdim=True)
+    if alpha == 1.5:
+        root = u.sqrt()
+        t = torch.relu(root - gap / 2)
+        return t * t, t.sum(-1, keepdim=True) / root
+    if alpha < 1.5:  # through log p, without the cancellation of u^r near 1
+        base = (torch.expm1(r * u.log()) - r * gap).clamp_(min=-1)
+        p = (torch.log1p(base) / r).exp_()
+        base += 1
+    else:
+        base = torch.relu(u**r - r * gap)
+        p = base ** (1 / r)
+    return p, (p / base.clamp_(min=torch.finfo(p.dtype).tiny)).sum(-1, keepdim=True) * u ** (r - 1)
+
+
+def _power(u: Tensor, gap: Tensor, alpha: float) -> Tensor:
+    return torch.relu(u ** (alpha - 1) - (alpha - 1) * gap) ** (1 / (alpha - 1))
+
+
+def _floating(scores: Tensor) -> Tensor:
+    if not scores.is_floating_point():
+        raise ValueError("scores must be a floating-point tensor.")
+    if scores.dim() == 0 or scores.numel() == 0:
+        raise ValueError("scores must hold at least one number along a dimension.")
+    return scores
+
+
+def _check_top(scores: Tensor, top: Tensor) -> None:
+    """The maximum of a row tells of NaN, of +inf, and of a row with everything masked."""
+    if not bool(torch.isfinite(top).all()):
+        raise ValueError(
+            "scores must have no NaN and no +inf, and in each row at least one that is not masked by -inf."
+        )
+
+
+def _check_alpha(alpha: float) -> None:
+    if not (isinstance(alpha, int | float) and math.isfinite(alpha) and 1 <= alpha <= 4):
+        raise ValueError("alpha must be a number from 1 (softmax) to 4.")
