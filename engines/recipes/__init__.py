@@ -1,0 +1,1 @@
+"""How the embedded models were made. Run one as `python -m engines.recipes.<name> --data FOLDER --out FOLDER`."""

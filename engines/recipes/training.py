@@ -1,0 +1,221 @@
+"""What every recipe shares: the arguments, the clock, the optimiser, checkpoints, and the model card."""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+def arguments(description: str, minutes: float, argv: list[str] | None = None) -> argparse.Namespace:
+    """The options every recipe takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights and card")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--minutes", type=float, default=minutes, help="how long to train (on a CPU: its own time at work)"
+    )
+    parser.add_argument("--steps", type=int, help="train exactly so many steps instead: repeatable to the last bit")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args(argv)
+
+
+class Run:
+    """A training run: iterate over it for the steps; it keeps time, learning rate, history and checkpoints.
+
+    parts: name -> anything with `state_dict` and `load_state_dict`, saved about once a minute under out/checkpoints and
+        restored when a killed run starts again with the same folder
+    clock: seconds of this thread's own work on a CPU, so that pauses and other people's load do not spoil the schedule;
+        the time of day on a GPU
+    progress: share of the run that is done, 0 to 1, by the clock or by steps
+    history: name -> list of the recorded numbers, one a step
+    """
+
+    def __init__(self, out: Path, parts: Mapping, a: argparse.Namespace, rate: float):
+        self.path = Path(out) / "checkpoints" / "state.pt"
+        self.parts, self.minutes, self.steps, self.peak = parts, a.minutes, a.steps, rate
+        self.on_cpu = torch.device(a.device).type == "cpu"
+        self.clock = time.thread_time if self.on_cpu else time.monotonic
+        self.step, self.seconds, self.wall_seconds = 0, 0.0, 0.0
+        self.history: dict[str, list] = {}
+        self.stretches: list[str] = []
+        if self.path.exists():
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
+            for name, part in parts.items():
+                part.load_state_dict(state["parts"][name])
+            self.step, self.seconds, self.wall_seconds = state["step"], state["seconds"], state["wall_seconds"]
+            self.history, self.stretches = state["history"], state["stretches"]
+            print(f"resumed at step {self.step}, after {self.seconds / 60:.1f} minutes", flush=True)
+        aim = f"--steps {a.steps}" if a.steps else f"--minutes {a.minutes:g}"
+        if self.progress < 1 and aim not in self.stretches[-1:]:
+            self.stretches.append(aim)
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.step / self.steps if self.steps else self.seconds / (60 * self.minutes))
+
+    @property
+    def rate(self) -> float:
+        """Learning rate now: a short rise, then a straight fall to zero."""
+        return self.peak * min(1.0, (self.step + 1) / 50) * max(0.01, 1 - self.progress)
+
+    def __iter__(self) -> Iterator[int]:
+        before, saved, shown = self.clock(), time.monotonic(), time.monotonic()
+        wall_before = saved
+        while self.progress < 1:
+            yield self.step
+            self.step += 1
+            now, wall = self.clock(), time.monotonic()
+            self.seconds += now - before
+            self.wall_seconds += wall - wall_before
+            before, wall_before = now, wall
+            # a terminal sees a moving line, a log file one line a minute
+            if wall - shown > (1 if sys.stdout.isatty() else 60) or self.progress == 1:
+                self.show()
+                shown = wall
+            if wall - saved > 60 or self.progress == 1:
+                self.save()
+                saved = wall
+
+    def record(self, **values: float) -> None:
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+
+    def recent(self, name: str, steps: int = 100) -> float:
+        """Mean of the last recorded values."""
+        return float(np.mean(self.history[name][-steps:]))
+
+    def show(self) -> None:
+        bar = "#" * int(30 * self.progress)
+        losses = "  ".join(f"{name} {self.recent(name):.4f}" for name in self.history if "loss" in name)
+        line = f"[{bar:30}] step {self.step}  {self.seconds / 60:.1f} min  {losses}"
+        print(line, end="\r" if sys.stdout.isatty() and self.progress < 1 else "\n", flush=True)
+
+    def save(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+            "step": self.step,
+            "seconds": self.seconds,
+            "wall_seconds": self.wall_seconds,
+            "history": self.history,
+            "stretches": self.stretches,
+        }
+        torch.save(state, self.path.with_suffix(".new"))
+        os.replace(self.path.with_suffix(".new"), self.path)
+
+    def sentence(self) -> str:
+        """How long this run took, for the card."""
+        clock = f" of processor time (one thread; {self.wall_seconds / 60:.0f} by the clock, on a shared machine)"
+        text = f"{self.step:,} steps in {self.seconds / 60:.1f} minutes{clock if self.on_cpu else ''}"
+        if len(self.stretches) > 1:  # each stretch aims at a later end, so the learning rate rose again at its start
+            text += f", resumed with a later end each time: {', then '.join(self.stretches)}"
+        return text
+
+
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrix, roughly: five Newton-Schulz steps with Muon's coefficients. [..., m, n]."""
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = x / (x.flatten(-2).norm(dim=-1)[..., None, None] + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for weight matrices (the last two dimensions), updates scaled to AdamW's size (arXiv 2502.16982, eq. 4)."""
+
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float = 1e-3, momentum: float = 0.95, weight_decay: float = 0.01
+    ):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                state["momentum"].mul_(group["momentum"]).add_(p.grad)
+                update = orthogonalize(p.grad + group["momentum"] * state["momentum"])
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-0.2 * max(p.shape[-2:]) ** 0.5 * group["lr"])
+
+
+def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the network, Adam for embeddings, vectors and routers."""
+    inner, outer = [], []
+    for name, p in model.named_parameters():
+        (inner if p.ndim >= 2 and "embed" not in name and "router" not in name else outer).append(p)
+    return [Muon(inner, rate), torch.optim.Adam(outer, rate, betas=(0.9, 0.95))]
+
+
+def descend(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer], loss: Tensor, rate: float) -> float:
+    """One step down the clipped gradient; the loss as a number."""
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+def save_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, object] | None = None) -> None:
+    """Write tensors as safetensors, floating ones in half precision; metadata values as JSON."""
+    halved = {name: (t.half() if t.is_floating_point() else t).contiguous().cpu() for name, t in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(halved, path, {"format": "pt"} | {key: json.dumps(value) for key, value in (metadata or {}).items()})
+    path.chmod(0o644)
+
+
+def half(model: nn.Module) -> nn.Module:
+    """The model with its weights rounded as they are stored, in place; measure this one."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            tensor.data.copy_(tensor.data.half())
+    return model.eval()
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_checksums(folder: Path) -> str:
+    """Write SHA256SUMS for the weight files of a folder, as `sha256sum --check` reads it; return its text."""
+    text = "".join(
+        f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in sorted(folder.rglob("*.safetensors"))
+    )
+    (folder / "SHA256SUMS").write_text(text)
+    return text
+
+
+def write_card(folder: Path, title: str, sections: Mapping[str, str], figures: Mapping[str, object]) -> None:
+    """Write README.md and figures.json (the measured numbers, which the tests measure again) and the checksums."""
+    checksums = write_checksums(folder)
+    body = "\n\n".join(f"## {name}\n\n{text.strip()}" for name, text in sections.items())
+    card = f"# {title}\n\n{body}\n\n## Checksums (SHA-256)\n\n```\n{checksums}```\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def card_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    columns = list(columns)
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
