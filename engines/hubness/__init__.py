@@ -1,0 +1,21 @@
+"""Hubness: why, in high dimension, some points are everyone's neighbour and some are nobody's."""
+
+from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
+from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps, neighbours
+from engines.hubness.reduction import METHODS, reduce, reduced_k_occurrence
+
+__all__ = [
+    "METHODS",
+    "METRICS",
+    "antihub_rate",
+    "binomial",
+    "hub_occurrence",
+    "k_occurrence",
+    "k_occurrence_steps",
+    "neighbours",
+    "reduce",
+    "reduced_k_occurrence",
+    "robin_hood",
+    "skewness",
+    "spearman",
+]

@@ -1,0 +1,197 @@
+"""Point sets: laws with a chosen intrinsic dimension, embedded sets with pictures or texts, and a reader's own file."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+LAWS = ("uniform", "normal", "sphere", "mixture")
+EMBEDDED = ("digits", "emoji", "sentences")
+SETS = LAWS + EMBEDDED
+ASSETS = Path(__file__).parents[2] / "assets" / "hubness"
+MOST_MEGABYTES = 200
+MOST_ROWS = 100_000
+MOST_NUMBERS = 50_000_000
+
+
+@dataclass(frozen=True)
+class PointSet:
+    """Points, and what they look like.
+
+    points: float64 [n, d]
+    pictures: uint8 [n, h, w] or [n, h, w, 3], or None
+    texts: n texts, or ()
+    note: what a reader should know about the set (duplicates), or ""
+    """
+
+    points: np.ndarray
+    pictures: np.ndarray | None = None
+    texts: tuple[str, ...] = ()
+    note: str = ""
+
+
+def whole(name: str, value: int, low: int, high: int) -> int:
+    """The value if it is a whole number in low .. high; else a ValueError that names it."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number between {low:,} and {high:,}; got {value!r}.")
+    return int(value)
+
+
+def draw_law(law: str, n: int, dimension: int, intrinsic: int = 0, seed: int = 0) -> np.ndarray:
+    """n points, float64 [n, dimension], of a law in `intrinsic` dimensions (0: all), turned into the ambient space.
+
+    uniform: on the unit cube; normal: standard; sphere: uniform on the unit sphere; mixture: eight equal standard normals
+    whose centres are drawn with standard deviation 4. Drawn by numpy's RandomState(seed).
+    """
+    if law not in LAWS:
+        raise ValueError(f"data must be one of {', '.join(LAWS)}; got {law!r}.")
+    random = np.random.RandomState(seed)
+    m = min(intrinsic, dimension) or dimension
+    if law == "uniform":
+        points = random.uniform(size=(n, m))
+    else:
+        points = random.normal(size=(n, m))
+    if law == "sphere":
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+    elif law == "mixture":
+        points += (4 * random.normal(size=(8, m)))[random.randint(8, size=n)]
+    if m < dimension:
+        basis, _ = np.linalg.qr(random.normal(size=(dimension, m)))
+        points = points @ basis.T
+    return points
+
+
+def load_set(name: str, n: int = 2000, dimension: int = 100, intrinsic: int = 0, seed: int = 0) -> PointSet:
+    """A point set by name: a law of LAWS, or an embedded set (then at most n of its points, chosen by the seed).
+
+    digits: scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; emoji and sentences: see assets/hubness.
+    """
+    if name in LAWS:
+        return PointSet(draw_law(name, n, dimension, intrinsic, seed))
+    if name not in SETS:
+        raise ValueError(f"data must be one of {', '.join(SETS)}; got {name!r}.")
+    texts: np.ndarray | None = None
+    pictures: np.ndarray | None = None
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        points = load_digits().data
+        pictures = (255 - points.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    else:
+        with np.load(ASSETS / f"{name}.npz", allow_pickle=False) as file:
+            points = file["features"].astype(np.float64)
+            if name == "emoji":
+                pictures = file["palette"][file["thumbnails"]]
+            else:
+                texts = file["text"]
+    if n < len(points):
+        chosen = np.sort(np.random.RandomState(seed).permutation(len(points))[:n])
+        points = points[chosen]
+        pictures = None if pictures is None else pictures[chosen]
+        texts = None if texts is None else texts[chosen]
+    return PointSet(points, pictures, () if texts is None else tuple(map(str, texts)))
+
+
+def read_points(path: str) -> PointSet:
+    """A reader's own points from a .npy, .npz (its first table) or .csv file (a heading line is skipped).
+
+    Nothing in the file is ever executed: pickles are refused. Raises ValueError, in a sentence, for a file that is too big
+    (over 200 MB, 100,000 rows or 50 million numbers), of another kind, broken, or holding NaN.
+    """
+    file = Path(path)
+    kind = file.suffix.lower()
+    if kind not in (".npy", ".npz", ".csv"):
+        raise ValueError("path: the file must be a .npy, .npz or .csv table, one point a row.")
+    if not file.is_file():
+        raise ValueError("path: there is no such file; upload it again.")
+    if file.stat().st_size > MOST_MEGABYTES * 2**20:
+        raise ValueError(
+            f"path: the file has {file.stat().st_size / 2**20:,.0f} MB; at most {MOST_MEGABYTES} MB are read. Save a sample of its rows as float32."
+        )
+    try:
+        table = _read_csv(file) if kind == ".csv" else _read_npy(file, kind)
+    except (OSError, EOFError, zipfile.BadZipFile, UnicodeDecodeError):
+        raise ValueError(f"path: this is not a readable {kind} file.") from None
+    if table.ndim == 1:
+        raise ValueError("path: the table has a single column of numbers; points need one row each.")
+    if table.ndim != 2:
+        table = table.reshape(len(table), -1)
+    if 0 in table.shape:
+        raise ValueError("path: the table is empty.")
+    if len(table) > MOST_ROWS:
+        raise ValueError(
+            f"path: the table has {len(table):,} rows; at most {MOST_ROWS:,} are taken. Save a sample of them."
+        )
+    table = table.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(table).all(1))
+    if len(bad):
+        rows = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
+        raise ValueError(
+            f"path: {len(bad):,} of {len(table):,} rows hold NaN or infinity (rows {rows}, counted from 0); remove or fill them."
+        )
+    copies = len(table) - len(np.unique(table, axis=0))
+    note = ""
+    if copies:
+        note = (
+            f"{copies:,} of the {len(table):,} rows are exact copies of others. Copies are each other's nearest neighbours at "
+            "distance zero and ties go to the lower row, so they inflate the counts: drop them unless you mean them."
+        )
+    return PointSet(table, note=note)
+
+
+def _read_npy(file: Path, kind: str) -> np.ndarray:
+    try:
+        if kind == ".npy":
+            table = np.load(file, mmap_mode="r", allow_pickle=False)
+            _refuse_size(table.size)
+            return _real(np.array(table))
+        with zipfile.ZipFile(file) as archive:
+            _refuse_size(max((entry.file_size for entry in archive.infolist()), default=0) // 8)
+        with np.load(file, allow_pickle=False) as tables:
+            for name in tables.files:
+                if tables[name].ndim >= 2:
+                    return _real(tables[name])
+    except ValueError as error:
+        if "pickle" in str(error).lower() or "object" in str(error).lower():
+            raise ValueError(
+                "path: the file holds pickled Python objects, which are never opened. Save a plain numeric array with numpy.save."
+            ) from None
+        if str(error).startswith("path:"):
+            raise
+        raise ValueError(f"path: this is not a readable {kind} file.") from None
+    raise ValueError("path: the .npz holds no table of two dimensions.")
+
+
+def _refuse_size(numbers: int) -> None:
+    if numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"path: the table has {numbers:,} numbers; at most {MOST_NUMBERS:,} are taken. Save fewer rows or columns."
+        )
+
+
+def _real(table: np.ndarray) -> np.ndarray:
+    if table.dtype.kind not in "fiub":
+        raise ValueError(f"path: the array holds {table.dtype.name}, not real numbers.")
+    return table
+
+
+def _read_csv(file: Path) -> np.ndarray:
+    with file.open(encoding="utf-8-sig") as lines:
+        first = lines.readline()
+    try:
+        [float(cell) for cell in first.replace(";", ",").split(",")]
+        heading = 0
+    except ValueError:
+        heading = 1
+    separator = ";" if first.count(";") > first.count(",") else ","
+    try:
+        table = np.loadtxt(file, delimiter=separator, skiprows=heading, ndmin=2, encoding="utf-8-sig", comments=None)
+    except ValueError:
+        raise ValueError(
+            "path: the .csv is not a table of numbers: every line needs the same number of numeric cells, after at most one heading line."
+        ) from None
+    _refuse_size(table.size)
+    return table

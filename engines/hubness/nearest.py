@@ -1,0 +1,270 @@
+"""Exact nearest neighbours and the k-occurrence N_k, by blocks of distance products.
+
+N_k(x) is the number of points that have x among their k nearest neighbours (Radovanović, Nanopoulos and Ivanović, "Hubs
+in Space", JMLR 11, 2010, section 2). A point is never its own neighbour; equal distances are settled by index.
+
+Euclidean, cosine and inner-product neighbours are screened with single-precision matrix products. A row whose k-th and
+(k+1)-th candidates lie closer together than the rounding of that product could reach is measured again, pair by pair,
+in double precision: the neighbours are those of exact arithmetic on the float64 points, at the speed of the product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from engines.device import resolve
+from engines.progress import Progress
+
+METRICS = ("euclidean", "cosine", "centred cosine", "inner product", "lp", "torus", "precomputed")
+MOST_POINTS = 2_000_000
+MOST_PRECOMPUTED = 20_000
+_ROUNDING = 2.0**-24  # unit roundoff of float32
+
+
+def check_points(points: Tensor, k: int, metric: str = "euclidean", p: float = 0.5) -> Tensor:
+    """The points as float64, or a ValueError that says what is wrong with them (or with k, metric, p)."""
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
+    points = torch.as_tensor(points)
+    if points.ndim != 2 or points.shape[1] == 0:
+        raise ValueError(f"points must be a table [n, d], one point a row; got shape {tuple(points.shape)}.")
+    n = points.shape[0]
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1; got {k!r}.")
+    if n < k + 1:
+        raise ValueError(f"k = {k} neighbours need at least {k + 1} points; there are {n}. Lower k or add points.")
+    if n > MOST_POINTS:
+        raise ValueError(f"points: at most {MOST_POINTS:,} rows; there are {n:,}.")
+    if metric == "precomputed":
+        if points.shape[1] != n:
+            raise ValueError(
+                f"points must be a square matrix of distances for 'precomputed'; got {n} x {points.shape[1]}."
+            )
+        if n > MOST_PRECOMPUTED:
+            raise ValueError(f"points: at most {MOST_PRECOMPUTED:,} rows for 'precomputed'; there are {n:,}.")
+    if metric == "lp" and not (isinstance(p, int | float) and 0.05 <= p <= 32):
+        raise ValueError(f"p must lie between 0.05 and 32; got {p!r}.")
+    if points.is_complex():
+        raise ValueError("points must be real numbers; these are complex.")
+    points = points.to(torch.float64)
+    bad = (~torch.isfinite(points)).any(1).nonzero().flatten()
+    if len(bad):
+        first = ", ".join(str(int(i)) for i in bad[:3])
+        more = ", ..." if len(bad) > 3 else ""
+        raise ValueError(
+            f"points: {len(bad)} of {n} rows hold NaN or infinity (rows {first}{more}); remove or fill them."
+        )
+    return points
+
+
+def prepare(points: Tensor, metric: str) -> Tensor:
+    """Float64 points as the metric sees them: of order one (scaled by a power of two, which moves no tie), and of
+    length 1 for the cosines."""
+    if metric in ("precomputed", "torus"):
+        return points
+    if metric == "centred cosine":
+        points = points - points.mean(0)
+    largest = float(points.abs().max())
+    if largest > 0:
+        points = torch.ldexp(points, torch.tensor(-math.frexp(largest)[1], device=points.device))
+    if metric in ("cosine", "centred cosine"):
+        norm = torch.linalg.vector_norm(points, dim=1, keepdim=True)
+        zero = int((norm == 0).sum())
+        if zero:
+            raise ValueError(
+                f"points: {zero} rows have length zero, so they have no cosine; remove them or use euclidean."
+            )
+        points = points / norm
+    return points
+
+
+def _between(rows: Tensor, others: Tensor, metric: str, p: float) -> Tensor:
+    """Dissimilarities [b, n] measured directly, coordinate by coordinate, in float64: equal points tie exactly."""
+    if metric == "inner product":
+        return -(rows @ others.T)
+    if metric in ("lp", "torus"):
+        total = rows.new_zeros(len(rows), len(others))
+        for a, b in zip(rows.T, others.T, strict=True):
+            gap = (a[:, None] - b).abs_()
+            total += gap.pow_(p) if metric == "lp" else torch.minimum(gap, 1 - gap).square_()
+        return total.pow_(1 / p if metric == "lp" else 0.5)
+    return torch.cdist(rows, others, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def pair_distance(points: Tensor, first: Tensor, second: Tensor, metric: str, p: float = 0.5) -> Tensor:
+    """Dissimilarity of points[first] and points[second] (index tensors that broadcast), float64, points as prepared."""
+    if metric == "precomputed":
+        return points[first, second]
+    a, b = points[first], points[second]
+    if metric == "inner product":
+        return -(a * b).sum(-1)
+    gap = (a - b).abs()
+    if metric == "torus":
+        gap = torch.minimum(gap, 1 - gap)
+    return torch.linalg.vector_norm(gap, ord=p if metric == "lp" else 2, dim=-1)
+
+
+def smallest(values: Tensor, k: int) -> Tensor:
+    """Indices [b, k] of the k smallest of each row of values [b, n], n > k; equal values go to the lower index."""
+    value, index = values.topk(k + 1, dim=1, largest=False)
+    tied = value[:, k] == value[:, k - 1]
+    if tied.any():
+        index[tied, :k] = values[tied].sort(dim=1, stable=True).indices[:, :k]
+    return index[:, :k]
+
+
+def _largest_scores(scores: Tensor, k: int, groups: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row, with indices. The k largest lie in the k columns (of `groups` rows each) whose maxima are
+    largest, and one vectorised maximum is far cheaper than a selection among all n."""
+    if groups == 1:
+        return scores.topk(k, dim=1)
+    b, n = scores.shape
+    stride = n // groups
+    column = scores.view(b, groups, stride).amax(1).topk(k, dim=1, sorted=False).indices
+    step = stride * torch.arange(groups, device=scores.device)
+    candidates = (column[:, None, :] + step[None, :, None]).reshape(b, -1)
+    value, place = scores.gather(1, candidates).topk(k, dim=1)
+    return value, candidates.gather(1, place)
+
+
+def _screened(points: Tensor, k: int, metric: str) -> Iterator[tuple[int, Tensor]]:
+    """Blocks (start, indices [b, k]) by certified single-precision products."""
+    n, d = points.shape
+    device = points.device
+    if metric == "inner product":
+        centred, half = points, points.new_zeros(n)
+    else:  # |x - y|^2 / 2 = |x|^2 / 2 - (x.y - |y|^2 / 2); centring leaves distances alone and spares digits
+        centred = points - points.mean(0)
+        half = centred.square().sum(1) / 2
+    # The bias -|y|^2 / 2 rides along as one more coordinate. Columns are padded, to a multiple of `groups`, with points
+    # that no one can choose.
+    groups = 10 if n >= 40 * (k + 1) else 1
+    width = -(-n // groups) * groups
+    left = torch.ones(n, d + 1, device=device)
+    left[:, :d] = centred
+    right = torch.zeros(width, d + 1, device=device)
+    right[:n, :d] = centred
+    right[:n, d] = -half
+    right[n:, d] = -1e30
+    norm = torch.linalg.vector_norm(centred, dim=1)
+    # A dot product of d + 1 terms whose factors were rounded to float32, whatever the order of the sum.
+    error = (_ROUNDING * (d + 4) * (norm * norm.max() + half.max())).float()
+    area = 2**28 if device.type == "cuda" else 2**22
+    block = max(1, min(n, area // width))
+    buffer = torch.empty(block, width, device=device)
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        scores = torch.mm(left[start:stop], right.T, out=buffer[: stop - start])
+        scores[:, start:stop].fill_diagonal_(-math.inf)
+        value, index = _largest_scores(scores, k + 1, groups)
+        index = index[:, :k]
+        # The k chosen are right if the next candidate is worse by more than both roundings together.
+        doubtful = (value[:, k - 1] - value[:, k] <= 2 * error[start:stop]).nonzero().flatten()
+        if len(doubtful):
+            lowest = value[doubtful, k - 1] - 2 * error[start + doubtful]
+            index[doubtful] = _measured_again(points, start + doubtful, scores[doubtful] >= lowest[:, None], k, metric)
+        yield start, index
+
+
+def _measured_again(points: Tensor, rows: Tensor, candidate: Tensor, k: int, metric: str) -> Tensor:
+    """The k nearest [f, k] of `rows` among their candidates (bool [f, width]), in float64, ties by index."""
+    value = torch.full(candidate.shape, math.inf, dtype=torch.float64, device=points.device)
+    row, column = candidate.nonzero(as_tuple=True)
+    for part in range(0, len(row), 2**16):
+        r, c = row[part : part + 2**16], column[part : part + 2**16]
+        value[r, c] = pair_distance(points, rows[r], c, metric)
+    return smallest(value, k)
+
+
+def _measured(points: Tensor, k: int, metric: str, p: float) -> Iterator[tuple[int, Tensor]]:
+    """Blocks (start, indices [b, k]) by direct measurement in float64."""
+    n = len(points)
+    block = max(1, min(n, 2**21 // n))
+    for start in range(0, n, block):
+        rows = points[start : start + block]
+        value = rows.clone() if metric == "precomputed" else _between(rows, points, metric, p)
+        value[:, start : start + len(rows)].fill_diagonal_(math.inf)
+        yield start, smallest(value, k)
+
+
+def neighbour_blocks(
+    points: Tensor, k: int, metric: str = "euclidean", p: float = 0.5, device: str | torch.device | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (start, indices): the k nearest neighbours [b, k] of points start .. start + b, as sets (in no order).
+
+    Holds a few rows of distances at a time, never n x n. Arguments as in `k_occurrence`.
+    """
+    points = check_points(points, k, metric, p)
+    device = resolve(device)
+    if device.type == "mps":  # no float64 there
+        device = torch.device("cpu")
+    points = prepare(points.to(device), metric)
+    if metric in ("euclidean", "cosine", "centred cosine", "inner product"):
+        yield from _screened(points, k, metric)
+    else:
+        yield from _measured(points, k, metric, p)
+
+
+def neighbours(
+    points: Tensor, k: int, metric: str = "euclidean", p: float = 0.5, device: str | torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Indices int64 [n, k] and dissimilarities float64 [n, k] of the k nearest neighbours, nearest first, ties by index.
+
+    The cosine metrics give 1 - cos, the inner product its negative. Arguments as in `k_occurrence`.
+    """
+    checked = check_points(points, k, metric, p)
+    ready = prepare(checked, metric)
+    indices, distances = [], []
+    for start, index in neighbour_blocks(checked, k, metric, p, device):
+        index = index.to(ready.device).sort(dim=1).values
+        row = torch.arange(start, start + len(index), device=ready.device)[:, None]
+        value = pair_distance(ready, row, index, metric, p)
+        order = value.sort(dim=1, stable=True).indices
+        indices.append(index.gather(1, order))
+        distances.append(value.gather(1, order))
+    distance = torch.cat(distances)
+    if metric in ("cosine", "centred cosine"):
+        distance = distance.square() / 2
+    elif metric in ("euclidean", "lp", "inner product"):
+        scale = 2.0 ** math.frexp(float(checked.abs().max()))[1]
+        distance = distance * (scale * scale if metric == "inner product" else scale)
+    return torch.cat(indices), distance
+
+
+def k_occurrence_steps(
+    points: Tensor, k: int = 10, metric: str = "euclidean", p: float = 0.5, device: str | torch.device | None = None
+) -> Iterator[Progress]:
+    """`k_occurrence` with progress: step and total in points, the counts so far as the result."""
+    points = torch.as_tensor(points)
+    counts = None
+    for start, index in neighbour_blocks(points, k, metric, p, device):
+        if counts is None:
+            counts = torch.zeros(len(points), dtype=torch.int64, device=index.device)
+        counts += torch.bincount(index.flatten(), minlength=len(points))
+        yield Progress(start + len(index), len(points), counts.to(points.device))
+
+
+def k_occurrence(
+    points: Tensor,
+    k: int = 10,
+    metric: str = "euclidean",
+    p: float = 0.5,
+    device: str | torch.device | None = None,
+) -> Tensor:
+    """N_k of each point: how many others have it among their k nearest neighbours. int64 [n], summing to n k.
+
+    points: [n, d], one point a row; for 'precomputed' the [n, n] dissimilarities (row i: from i to the others)
+    k: neighbours a point has, 1 <= k < n
+    metric: 'euclidean', 'cosine', 'centred cosine' (the mean subtracted first), 'inner product' (largest is nearest),
+        'lp' with exponent p (fractional p too), 'torus' (Euclidean on the unit cube with opposite faces glued), 'precomputed'
+    device: where to compute; None for the best one present
+
+    Raises ValueError on NaN or infinite rows, fewer than k + 1 points, unknown metrics, zero rows under a cosine.
+    """
+    for progress in k_occurrence_steps(points, k, metric, p, device):
+        counts = progress.result
+    return counts

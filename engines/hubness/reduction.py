@@ -1,0 +1,193 @@
+"""Hubness reduction: secondary dissimilarities under which neighbours are shared out more evenly.
+
+Compared in Feldbauer and Flexer, "A comprehensive empirical comparison of hubness reduction in high-dimensional spaces",
+Knowledge and Information Systems 59, 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from engines.hubness.nearest import _between, check_points, neighbours, prepare, smallest
+
+METHODS = {
+    "none": "the plain metric",
+    "mutual proximity": "chance that both find others farther, each point's distances taken as Gaussian and independent",
+    "mutual proximity empirical": "share of points that both find farther, counted",
+    "local scaling": "distances in units of both points' k-th neighbour distance",
+    "nicdm": "distances over the geometric mean of both points' mean distance to k neighbours",
+    "dissimlocal": "squared distances less both points' squared distance to the centre of their k neighbours",
+    "csls": "cosine, twice, less both points' mean cosine to k neighbours",
+    "centring": "inner product after subtracting the mean",
+    "cosine": "angle instead of distance",
+}
+SCALING = ("none", "mutual proximity", "mutual proximity empirical", "local scaling", "nicdm")
+MOST_REDUCED = 8_000
+
+
+def _normal_cdf(z: Tensor) -> Tensor:
+    return torch.erfc(z * -math.sqrt(0.5)) / 2  # keeps its digits far out on the left, where neighbours are
+
+
+def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callable[[int, int], Tensor]:
+    """A function (start, stop) -> secondary dissimilarities [stop - start, n]; per-point statistics are found once."""
+    n = len(points)
+    ready = prepare(points, metric)
+
+    def primary(start: int, stop: int) -> Tensor:
+        if metric == "precomputed":
+            return ready[start:stop].clone()
+        distance = _between(ready[start:stop], ready, metric, p)
+        return distance.square() / 2 if "cosine" in metric else distance
+
+    if method == "none":
+        return primary
+    if method == "mutual proximity":  # Schnitzer et al. 2012, section 3.2.1, with independence
+        mean, std = ready.new_empty(n), ready.new_empty(n)
+        for start, stop in _spans(n):
+            distance = primary(start, stop)
+            own = torch.arange(start, stop, device=ready.device)
+            distance[own - start, own] = 0
+            mean[start:stop] = distance.sum(1) / (n - 1)
+            gap = distance - mean[start:stop, None]
+            gap[own - start, own] = 0
+            std[start:stop] = (gap.square().sum(1) / (n - 1)).sqrt()
+        _refuse_zero(std, "mutual proximity divides by the spread of each point's distances", k)
+
+        def rows(start: int, stop: int) -> Tensor:
+            distance = primary(start, stop)
+            a = _normal_cdf((distance - mean[start:stop, None]) / std[start:stop, None])
+            b = _normal_cdf((distance - mean) / std)
+            return a + b - a * b  # 1 - (1 - a)(1 - b)
+
+        return rows
+    if method == "mutual proximity empirical":  # Schnitzer et al. 2012, equation (3)
+        if n > MOST_REDUCED:
+            raise ValueError(f"points: empirical mutual proximity takes at most {MOST_REDUCED:,}; there are {n:,}.")
+        near = torch.cat([_nearer(primary(*span), span[0]) for span in _spans(n)])
+        return lambda start, stop: 1 - _both_farther(near, start, stop, k).double() / n
+    if method in ("local scaling", "nicdm"):
+        _, distance = neighbours(points, k, metric, p, device=points.device)
+        scale = distance[:, -1] if method == "local scaling" else distance.mean(1)
+        _refuse_zero(scale, f"{method} divides by the distance to the k = {k} nearest neighbours", k)
+        if method == "nicdm":  # Jégou et al. 2007; as in Schnitzer et al. 2012, equation (2)
+            return lambda start, stop: primary(start, stop) / (scale[start:stop, None] * scale).sqrt()
+        # Zelnik-Manor and Perona 2004; as in Schnitzer et al. 2012, equation (1)
+        return lambda start, stop: -torch.expm1(-primary(start, stop).square() / (scale[start:stop, None] * scale))
+    if (
+        method == "dissimlocal"
+    ):  # Hara et al. 2016, "Flattening the density gradient for eliminating spatial centrality"
+        index, _ = neighbours(points, k, device=points.device)
+        off = torch.cat([(ready[a:b] - ready[index[a:b]].mean(1)).square().sum(1) for a, b in _spans(n)])
+        return lambda start, stop: primary(start, stop).square() - off[start:stop, None] - off
+    unit = prepare(points, "cosine") if method in ("csls", "cosine") else points - points.mean(0)
+    if (
+        method == "csls"
+    ):  # Conneau et al. 2018, "Word translation without parallel data", equation (3), one set of points
+        near = (1 - neighbours(points, k, "cosine", device=points.device)[1]).mean(1)
+        return lambda start, stop: near[start:stop, None] + near - 2 * (unit[start:stop] @ unit.T)
+    if method == "cosine":
+        return lambda start, stop: 1 - unit[start:stop] @ unit.T
+    return lambda start, stop: -(unit[start:stop] @ unit.T)  # centring: Suzuki et al. 2013
+
+
+def _spans(n: int) -> list[tuple[int, int]]:
+    block = max(1, 2**21 // n)
+    return [(start, min(start + block, n)) for start in range(0, n, block)]
+
+
+def _refuse_zero(scale: Tensor, why: str, k: int) -> None:
+    zero = int((scale <= 0).sum())
+    if zero:
+        raise ValueError(f"{why}, which is 0 for {zero} points: drop duplicate points or raise k.")
+
+
+def _nearer(distance: Tensor, start: int) -> Tensor:
+    """For each entry, how many of the row's points lie at most as far, int16 [b, n]; 0 for the point itself."""
+    own = torch.arange(len(distance), device=distance.device)
+    distance[own, own + start] = -math.inf
+    return (torch.searchsorted(distance.sort(dim=1).values, distance, right=True) - 1).to(torch.int16)
+
+
+def _both_farther(near: Tensor, start: int, stop: int, k: int) -> Tensor:
+    """How many points both x and y find farther than each other, int32 [stop - start, n], where it can matter.
+
+    By inclusion and exclusion n - 2 - near(x, y) - near(y, x) + overlap, where the overlap is among the near(x, y) points
+    nearest to x. The count is at most n - 1 - max(near(x, y), near(y, x)); entries whose bound falls below the k best found
+    are left at 0.
+    """
+    n = len(near)
+    count = torch.zeros(stop - start, n, dtype=torch.int32, device=near.device)
+    for x in range(start, stop):
+        mine, theirs = near[x], near[:, x]
+        order = mine.argsort()
+        both = mine.int() + theirs.int()
+        both[x] = 4 * n
+        row = count[x - start]
+
+        def fill(y: Tensor, mine=mine, theirs=theirs, order=order, both=both, row=row) -> None:
+            z = order[: int(mine[y].max()) + 1]
+            overlap = (mine[z] <= mine[y, None]) & (near[y[:, None], z] <= theirs[y, None])
+            row[y] = n - 2 - both[y] + overlap.sum(1, dtype=torch.int32)
+
+        likely = both.topk(min(4 * k, n - 1), largest=False).indices
+        fill(likely)
+        worth = n - 1 - torch.maximum(mine, theirs).int() >= row[likely].topk(k).values[-1]
+        worth[x] = False
+        worth[likely] = False
+        rest = worth.nonzero().flatten()
+        if len(rest):
+            fill(rest)
+    return count
+
+
+def _ready(points: Tensor, k: int, method: str, metric: str, p: float) -> Tensor:
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    if metric == "inner product" and method != "none":
+        raise ValueError("metric: reductions need distances; 'inner product' is none. Use euclidean or a cosine.")
+    if method not in SCALING and metric != "euclidean":
+        raise ValueError(f"metric: {method} is defined on the points themselves; leave it at euclidean.")
+    return check_points(points, k, metric, p)
+
+
+def reduce(
+    points: Tensor, k: int = 10, method: str = "mutual proximity", metric: str = "euclidean", p: float = 0.5
+) -> Tensor:
+    """Secondary dissimilarities [n, n], float64, smaller is nearer: feed them to `k_occurrence(..., metric="precomputed")`.
+
+    points: [n, d] (or [n, n] dissimilarities for 'precomputed'), n <= 8,000 since the result has n^2 entries
+    k: neighbourhood of the local methods
+    method: a key of METHODS; the scalings act on any metric, the others on the points
+    The diagonal is set to the least entry. 'mutual proximity empirical' counts only the entries that can be among a row's
+    k smallest and leaves the rest at 1.
+
+    Raises ValueError as `k_occurrence`, and where duplicates make a local scale zero.
+    """
+    points = _ready(points, k, method, metric, p)
+    if len(points) > MOST_REDUCED:
+        raise ValueError(
+            f"points: reduce holds n x n numbers, so at most {MOST_REDUCED:,} points; there are {len(points):,}. "
+            "reduced_k_occurrence takes more."
+        )
+    rows = _rows(points, k, method, metric, p)
+    result = torch.cat([rows(*span) for span in _spans(len(points))])
+    return result.fill_diagonal_(float(result.min()))
+
+
+def reduced_k_occurrence(
+    points: Tensor, k: int = 10, method: str = "mutual proximity", metric: str = "euclidean", p: float = 0.5
+) -> Tensor:
+    """N_k, int64 [n], under the secondary dissimilarity of `reduce`, block by block without holding n x n."""
+    points = _ready(points, k, method, metric, p)
+    rows = _rows(points, k, method, metric, p)
+    counts = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    for start, stop in _spans(len(points)):
+        value = rows(start, stop)
+        value[:, start:stop].fill_diagonal_(math.inf)
+        counts += torch.bincount(smallest(value, k).flatten(), minlength=len(points))
+    return counts
