@@ -1,0 +1,220 @@
+"""The measures of HiPPO: which past is remembered, in which basis, and the linear system x' = A x + B u that keeps the N numbers.
+
+Time runs in units of the window w, and `age` = (T - t) / w is how long ago something happened; the scaled measures
+(LegS, Fourier-LegS) take w = T, all the past there is, and their system is x' = (A x + B u) / t.
+
+Gu, Dao, Ermon, Rudra, Re, "HiPPO: Recurrent Memory with Optimal Polynomial Projections", 2020 (appendix D);
+Gu, Johnson, Timalsina, Rudra, Re, "How to Train Your HiPPO", 2022; Su Jianlin, kexue.fm 10114 and 10137.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Measure(NamedTuple):
+    """label: its name; scaled: whether the window grows with time; span: the greatest age its reconstruction is drawn to."""
+
+    label: str
+    scaled: bool
+    span: float
+
+
+MEASURES = {
+    "legs": Measure("LegS: Legendre, all the past", True, 1.0),
+    "legt": Measure("LegT: Legendre, a window", False, 1.0),
+    "lmu": Measure("LMU: LegT in other units", False, 1.0),
+    "lagt": Measure("LagT: Laguerre, fading", False, 3.0),
+    "fout": Measure("FouT with 2/w: Fourier, a window", False, 1.0),
+    "fout_blog": Measure("FouT with 1/w: the blog's first form", False, 1.0),
+    "foud": Measure("FouD: Fourier, fading", False, 2.0),
+    "fous": Measure("Fourier-LegS: Fourier, all the past", True, 1.0),
+}
+METHODS = {
+    "zoh": "Zero-order hold (exact)",
+    "bilinear": "Bilinear",
+    "backward": "Backward Euler",
+    "forward": "Forward Euler",
+    "gbt": "Generalised bilinear (α)",
+}
+MAX_ORDER = 1024
+
+
+def _check(measure: str, order: int) -> None:
+    if measure not in MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, not {measure!r}.")
+    if not 1 <= order <= MAX_ORDER:
+        raise ValueError(f"order must be between 1 and {MAX_ORDER}, not {order}.")
+
+
+def transition(measure: str, order: int) -> tuple[Tensor, Tensor]:
+    """A [N, N] and B [N] (float64) of x' = A x + B u for a window of 1; for a window w divide both by w (scaled measures: by t).
+
+    legs: HiPPO eq. 3. legt: HiPPO eq. 1 (kexue.fm 10114 eq. 24). lmu: Voelker, Kajic, Eliasmith 2019, eq. 2, with theta = 1.
+    lagt: HiPPO eq. 2 (alpha 0, beta 1: the weight e^-age). The Fourier measures use the real orthonormal basis
+    1, sqrt2 cos 2 pi s, sqrt2 sin 2 pi s, sqrt2 cos 4 pi s, ..., so that an even order leaves its last coefficient unused, at zero.
+    fout: u(T-w) taken from the mean that a Fourier series converges to at a jump, which gives 2/w ("How to Train Your HiPPO", FouT).
+    fout_blog: u(T-w) taken from the series itself, which gives 1/w (kexue.fm 10114 eq. 12); it does not converge.
+    foud: the decaying Fourier measure, whose basis has period 2; it is fout_blog at half the speed, exactly.
+    fous: LegS over a Fourier basis (kexue.fm 10137, last section).
+    """
+    _check(measure, order)
+    n = torch.arange(order, dtype=torch.float64)
+    root = torch.sqrt(2 * n + 1)
+    sign = (-1.0) ** n
+    below = n[:, None] > n
+    if measure == "legs":
+        return -torch.outer(root, root) * below - torch.diag(n + 1), root
+    if measure == "legt":
+        return -torch.outer(root, root) * torch.where(n[:, None] >= n, 1.0, torch.outer(sign, sign)), root
+    if measure == "lmu":
+        A = torch.where(n[:, None] >= n, -torch.outer(sign, sign), -1.0)
+        return (2 * n + 1)[:, None] * A, (2 * n + 1) * sign
+    if measure == "lagt":
+        return -torch.ones(order, order, dtype=torch.float64).tril(), torch.ones(order, dtype=torch.float64)
+    if measure == "fous":
+        return _fourier_scaled(order)
+    gain = {"fout": 2.0, "fout_blog": 1.0, "foud": 1.0}[measure]
+    A = torch.zeros(order, order, dtype=torch.float64)
+    B = torch.zeros(order, dtype=torch.float64)
+    pairs = (order - 1) // 2
+    B[0] = 1
+    for m in range(1, pairs + 1):
+        B[2 * m - 1] = math.sqrt(2)
+        A[2 * m - 1, 2 * m], A[2 * m, 2 * m - 1] = 2 * math.pi * m, -2 * math.pi * m
+    A, B = A - gain * torch.outer(B, B), gain * B
+    return (A / 2, B / 2) if measure == "foud" else (A, B)
+
+
+def _fourier_scaled(order: int) -> tuple[Tensor, Tensor]:
+    """Fourier-LegS: the blog's complex system for |n| <= M, carried to the real basis by the unitary R."""
+    pairs = (order - 1) // 2
+    n = torch.arange(-pairs, pairs + 1, dtype=torch.float64)
+    difference = n[:, None] - n
+    A = torch.where(difference == 0, 0.0, -n[:, None] / torch.where(difference == 0, 1.0, difference)).to(
+        torch.complex128
+    )
+    A += torch.diag(torch.complex(torch.full_like(n, -1.0), math.pi * n))
+    R = torch.zeros(2 * pairs + 1, 2 * pairs + 1, dtype=torch.complex128)
+    R[0, pairs] = 1
+    for m in range(1, pairs + 1):
+        R[2 * m - 1, pairs + m] = R[2 * m - 1, pairs - m] = math.sqrt(0.5)
+        R[2 * m, pairs + m], R[2 * m, pairs - m] = 1j * math.sqrt(0.5), -1j * math.sqrt(0.5)
+    real = torch.zeros(order, order, dtype=torch.float64)
+    real[: 2 * pairs + 1, : 2 * pairs + 1] = (R @ A @ R.mH).real
+    B = torch.zeros(order, dtype=torch.float64)
+    B[: 2 * pairs + 1] = R.sum(1).real
+    return real, B
+
+
+def discretize(
+    A: Tensor, B: Tensor, step: float, method: str = "bilinear", alpha: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """The step x <- Ad x + Bd u of x' = A x + B u with u held constant over `step`: Ad [N, N], Bd [N].
+
+    forward, backward, bilinear and gbt are (I - alpha step A)^-1 (I + (1 - alpha) step A) with alpha = 0, 1, 1/2 and `alpha`
+    (Zhang, Chen, Chen 2007); zoh is e^(step A), exact for such an input, through the exponential of the bordered matrix, so that
+    A may be singular. kexue.fm 10137, "discretisation".
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
+    if not (math.isfinite(step) and step > 0):
+        raise ValueError(f"step must be a positive number, not {step}.")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha}.")
+    size = A.shape[-1]
+    if method == "zoh":
+        bordered = torch.zeros(size + 1, size + 1, dtype=A.dtype)
+        bordered[:size, :size], bordered[:size, size] = A * step, B * step
+        E = torch.linalg.matrix_exp(bordered)
+        return E[:size, :size], E[:size, size]
+    alpha = {"forward": 0.0, "backward": 1.0, "bilinear": 0.5}.get(method, alpha)
+    eye = torch.eye(size, dtype=A.dtype)
+    both = torch.linalg.solve(eye - alpha * step * A, torch.cat([eye + (1 - alpha) * step * A, step * B[:, None]], 1))
+    return both[:, :size], both[:, size]
+
+
+def legendre(y: Tensor, order: int, out: Tensor | None = None) -> Tensor:
+    """P_0 ... P_(order-1) at y [...]: [order, ...], by the three-term recurrence (stable on [-1, 1]), into `out` if given."""
+    table = torch.empty(order, *y.shape, dtype=y.dtype) if out is None else out
+    rows = table.unbind(0)
+    rows[0].fill_(1)
+    if order > 1:
+        rows[1].copy_(y)
+    # (n+1) P_(n+1) = (2n+1) y P_n - n P_(n-1) with P_n = scale_n row_n such that row_(n+1) = row_(n-1) + c y row_n: one pass a row
+    scale = [1.0, 1.0]
+    for n in range(1, order - 1):
+        scale.append(-n / (n + 1) * scale[n - 1])
+        torch.addcmul(rows[n - 1], y, rows[n], value=(2 * n + 1) / (n + 1) * scale[n] / scale[n + 1], out=rows[n + 1])
+    return table.mul_(torch.tensor(scale[:order], dtype=y.dtype).view(-1, *[1] * y.ndim))
+
+
+def basis(measure: str, order: int, age: Tensor) -> Tensor:
+    """What multiplies the N coefficients: u(T - w age) is about basis(age) @ x. age [...] -> [..., N]; 0 where the window ends.
+
+    LegS and Fourier-LegS: age is relative to T. FouD: its period is 2. LagT: Laguerre polynomials without the weight.
+    """
+    _check(measure, order)
+    age = torch.as_tensor(age, dtype=torch.float64)
+    n = torch.arange(order, dtype=torch.float64)
+    if measure in ("legs", "legt"):
+        values = legendre(1 - 2 * age, order).movedim(0, -1) * torch.sqrt(2 * n + 1)
+    elif measure == "lmu":
+        values = legendre(2 * age - 1, order).movedim(0, -1)
+    elif measure == "lagt":
+        return torch.special.laguerre_polynomial_l(age[..., None], n.long())
+    else:
+        period = 2.0 if measure == "foud" else 1.0
+        m = (n + 1).div(2, rounding_mode="floor")
+        angle = 2 * math.pi * m * (1 - age[..., None] / period)
+        values = torch.where(n % 2 == 1, torch.cos(angle), torch.sin(angle)) * math.sqrt(2)
+        values[..., 0] = 1
+        values[..., (order - 1) // 2 * 2 + 1 :] = 0
+    return torch.where(((age >= 0) & (age <= MEASURES[measure].span))[..., None], values, 0.0)
+
+
+def density(measure: str, age: Tensor) -> Tensor:
+    """The weight the measure gives to each age (in windows), of total mass 1. FouD, and FouT with 1/w, fade by thirds.
+
+    In the limit of many coefficients a Fourier memory of gain g is a ring that overwrites: each turn keeps (2-g)/(2+g) of what was
+    there. g = 2 keeps nothing (FouT), g = 1 keeps a third: the weight 2/3, 2/9, 2/27, ... of one period after another.
+    """
+    _check(measure, 1)
+    age = torch.as_tensor(age, dtype=torch.float64)
+    if measure == "lagt":
+        weight = torch.exp(-age)
+    elif measure in ("fout_blog", "foud"):
+        period = 2.0 if measure == "foud" else 1.0
+        weight = 2 / 3 * 3.0 ** -torch.floor(age / period) / period
+    else:
+        weight = (age <= 1).double()
+    return torch.where(age >= 0, weight, 0.0)
+
+
+def condition(A: Tensor) -> float:
+    """The condition number of the eigenvectors of A, each of length 1; infinite where A has too few of them.
+
+    LegS has closed forms, used here because no floating-point eigensolver gets there: its eigen-coordinates are the moments
+    of s^j, j = 0 ... N-1, so the number squared is that of a Hilbert matrix with unit diagonal.
+    """
+    size = A.shape[-1]
+    if torch.equal(A, transition("legs", size)[0]):
+        n = torch.arange(size, dtype=torch.float64)
+        root = torch.sqrt(2 * n + 1)
+        gap, total = n[:, None] - n, n[:, None] + n
+        lower = gap >= 0
+        g = torch.lgamma
+        # logs of sqrt(2i+1) C(i, j) C(i+j, j) and of sqrt(2j+1) (i!)^2 / ((i-j)! (i+j+1)!), by which sizes 10^200 apart stay finite
+        right = g(total + 1) - g(gap.clamp(min=0) + 1) - 2 * g(n + 1) + root.log()[:, None]
+        left = 2 * g(n[:, None] + 1) - g(gap.clamp(min=0) + 1) - g(total + 2) + root.log()
+        length = torch.where(lower, 2 * right, -math.inf).logsumexp(0) / 2
+        right = torch.where(lower, (right - length).exp() * (-1.0) ** gap, 0.0)
+        left = torch.where(lower, (left + length[:, None]).exp(), 0.0)
+        return float(torch.linalg.matrix_norm(right, 2) * torch.linalg.matrix_norm(left, 2))
+    if size > 1 and torch.equal(A, transition("lagt", size)[0]):
+        return math.inf
+    return float(torch.linalg.cond(torch.linalg.eig(A)[1]))

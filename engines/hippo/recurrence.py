@@ -1,0 +1,294 @@
+"""From a sampled signal to the N numbers and back.
+
+Sample k is the value of the input throughout [k, k+1) (in steps), as in kexue.fm 10137; the state at time k has seen k samples.
+Nothing here diagonalises A: for LegS the eigenvectors have condition 1e17 at N = 24.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.hippo.measures import MEASURES, METHODS, basis, discretize, legendre, transition
+
+FORMS = {"blog": "A/k before the step, A/(k+1) after", "older": "A/(k+1) on both sides"}
+
+
+def scan(a: Tensor, b: Tensor) -> Tensor:
+    """x_k = a_k x_(k-1) + b_k along the last dimension from x_-1 = 0, by pairwise doubling (a prefix sum in log2 K passes)."""
+    a, x, reach = a.expand_as(b).clone(), b.clone(), 1
+    while reach < b.shape[-1]:
+        x = torch.cat([x[..., :reach], x[..., reach:] + a[..., reach:] * x[..., :-reach]], -1)
+        a = torch.cat([a[..., :reach], a[..., reach:] * a[..., :-reach]], -1)
+        reach *= 2
+    return x
+
+
+def _shares(k: int | Tensor, method: str, alpha: float, form: str):
+    """How much of A the step k -> k+1 takes before and after, and how much of B u."""
+    alpha = {"forward": 0.0, "backward": 1.0, "bilinear": 0.5}.get(method, alpha)
+    start = k if form == "blog" else k + 1
+    return (1 - alpha) / start, alpha / (k + 1), 1 / start
+
+
+def legs_step_dense(
+    x: Tensor, u: Tensor, k: int, method: str = "bilinear", alpha: float = 0.5, form: str = "blog"
+) -> Tensor:
+    """One LegS step x_k -> x_(k+1) with the matrices written out, O(N^2) or more: the reference. x [..., N], u [...]."""
+    A, B = transition("legs", x.shape[-1])
+    eye = torch.eye(x.shape[-1], dtype=torch.float64)
+    if method == "zoh":
+        E = torch.linalg.matrix_exp(A * math.log1p(1 / k))
+        return x @ E.T + torch.linalg.solve(A, (E - eye) @ B) * u[..., None]
+    before, after, weight = _shares(k, method, alpha, form)
+    known = x @ (eye + before * A).T + weight * B * u[..., None]
+    return torch.linalg.solve_triangular(eye - after * A, known[..., None], upper=False)[..., 0]
+
+
+def legs_step(x: Tensor, u: Tensor, k: int, method: str = "bilinear", alpha: float = 0.5, form: str = "blog") -> Tensor:
+    """The same step in O(N) numbers: A x is a running sum, and the solve is one scalar recurrence (kexue.fm 10137, "efficiency").
+
+    x [..., N] float64, u [...], k >= 1. All methods but zoh.
+    """
+    if method not in METHODS or method == "zoh":
+        raise ValueError(f"method must be forward, backward, bilinear or gbt here, not {method!r}.")
+    n = torch.arange(x.shape[-1], dtype=torch.float64)
+    root = torch.sqrt(2 * n + 1)
+    before, after, weight = _shares(k, method, alpha, form)
+    Ax = n * x - root * torch.cumsum(root * x, -1)
+    known = x + before * Ax + weight * root * u[..., None]
+    scale = 1 + after * (n + 1)
+    total = scan((1 - after * n) / scale, root * known / scale)  # the running sum of root * x_(k+1)
+    below = torch.cat([torch.zeros_like(total[..., :1]), total[..., :-1]], -1)
+    return (known - after * root * below) / scale
+
+
+def _legs_by_orders(u: Tensor, order: int, method: str, alpha: float, form: str) -> Tensor:
+    """All states [..., K, N] of LegS for the methods of `_shares`.
+
+    A is lower triangular, so coefficient n at all times follows from those below it by one scalar recurrence over time.
+    """
+    length = u.shape[-1]
+    k = torch.arange(0 if form == "older" else 1, length, dtype=torch.float64)
+    before, after, weight = _shares(k, method, alpha, form)
+    driven = weight * u[..., length - len(k) :]
+    start = None if form == "older" else u[..., :1]  # x_1 = u_0 e_0
+    below_old = torch.zeros_like(driven)
+    below_new = torch.zeros_like(driven)
+    states = []
+    for n in range(order):
+        root = math.sqrt(2 * n + 1)
+        gain = (1 - before * (n + 1)) / (1 + after * (n + 1))
+        drive = root * (driven - before * below_old - after * below_new) / (1 + after * (n + 1))
+        if start is None:
+            gain[0] = 0
+            x = scan(gain, drive)
+            old = torch.cat([torch.zeros_like(x[..., :1]), x[..., :-1]], -1)
+            states.append(x)
+        else:
+            first = start if n == 0 else torch.zeros_like(start)
+            x = scan(torch.cat([torch.zeros_like(gain[:1]), gain]), torch.cat([first, drive], -1))
+            old = x[..., :-1]
+            states.append(x)
+            x = x[..., 1:]
+        below_old, below_new = below_old + root * old, below_new + root * x
+    return torch.stack(states, -1)
+
+
+@lru_cache(maxsize=8)
+def _held(length: int, order: int) -> Tensor:
+    """[length, N]: the normalised Legendre coefficients on [0, 1] of each of `length` held samples, integrated exactly."""
+    y = 2 * torch.arange(length + 1, dtype=torch.float64) / length - 1
+    P = legendre(y, order + 1)
+    n = torch.arange(order, dtype=torch.float64)
+    integral = torch.empty(order, length + 1, dtype=torch.float64)
+    integral[0] = (y + 1) / 2
+    integral[1:] = (P[2:] - P[:-2]) / (2 * torch.sqrt(2 * n[1:] + 1))[:, None]
+    return integral.diff(dim=1).T.contiguous()
+
+
+@lru_cache(maxsize=8)
+def _gauss(order: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Gauss nodes and weights on [0, 1], exact to degree 2N - 1, and the normalised Legendre basis there [node, N]."""
+    node, weight = (torch.from_numpy(v) / 2 for v in np.polynomial.legendre.leggauss(order))
+    node = node + 0.5
+    root = torch.sqrt(2 * torch.arange(order, dtype=torch.float64) + 1)
+    return node, weight, legendre(2 * node - 1, order).T * root
+
+
+def _legs_exact(u: Tensor, order: int, times: Tensor) -> Tensor:
+    """LegS with ZOH at the wanted times: [..., len(times), N], by blocks rather than samples.
+
+    ZOH is exact, so the state at T is the Legendre projection of the held input on [0, T]. A block between two wanted
+    times is first projected on its own interval, a matrix product for all blocks of one length; that loses nothing, because
+    the first N Legendre polynomials of [0, T] are of degree below N on the block too. Then old state and block are
+    projected on [0, T] by N-point Gauss quadrature, exact for such products. Every factor is at most 1: nothing can grow.
+    """
+    ends = times.tolist()
+    starts = [0, *ends[:-1]]
+    lengths = times.diff(prepend=times.new_zeros(1))
+    blocks = u.new_empty(*u.shape[:-1], len(ends), order)
+    for length in lengths.unique().tolist():
+        chosen = torch.nonzero(lengths == length)[:, 0]
+        for part in chosen.split(max(1, 2**22 // length)):
+            index = torch.tensor([starts[j] for j in part.tolist()])[:, None] + torch.arange(length)
+            blocks[..., part, :] = u[..., index] @ _held(length, order)
+    node, weight, values = _gauss(order)
+    root = torch.sqrt(2 * torch.arange(order, dtype=torch.float64) + 1)
+    blocks = blocks @ values.T * weight
+    ratio = torch.tensor([a / b for a, b in zip(starts, ends)], dtype=torch.float64)
+    x, out = torch.zeros_like(u[..., :1]).expand(*u.shape[:-1], order), []
+    space = torch.empty(
+        order, 16, 2 * order, dtype=torch.float64
+    )  # one table for all: fresh memory would cost more than the arithmetic
+    for first in range(0, len(ends), 16):
+        r = ratio[first : first + 16, None]
+        table = legendre(
+            2 * torch.cat([r * node, r + (1 - r) * node], 1) - 1, order, space[:, : len(r)]
+        )  # [N, block, 2 N nodes]
+        for j, share in enumerate(r[:, 0].tolist()):
+            both = torch.cat([share * (x @ values.T * weight), (1 - share) * blocks[..., first + j, :]], -1)
+            x = both @ table[:, j].T * root
+            out.append(x)
+    return torch.stack(out, -2)
+
+
+def _invariant(u: Tensor, Ad: Tensor, Bd: Tensor, times: Tensor) -> Tensor:
+    """States [..., len(times), N] of x <- Ad x + Bd u, by blocks: the columns Ad^j Bd come from doubling."""
+    lengths = times.diff(prepend=times.new_zeros(1))
+    longest = int(lengths.max())
+    columns, power = Bd[:, None], Ad
+    while columns.shape[1] < longest:
+        columns = torch.cat([columns, power @ columns], 1)
+        power = power @ power
+    moves = {n: torch.linalg.matrix_power(Ad, n) for n in lengths.unique().tolist()}
+    x, out, start = torch.zeros(*u.shape[:-1], Ad.shape[0], dtype=u.dtype), [], 0
+    for length in lengths.tolist():
+        x = x @ moves[length].T + u[..., start : start + length].flip(-1) @ columns[:, :length].T
+        start += length
+        out.append(x)
+    return torch.stack(out, -2)
+
+
+def _fourier_scaled(u: Tensor, A: Tensor, B: Tensor, method: str, alpha: float, form: str, times: Tensor) -> Tensor:
+    """States of x' = (A x + B u) / t for Fourier-LegS: its eigenvectors, unlike those of LegS, are well conditioned (3 to 8 for
+    N up to 257), so each eigenvalue is one scalar recurrence over time."""
+    poles, V = torch.linalg.eig(A)
+    Vinv = torch.linalg.inv(V)
+    length, older = u.shape[-1], form == "older" and method != "zoh"
+    k = torch.arange(0 if older else 1, length, dtype=torch.float64)
+    if method == "zoh":
+        spent = torch.log1p(1 / k) * poles[:, None]
+        safe = torch.where(poles == 0, 1, poles)[:, None]
+        gain, share = torch.exp(spent), torch.where(poles[:, None] == 0, torch.log1p(1 / k), torch.expm1(spent) / safe)
+    else:
+        before, after, weight = _shares(k, method, alpha, form)
+        gain = (1 + before * poles[:, None]) / (1 - after * poles[:, None])
+        share = weight / (1 - after * poles[:, None])
+    drive = share * (Vinv @ B.to(V.dtype))[:, None] * u[..., None, length - len(k) :]
+    if older:
+        gain[:, 0] = 0
+    else:
+        gain = torch.cat([torch.zeros_like(gain[:, :1]), gain], 1)
+        drive = torch.cat([Vinv[:, :1] * u[..., None, :1], drive], -1)  # x_1 = u_0 e_0
+    return (scan(gain, drive)[..., times - 1].movedim(-1, -2) @ V.T).real
+
+
+def states(
+    signal: Tensor,
+    measure: str = "legs",
+    order: int = 64,
+    method: str = "zoh",
+    window: float | None = None,
+    times: Tensor | None = None,
+    alpha: float = 0.5,
+    form: str = "blog",
+) -> Tensor:
+    """The N coefficients after each of `times` samples: signal [..., K] -> [..., len(times), N], float64, differentiable in the signal.
+
+    window: the length of the window in samples (default K); the scaled measures have none
+    times: ascending counts of samples between 1 and K (default: K alone)
+    form: how LegS spreads A/t over a step, "blog" (x_1 = u_0 e_0, then A/k and A/(k+1)) or "older" (x_0 = 0, A/(k+1) on both sides);
+        zoh knows no such choice
+    """
+    u = torch.as_tensor(signal, dtype=torch.float64)
+    if u.ndim == 0 or u.shape[-1] == 0:
+        raise ValueError("signal must hold at least one sample.")
+    length = u.shape[-1]
+    times = torch.tensor([length]) if times is None else torch.as_tensor(times).long()
+    if times.ndim != 1 or len(times) == 0 or times[0] < 1 or times[-1] > length or bool((times.diff() <= 0).any()):
+        raise ValueError(f"times must ascend between 1 and {length}, the number of samples.")
+    A, B = transition(measure, order)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be between 0 and 1, not {alpha}.")
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}.")
+    if not MEASURES[measure].scaled:
+        window = float(length) if window is None else window
+        if not (math.isfinite(window) and window > 0):
+            raise ValueError(f"window must be a positive number of samples, not {window}.")
+        return _invariant(u, *discretize(A / window, B / window, 1.0, method, alpha), times)
+    if measure == "legs" and method == "zoh":
+        return _legs_exact(u, order, times)
+    if u.numel() * order > 2**27:
+        raise ValueError(
+            f"{measure} with {method} keeps all {u.numel()} x {order} states; shorten the signal, or take legs with zoh."
+        )
+    if measure == "legs":
+        return _legs_by_orders(u, order, method, alpha, form)[..., times - 1, :]
+    return _fourier_scaled(u, A, B, method, alpha, form, times)
+
+
+def project(signal: Tensor, measure: str = "legs", order: int = 64, window: int | None = None) -> Tensor:
+    """The best N coefficients [..., N] for the held signal [..., K] over the window at its end: what `states` aims at.
+
+    Least squares under the measure's weight (Fourier: the mean over the period), every sample integrated exactly over its step;
+    before its first sample the signal is 0. window: in samples, whole; the scaled measures take all of the signal.
+    """
+    u = torch.as_tensor(signal, dtype=torch.float64)
+    scaled, span = MEASURES[measure].scaled, int(MEASURES[measure].span)
+    width = u.shape[-1] if scaled or window is None else int(window)
+    reach = width * span if measure != "lagt" else u.shape[-1]
+    past = u[..., -reach:]
+    past = torch.cat([past.new_zeros(*past.shape[:-1], reach - past.shape[-1]), past], -1)
+    n = torch.arange(order, dtype=torch.float64)
+    if measure in ("legs", "legt", "lmu"):
+        x = past @ _held(reach, order)
+        return x if measure != "lmu" else x * torch.sqrt(2 * n + 1) * (-1) ** n
+    if measure == "lagt":  # the integral of e^-a L_n from a to infinity is e^-a (L_n - L_(n-1))
+        age = torch.arange(reach, -1, -1, dtype=torch.float64) / width
+        table = basis("lagt", order, age)
+        table = (table - torch.cat([torch.zeros_like(table[:, :1]), table[:, :-1]], 1)) * torch.exp(-age)[:, None]
+        return past @ table.diff(dim=0)
+    middle = (torch.arange(reach, 0, -1, dtype=torch.float64) - 0.5) / width
+    blur = torch.sinc(
+        (n + 1).div(2, rounding_mode="floor") / reach
+    )  # the mean of a sine over a step, against its middle
+    return past @ basis(measure, order, middle) * blur / reach
+
+
+def reconstruct(
+    signal: Tensor,
+    measure: str = "legs",
+    order: int = 64,
+    method: str = "zoh",
+    window: float | None = None,
+    times: Tensor | None = None,
+    points: int = 256,
+    alpha: float = 0.5,
+    form: str = "blog",
+) -> tuple[Tensor, Tensor]:
+    """What the N numbers still say of the past: ages [points] and values [..., len(times), points].
+
+    The ages run from 0 (now) to the measure's span, evenly, in windows (scaled measures: in units of the time gone by);
+    the other parameters are those of `states`. u(T - w age) is about values[..., age].
+    """
+    x = states(signal, measure, order, method, window, times, alpha, form)
+    age = torch.linspace(0, MEASURES[measure].span, points, dtype=torch.float64)
+    return age, x @ basis(measure, order, age).T
