@@ -10,7 +10,7 @@ import torch
 
 from engines.moe import statistics
 from engines.moe.geometry import best_subsets, omission_error, subset_errors
-from engines.moe.training import TRAINED, train
+from engines.moe.training import TRAINED, adam, train
 
 
 def some_indices(layers=2, tokens=40, experts=6, top_k=2, seed=0):
@@ -198,3 +198,15 @@ def test_training_is_deterministic_and_rules_do_not_meet():
 def test_train_refuses(arguments, names):
     with pytest.raises(ValueError, match=names):
         next(train(**arguments))
+
+
+def test_adam_is_torchs():
+    weight = torch.randn(5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    other = weight.detach().clone().requires_grad_()
+    peer, moments = torch.optim.Adam([other], lr=0.05), [(torch.zeros(5), torch.zeros(5))]
+    for step in range(1, 6):
+        adam([weight], torch.autograd.grad(weight.pow(4).sum(), [weight]), moments, step, 0.05)
+        peer.zero_grad()
+        other.pow(4).sum().backward()
+        peer.step()
+    assert torch.allclose(weight, other, atol=1e-6)

@@ -1,0 +1,195 @@
+"""Routing of real text: the embedded models, and tiny models of transformers' own classes."""
+
+import pytest
+import torch
+
+from engines.decoder import Decoder, DecoderConfig
+from engines.moe import language
+from engines.moe.language import (
+    EMBEDDED,
+    byte_class,
+    byte_labels,
+    domain_routing,
+    route_text,
+    route_text_through,
+    send_through_decoder,
+    send_through_transformers,
+    shown,
+)
+from engines.moe.texts import PRESETS
+
+SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 16,
+    "intermediate_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "num_experts_per_tok": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.5,
+}
+
+
+def tiny(family):
+    import transformers
+
+    configs = {
+        "mixtral": lambda: transformers.MixtralConfig(num_local_experts=6, **SIZES),
+        "olmoe": lambda: transformers.OlmoeConfig(num_experts=6, **SIZES),
+        "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
+            num_experts=6, moe_intermediate_size=8, shared_expert_intermediate_size=8, decoder_sparse_step=1, **SIZES
+        ),
+        "granitemoe": lambda: transformers.GraniteMoeConfig(num_local_experts=6, **SIZES),
+        "llama": lambda: transformers.LlamaConfig(**{k: v for k, v in SIZES.items() if k != "num_experts_per_tok"}),
+    }
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(configs[family]()).eval()
+
+
+def routers(model):
+    return [module for module in model.modules() if type(module).__name__.endswith("TopKRouter")]
+
+
+@pytest.mark.parametrize("family", ["mixtral", "olmoe", "qwen2_moe", "granitemoe"])
+def test_what_the_experts_were_given(family):
+    model = tiny(family)
+    ids = torch.arange(24).view(2, 12) * 7 % 300
+    mask = torch.ones(2, 12, dtype=torch.long)
+    mask[1, 9:] = 0
+    said = []
+    handles = [r.register_forward_hook(lambda _, __, out: said.append(out)) for r in routers(model)]
+    sent = send_through_transformers(model, ids, mask)
+    for handle in handles:
+        handle.remove()
+    padding = mask.flatten() == 0
+    assert sent.indices.shape == sent.weights.shape == (2, 24, 2) and sent.probabilities.shape == (2, 24, 6)
+    for layer, (logits, weights, indices) in enumerate(said):
+        assert torch.equal(sent.indices[layer][~padding], indices.view(24, 2)[~padding])
+        assert torch.allclose(sent.weights[layer][~padding], weights.float().view(24, 2)[~padding])
+        assert torch.allclose(sent.probabilities[layer], logits.float().softmax(-1), atol=1e-6)
+        assert torch.equal(indices.sort().values, logits.topk(2).indices.sort().values)
+    assert (sent.indices[:, padding] == -1).all() and (sent.weights[:, padding] == 0).all()
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_selection_bias_is_seen():
+    """With a bias the top-k of the logits is not the routing: what counts is what the experts got."""
+    model = tiny("mixtral")
+    bias = torch.tensor([0.0, 0, 0, 0, 0, 9])
+
+    def biased(module, arguments, output):
+        logits, _, _ = output
+        indices = (logits.softmax(-1) + bias).topk(2).indices
+        return logits, logits.softmax(-1).gather(-1, indices), indices
+
+    for router in routers(model):
+        router.register_forward_hook(biased)
+    sent = send_through_transformers(model, torch.arange(12)[None])
+    assert (sent.indices == 5).any(-1).all()
+    assert not (sent.probabilities.topk(2).indices == 5).any(-1).all()
+
+
+def test_a_dense_model_is_refused():
+    with pytest.raises(ValueError, match="llama is not a mixture of experts"):
+        send_through_transformers(tiny("llama"), torch.arange(5)[None])
+
+
+def test_a_saved_model_and_its_tokenizer(tmp_path):
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {word: i for i, word in enumerate(["[UNK]", "the", "cat", "sat", "on", "mat", "."])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(tmp_path)
+    tiny("granitemoe").save_pretrained(tmp_path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    result = route_text_through(model, tokenizer, "the cat sat on the mat .", name="tiny")
+    assert result.tokens == ("the", "cat", "sat", "on", "the", "mat", ".")
+    assert result.indices.shape == (2, 7, 2) and result.experts == 6 and result.history.size == 0
+    assert result.load.sum(1) == pytest.approx([1, 1])
+
+
+def test_stretches_of_a_decoder_are_read_alone_and_padding_is_cut():
+    torch.manual_seed(0)
+    model = Decoder(DecoderConfig(width=16, heads=2, hidden=8, layers=2, context=8, experts=4)).eval()
+    ids = torch.arange(19) * 13 % 256
+    sent = send_through_decoder(model, ids)
+    assert sent.indices.shape == (2, 19, 2)
+    for start in (0, 8, 16):
+        alone = send_through_decoder(model, ids[start : start + 8])
+        assert torch.equal(sent.indices[:, start : start + 8], alone.indices)
+        assert torch.allclose(sent.weights[:, start : start + 8], alone.weights, atol=1e-6)
+
+
+def test_a_decoders_bias_moves_its_routing():
+    torch.manual_seed(0)
+    model = Decoder(DecoderConfig(width=16, heads=2, hidden=8, layers=2, context=8, experts=4)).eval()
+    for block in model.blocks:
+        block.feed.bias[3] = 1.0
+    sent = send_through_decoder(model, torch.arange(8))
+    assert (sent.indices == 3).any(-1).all()
+    assert not (sent.probabilities.topk(2).indices == 3).any(-1).all()
+
+
+@pytest.mark.parametrize("model", EMBEDDED)
+def test_route_text(model):
+    result = route_text(model)
+    layers, tokens, k = result.indices.shape
+    assert tokens == len(result.tokens) == len(PRESETS["mixed"].encode()) and k == result.top_k == 2
+    assert (result.indices >= 0).all() and (result.indices < result.experts).all()
+    assert result.weights.sum(-1) == pytest.approx(1, abs=1e-3)
+    assert (result.weights[..., 0] >= result.weights[..., 1]).all()
+    assert result.flow.sum() == tokens
+    assert result.load.sum(1) == pytest.approx([1] * layers)
+    assert ((result.entropy >= 0) & (result.entropy <= 1 + 1e-6)).all()
+    assert result.repeat_chance == pytest.approx([1 / 8, 13 / 28])
+    assert result.history.shape[0] == len(result.history_rules) == 3
+
+
+def test_typed_text_wins_and_one_byte_is_enough():
+    assert route_text(preset="poem", text="x").tokens == ("x",)
+    assert route_text(preset="own", text="山\n").tokens == ("山", "·", "·", "⏎")
+
+
+def test_presets_are_about_as_long_as_announced():
+    assert all(250 < len(text.encode()) <= language.LONGEST for text in PRESETS.values())
+
+
+@pytest.mark.parametrize("model", EMBEDDED)
+def test_domain_routing(model):
+    result = domain_routing(model)
+    assert result.share.sum(1) == pytest.approx([2, 2, 2], abs=1e-4)
+    assert result.class_share[result.class_count > 0].sum(1) == pytest.approx(2, abs=1e-4)
+    assert ((result.apart >= 0) & (result.apart <= 1)).all()
+    assert result.layer == result.layers and len(result.top_tokens) == result.experts
+
+
+def test_byte_labels_and_classes():
+    assert byte_labels("a 山\t") == ("a", "␣", "山", "·", "·", "⇥")
+    kinds = byte_class(torch.tensor(list("aZ7 \n.山".encode())))
+    assert kinds.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7]
+    assert shown("antidisestablishment") == "antidisesta…" and shown("\x00") == "□"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: route_text(text="", preset="own"), "text is empty"),
+        (lambda: route_text(text="  \n"), "text is empty"),
+        (lambda: route_text(text="x" * 10**6), "text is too long: 1,000,000 characters"),
+        (lambda: route_text(text="山" * 2000), "text is too long: 6,000 bytes"),
+        (lambda: route_text(model="gpt2"), "model must be one of"),
+        (lambda: route_text(preset="?"), "preset must be one of"),
+        (lambda: route_text(layer=99), "layer must be between"),
+        (lambda: route_text(layer=-1), "layer must be between"),
+        (lambda: domain_routing(model="?"), "model must be one of"),
+        (lambda: domain_routing(layer=99), "layer must be between"),
+        (lambda: domain_routing(often=0), "often must be between"),
+    ],
+)
+def test_bad_input_is_answered_with_a_sentence(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
