@@ -1,0 +1,168 @@
+"""What the samplers ask of a masked language model: the words at some positions, given all the others.
+
+`MaskedLM` reads a BERT of transformers and runs its own forward pass over the same weights. Only the queried positions
+go through the last layer's queries and the vocabulary's head, which is most of the work saved: at 8 chains of 34 tokens
+transformers' own forward, with the head at all positions, takes over twice as long (benchmarks/gibbs.py).
+`TableLM` answers from a joint that is known, so that the same samplers can be held against the truth.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MARK = "_"
+
+
+class Conditionals(Protocol):
+    """A masked model. `mask` is the number of the mask; numbers below `words` are words, all of which may be drawn
+    unless `forbidden` (bool [words], or None) says otherwise."""
+
+    mask: int
+    words: int
+    forbidden: Tensor | None
+
+    def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits [batch, queried, words] of the words at the positions `at` [batch, queried] of ids [batch, length], which
+        hold the mask where a word is unknown; `lengths` [batch] where rows are padded. Forbidden words have -inf."""
+        ...
+
+
+class TableLM:
+    """The exact conditionals of a joint of shape (V,) * L, marginalised over all masked positions."""
+
+    def __init__(self, law: np.ndarray):
+        self.words = self.mask = law.shape[0]
+        self.forbidden = None
+        self.law = torch.as_tensor(law, dtype=torch.float64).ravel()
+        self.states = torch.cartesian_prod(*[torch.arange(self.words)] * law.ndim).view(-1, law.ndim)
+        self.one_hot = F.one_hot(self.states, self.words).double()  # [states, length, words]
+
+    def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
+        fits = ((ids[:, None] == self.states) | (ids[:, None] == self.mask)).all(-1)
+        share = torch.einsum("bs,slw->blw", fits * self.law, self.one_hot)
+        return share.gather(1, at[:, :, None].expand(-1, -1, self.words)).log()
+
+
+class MaskedLM:
+    """A BertForMaskedLM and its tokenizer.
+
+    model, tokenizer: as transformers loads them; weights are kept in float32 on `device`
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device | str = "cpu"):
+        config = model.config
+        if config.model_type != "bert" or config.hidden_act != "gelu":
+            raise ValueError(f"the model must be a BERT with the activation gelu; this one is {config.model_type}")
+        self.tokenizer = tokenizer
+        self.mask, self.pad = tokenizer.mask_token_id, tokenizer.pad_token_id or 0
+        self.open, self.close = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self.words, self.longest = config.vocab_size, config.max_position_embeddings
+        self.heads, self.eps = config.num_attention_heads, config.layer_norm_eps
+        self.device = torch.device(device)
+        self.tokens = tokenizer.convert_ids_to_tokens(list(range(min(self.words, len(tokenizer)))))
+        self.tokens += [""] * (self.words - len(self.tokens))
+        self.chinese = sum("一" <= token[:1] <= "鿿" for token in self.tokens) > 1000
+        special = set(tokenizer.all_special_ids)
+        bad = [i in special or not t or bool(re.fullmatch(r"\[unused\d+\]", t)) for i, t in enumerate(self.tokens)]
+        self.forbidden = torch.tensor(bad, device=self.device)
+
+        weights = {name: value.detach().float().to(self.device) for name, value in model.state_dict().items()}
+
+        def linear(*names: str) -> tuple[Tensor, Tensor]:
+            return tuple(torch.cat([weights[f"{n}.{kind}"] for n in names]) for kind in ("weight", "bias"))
+
+        stem = "bert.embeddings"
+        self.embedding = weights[f"{stem}.word_embeddings.weight"]
+        types = weights[f"{stem}.token_type_embeddings.weight"][0]
+        self.positions = weights[f"{stem}.position_embeddings.weight"] + types
+        self.embedding_norm = linear(f"{stem}.LayerNorm")
+        self.layers = []
+        for i in range(config.num_hidden_layers):
+            layer = f"bert.encoder.layer.{i}"
+            self.layers.append(
+                {
+                    "query": linear(f"{layer}.attention.self.query"),
+                    "key_value": linear(f"{layer}.attention.self.key", f"{layer}.attention.self.value"),
+                    "mixed": linear(f"{layer}.attention.output.dense"),
+                    "mixed_norm": linear(f"{layer}.attention.output.LayerNorm"),
+                    "up": linear(f"{layer}.intermediate.dense"),
+                    "down": linear(f"{layer}.output.dense"),
+                    "norm": linear(f"{layer}.output.LayerNorm"),
+                }
+            )
+        head = "cls.predictions"
+        self.transform, self.transform_norm = linear(f"{head}.transform.dense"), linear(f"{head}.transform.LayerNorm")
+        bias = weights[f"{head}.bias"].masked_fill(self.forbidden, -torch.inf)
+        self.decoder = weights.get(f"{head}.decoder.weight", self.embedding), bias
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """As `Conditionals.logits`; float32."""
+        ids, at = ids.to(self.device), at.to(self.device)
+        batch, length = ids.shape
+        if length > self.longest:
+            raise ValueError(f"the text has {length} tokens; this model takes at most {self.longest}")
+        keep = None
+        if lengths is not None:
+            keep = (torch.arange(length, device=self.device) < lengths.to(self.device)[:, None])[:, None, None]
+        x = self._norm(F.embedding(ids, self.embedding) + self.positions[:length], self.embedding_norm)
+        for i, layer in enumerate(self.layers):
+            key, value = F.linear(x, *layer["key_value"]).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+            if i == len(self.layers) - 1:
+                x = x.gather(1, at[:, :, None].expand(-1, -1, x.shape[-1]))
+            query = F.linear(x, *layer["query"]).view(batch, x.shape[1], self.heads, -1).transpose(1, 2)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep).transpose(1, 2).flatten(2)
+            x = self._norm(x + F.linear(mixed, *layer["mixed"]), layer["mixed_norm"])
+            x = self._norm(x + F.linear(F.gelu(F.linear(x, *layer["up"])), *layer["down"]), layer["norm"])
+        x = self._norm(F.gelu(F.linear(x, *self.transform)), self.transform_norm)
+        return F.linear(x, *self.decoder)
+
+    def _norm(self, x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], *weights, self.eps)
+
+    def encode(self, text: str) -> list[int]:
+        """Token numbers of a text in which each `_` is a mask; ValueError for a character the vocabulary lacks."""
+        ids: list[int] = []
+        for part in re.split(f"({MARK})", text):
+            if part == MARK:
+                ids.append(self.mask)
+                continue
+            found = self.tokenizer(part, add_special_tokens=False)["input_ids"]
+            if self.tokenizer.unk_token_id in found:
+                unknown = self._unknown(part)
+                raise ValueError(f"text holds {unknown!r}, which the vocabulary of this model lacks")
+            ids += found
+        return ids
+
+    def _unknown(self, text: str) -> str:
+        for word in [*text.split(), *unicodedata.normalize("NFC", text)]:
+            ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+            if ids == [self.tokenizer.unk_token_id]:
+                return word[:20]
+        return text.strip()[:20]
+
+    def frame(self, ids: Tensor) -> Tensor:
+        """ids [batch, length] between the tokens that open and close a text."""
+        edge = torch.ones(len(ids), 1, dtype=ids.dtype)
+        return torch.cat((edge * self.open, ids, edge * self.close), dim=1)
+
+    def text(self, ids: list[int]) -> str:
+        """Tokens set as a reader expects: word pieces joined, no space before a comma, none at all in Chinese."""
+        return join([MARK if i == self.mask else self.tokens[i] for i in ids], self.chinese)
+
+
+def join(tokens: list[str], chinese: bool) -> str:
+    """Tokens of a BERT vocabulary as a line of text."""
+    if chinese:
+        return "".join(token.removeprefix("##") for token in tokens)
+    text = " ".join(tokens).replace(" ##", "")
+    text = re.sub(r" ([,.;:!?’”)\]])", r"\1", text)
+    text = re.sub(r"([“‘(\[]) ", r"\1", text)
+    return re.sub(r"(\w)([’']) (\w)", r"\1\2\3", text)
