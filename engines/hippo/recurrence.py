@@ -20,17 +20,21 @@ FORMS = {"blog": "A/k before the step, A/(k+1) after", "older": "A/(k+1) on both
 
 def scan(a: Tensor, b: Tensor) -> Tensor:
     """x_k = a_k x_(k-1) + b_k along the last dimension from x_-1 = 0, by pairwise doubling (a prefix sum in log2 K passes)."""
-    a, x, reach = a.expand_as(b).clone(), b.clone(), 1
-    while reach < b.shape[-1]:
-        x = torch.cat([x[..., :reach], x[..., reach:] + a[..., reach:] * x[..., :-reach]], -1)
-        a = torch.cat([a[..., :reach], a[..., reach:] * a[..., :-reach]], -1)
+    x, reach, length = b, 1, b.shape[-1]
+    while reach < length:
+        x = torch.cat([x[..., :reach], torch.addcmul(x[..., reach:], a[..., reach:], x[..., :-reach])], -1)
+        if 2 * reach < length:
+            a = torch.cat([a[..., :reach], a[..., reach:] * a[..., :-reach]], -1)
         reach *= 2
     return x
 
 
-def _shares(k: int | Tensor, method: str, alpha: float, form: str):
+def _alpha(method: str, alpha: float) -> float:
+    return {"forward": 0.0, "backward": 1.0, "bilinear": 0.5}.get(method, alpha)
+
+
+def _shares(k: int | Tensor, alpha: float | Tensor, form: str):
     """How much of A the step k -> k+1 takes before and after, and how much of B u."""
-    alpha = {"forward": 0.0, "backward": 1.0, "bilinear": 0.5}.get(method, alpha)
     start = k if form == "blog" else k + 1
     return (1 - alpha) / start, alpha / (k + 1), 1 / start
 
@@ -44,7 +48,7 @@ def legs_step_dense(
     if method == "zoh":
         E = torch.linalg.matrix_exp(A * math.log1p(1 / k))
         return x @ E.T + torch.linalg.solve(A, (E - eye) @ B) * u[..., None]
-    before, after, weight = _shares(k, method, alpha, form)
+    before, after, weight = _shares(k, _alpha(method, alpha), form)
     known = x @ (eye + before * A).T + weight * B * u[..., None]
     return torch.linalg.solve_triangular(eye - after * A, known[..., None], upper=False)[..., 0]
 
@@ -58,7 +62,7 @@ def legs_step(x: Tensor, u: Tensor, k: int, method: str = "bilinear", alpha: flo
         raise ValueError(f"method must be forward, backward, bilinear or gbt here, not {method!r}.")
     n = torch.arange(x.shape[-1], dtype=torch.float64)
     root = torch.sqrt(2 * n + 1)
-    before, after, weight = _shares(k, method, alpha, form)
+    before, after, weight = _shares(k, _alpha(method, alpha), form)
     Ax = n * x - root * torch.cumsum(root * x, -1)
     known = x + before * Ax + weight * root * u[..., None]
     scale = 1 + after * (n + 1)
@@ -67,35 +71,30 @@ def legs_step(x: Tensor, u: Tensor, k: int, method: str = "bilinear", alpha: flo
     return (known - after * root * below) / scale
 
 
-def _legs_by_orders(u: Tensor, order: int, method: str, alpha: float, form: str) -> Tensor:
-    """All states [..., K, N] of LegS for the methods of `_shares`.
+def legs_by_orders(u: Tensor, order: int, alpha: float | Tensor, form: str = "blog") -> Tensor:
+    """All states [..., K, N] of LegS under the generalised bilinear step: u [..., K], alpha a number or [..., 1].
 
     A is lower triangular, so coefficient n at all times follows from those below it by one scalar recurrence over time.
     """
-    length = u.shape[-1]
-    k = torch.arange(0 if form == "older" else 1, length, dtype=torch.float64)
-    before, after, weight = _shares(k, method, alpha, form)
+    length, older = u.shape[-1], form == "older"
+    k = torch.arange(0 if older else 1, length, dtype=torch.float64)
+    before, after, weight = _shares(k, alpha, form)
     driven = weight * u[..., length - len(k) :]
-    start = None if form == "older" else u[..., :1]  # x_1 = u_0 e_0
-    below_old = torch.zeros_like(driven)
-    below_new = torch.zeros_like(driven)
-    states = []
+    nothing = torch.zeros_like(driven + before)
+    below_old, below_new, states = nothing, nothing, []
     for n in range(order):
-        root = math.sqrt(2 * n + 1)
-        gain = (1 - before * (n + 1)) / (1 + after * (n + 1))
-        drive = root * (driven - before * below_old - after * below_new) / (1 + after * (n + 1))
-        if start is None:
-            gain[0] = 0
-            x = scan(gain, drive)
-            old = torch.cat([torch.zeros_like(x[..., :1]), x[..., :-1]], -1)
-            states.append(x)
-        else:
-            first = start if n == 0 else torch.zeros_like(start)
-            x = scan(torch.cat([torch.zeros_like(gain[:1]), gain]), torch.cat([first, drive], -1))
-            old = x[..., :-1]
-            states.append(x)
-            x = x[..., 1:]
-        below_old, below_new = below_old + root * old, below_new + root * x
+        root, scale = math.sqrt(2 * n + 1), 1 + after * (n + 1)
+        gain = (1 - before * (n + 1)) / scale
+        drive = root * (driven - before * below_old - after * below_new) / scale
+        if not older:  # x_1 = u_0 e_0; the older form starts from x_0 = 0 instead
+            first = (u[..., :1] if n == 0 else 0 * u[..., :1]).expand(*drive.shape[:-1], 1)
+            gain, drive = torch.cat([torch.zeros_like(gain[..., :1]), gain], -1), torch.cat([first, drive], -1)
+        x = scan(gain, drive)
+        states.append(x)
+        new, old = (
+            (x, torch.cat([x.new_zeros(*x.shape[:-1], 1), x[..., :-1]], -1)) if older else (x[..., 1:], x[..., :-1])
+        )
+        below_old, below_new = below_old + root * old, below_new + root * new
     return torch.stack(states, -1)
 
 
@@ -140,7 +139,7 @@ def _legs_exact(u: Tensor, order: int, times: Tensor) -> Tensor:
     node, weight, values = _gauss(order)
     root = torch.sqrt(2 * torch.arange(order, dtype=torch.float64) + 1)
     blocks = blocks @ values.T * weight
-    ratio = torch.tensor([a / b for a, b in zip(starts, ends)], dtype=torch.float64)
+    ratio = torch.tensor([a / b for a, b in zip(starts, ends, strict=True)], dtype=torch.float64)
     x, out = torch.zeros_like(u[..., :1]).expand(*u.shape[:-1], order), []
     space = torch.empty(
         order, 16, 2 * order, dtype=torch.float64
@@ -186,7 +185,7 @@ def _fourier_scaled(u: Tensor, A: Tensor, B: Tensor, method: str, alpha: float, 
         safe = torch.where(poles == 0, 1, poles)[:, None]
         gain, share = torch.exp(spent), torch.where(poles[:, None] == 0, torch.log1p(1 / k), torch.expm1(spent) / safe)
     else:
-        before, after, weight = _shares(k, method, alpha, form)
+        before, after, weight = _shares(k, _alpha(method, alpha), form)
         gain = (1 + before * poles[:, None]) / (1 - after * poles[:, None])
         share = weight / (1 - after * poles[:, None])
     drive = share * (Vinv @ B.to(V.dtype))[:, None] * u[..., None, length - len(k) :]
@@ -241,7 +240,7 @@ def states(
             f"{measure} with {method} keeps all {u.numel()} x {order} states; shorten the signal, or take legs with zoh."
         )
     if measure == "legs":
-        return _legs_by_orders(u, order, method, alpha, form)[..., times - 1, :]
+        return legs_by_orders(u, order, _alpha(method, alpha), form)[..., times - 1, :]
     return _fourier_scaled(u, A, B, method, alpha, form, times)
 
 

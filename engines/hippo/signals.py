@@ -96,7 +96,7 @@ def formula(text: str, t: np.ndarray) -> np.ndarray:
                 len(arguments) >= 3 and len(arguments) % 2
             ):
                 *pairs, result = [value(a) for a in arguments]
-                for condition, chosen in reversed(list(zip(pairs[::2], pairs[1::2]))):
+                for condition, chosen in reversed(list(zip(pairs[::2], pairs[1::2], strict=True))):
                     result = np.where(condition != 0, chosen, result)
                 return result
             case ast.Call(func=ast.Name(id=name)) if name not in _CALLS and name != "piecewise":
