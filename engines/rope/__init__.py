@@ -4,6 +4,7 @@
 bound over distance, `bases` the exact search for the least base, `digits` the view of RoPE as a number system.
 """
 
+from engines.rope.bases import least_base, passes
 from engines.rope.curves import decay_bound, first_negative, similarity, similarity_profile
 from engines.rope.frequencies import SCALINGS, attention_factor, inverse_frequencies, yarn_ramp
 
@@ -13,6 +14,8 @@ __all__ = [
     "decay_bound",
     "first_negative",
     "inverse_frequencies",
+    "least_base",
+    "passes",
     "similarity",
     "similarity_profile",
     "yarn_ramp",

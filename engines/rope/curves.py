@@ -45,20 +45,29 @@ def similarity_profile(length: int, frequencies: torch.Tensor, dtype: torch.dtyp
     2√length cosines a pair instead of length. `dtype` is that of the product; the phases are always float64.
     """
     columns = 1 << max(0, math.ceil(math.log2(max(length, 1)) / 2))
-    coarse = (torch.arange(-(-length // columns), dtype=torch.float64) * columns)[:, None] * frequencies
-    fine = torch.arange(columns, dtype=torch.float64)[:, None] * frequencies
-    left = torch.cat((coarse.cos(), coarse.sin()), 1).to(dtype)
-    right = torch.cat((fine.cos(), -fine.sin()), 1).to(dtype)
+    cos, sin = cos_sin(torch.arange(-(-length // columns), dtype=torch.float64) * columns, frequencies)
+    left = torch.cat((cos, sin), 1).to(dtype)
+    cos, sin = cos_sin(torch.arange(columns, dtype=torch.float64), frequencies)
+    right = torch.cat((cos, -sin), 1).to(dtype)
     return (left @ right.T).reshape(-1)[:length]
+
+
+def cos_sin(distance: torch.Tensor, frequencies: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos mθ_i and sin mθ_i for distances m [n] and frequencies θ [pairs], float64 [n, pairs] each."""
+    turns = torch.outer(distance, frequencies / (2 * math.pi))
+    # Whole turns are taken off here: beyond 15 radians torch's own cosine takes three times as long.
+    phase = turns.sub_(turns.round()).mul_(2 * math.pi)
+    return phase.cos(), phase.sin()
 
 
 def first_negative(head_dim: int, base: float, limit: int = MOST_DISTANCE) -> int | None:
     """The least distance m < limit with f_b(m) < 0, or None."""
     frequencies = inverse_frequencies(head_dim, base)
-    return _first_negative(frequencies, check_length(limit, "limit", high=MOST_DISTANCE))
+    return first_failing(frequencies, check_length(limit, "limit", high=MOST_DISTANCE))
 
 
-def _first_negative(frequencies: torch.Tensor, limit: int) -> int | None:
+def first_failing(frequencies: torch.Tensor, limit: int) -> int | None:
+    """The least distance m < limit with Σ_i cos(m θ_i) < 0 for frequencies θ [pairs], or None."""
     reach = min(limit, 1024)
     while True:
         negative = (similarity_profile(reach, frequencies) < 0).nonzero()
@@ -123,9 +132,7 @@ def similarity_curves(
     """
     check_head_dim(head_dim)
     reach = check_length(distance, "distance", low=16, high=MOST_DISTANCE)
-    bases = tuple(check_base(base, "bases") for base in bases)
-    if not 1 <= len(bases) <= MOST_CURVES:
-        raise ValueError(f"bases must be 1 to {MOST_CURVES} numbers, not {len(bases)}.")
+    bases = _several(bases)
     if scaling == "longrope":
         raise ValueError("scaling must be another one here: longrope needs its factors.")
     edges = np.unique(np.concatenate(([0], np.geomspace(1, reach, _BINS).astype(np.int64))))
@@ -153,3 +160,37 @@ def similarity_curves(
         lowest=np.array([values.min() for values in low]),
         first_negative=np.array(first),
     )
+
+
+@dataclass(frozen=True)
+class DecayCurves:
+    """The mean |S_j| over distance for several bases.
+
+    bases: float64 [b]; head_dim; distance: int64 [n], every one up to about 300, then spaced by ratio
+    bound: the mean of |S_1| … |S_{d/2}|, float32 [b, n]
+    """
+
+    bases: np.ndarray
+    head_dim: int
+    distance: np.ndarray
+    bound: np.ndarray
+
+
+def decay_curves(
+    bases: Sequence[float] = (10_000.0, 100_000.0, 500_000.0), head_dim: int = 128, distance: int = 32_768
+) -> DecayCurves:
+    """RoFormer's long-term decay (arXiv 2104.09864, §3.4.3, figure 2) for up to six bases, to `distance` tokens."""
+    check_head_dim(head_dim)
+    reach = check_length(distance, "distance", low=16, high=MOST_DISTANCE)
+    bases = _several(bases)
+    spread = np.geomspace(1, reach, 900).astype(np.int64)
+    shown = np.unique(np.concatenate((np.arange(min(300, reach + 1)), spread)))
+    bound = [decay_bound(shown, head_dim, base).numpy().astype(np.float32) for base in bases]
+    return DecayCurves(np.array(bases), head_dim, shown, np.stack(bound))
+
+
+def _several(bases: Sequence[float]) -> tuple[float, ...]:
+    bases = tuple(check_base(base, "bases") for base in bases)
+    if not 1 <= len(bases) <= MOST_CURVES:
+        raise ValueError(f"bases must be 1 to {MOST_CURVES} numbers, not {len(bases)}.")
+    return bases

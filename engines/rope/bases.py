@@ -1,0 +1,252 @@
+"""The least base for a context length: b* = inf {b > 1 : f_b(m) ≥ 0 for m = 0 … L−1} (kexue.fm/archives/10122).
+
+A base that passes may have failing ones above it, so bisection is wrong, and a grid may step over a passing sliver (the
+first one for half a million tokens is a few millionths of the base wide). The search here steps over nothing: from a
+base that fails at distance m it moves up only through bases that are proved to fail at that same m.
+
+With x = ln b and h(x) = f_b(m), u_i = m·b^(−s_i), s_i = 2i/d:
+    h′ = Σ s_i u_i sin u_i   and   |h″| ≤ M = Σ s_i² (u_i + u_i²),
+and M only falls as x grows. So while h + h′r + M r²/2 < 0, every base from e^x to e^(x+r) fails at m.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engines.progress import Progress
+from engines.rope.curves import cos_sin, first_failing, similarity_profile
+from engines.rope.frequencies import MOST_BASE, check_base, check_head_dim, check_length, exponents
+
+# ln b is known to this; a passing sliver narrower than that, relatively, would be missed.
+RESOLUTION = 1e-12
+# The first zero of the cosine integral Ci.
+COSINE_INTEGRAL_ZERO = 0.6165054856207162
+LENGTHS = tuple(1024 << i for i in range(11))
+# arXiv 2405.14591, table 2, and the corrected table of kexue.fm/archives/10122, for head dimension 128.
+PAPER = (4.3e3, 1.6e4, 2.7e4, 8.4e4, 3.1e5, 6.4e5, 2.1e6, 7.8e6, 3.6e7, 6.4e7, 5.1e8)
+BLOG = (4.3e3, 1.2e4, 2.7e4, 8.4e4, 2.3e5, 6.3e5, 2.1e6, 4.9e6, 2.4e7, 5.8e7, 6.5e7)
+
+
+def least_base(context_length: int, head_dim: int = 128) -> float:
+    """The least base above 1 with f_b(m) ≥ 0 at every m < context_length, to 11 digits; 1.0 for lengths of 1 and 2.
+
+    About 1 s at 65,536 tokens and a minute or two at a million. Raises ValueError where no base up to 1e12 is enough.
+    """
+    length = check_length(context_length, "context_length", high=1 << 20)
+    *_, (_, found) = _search((length,), head_dim)
+    return found[0]
+
+
+def passes(base: float, context_length: int, head_dim: int = 128) -> bool:
+    """Whether f_b(m) ≥ 0 at every m < context_length."""
+    frequencies = check_base(base) ** -exponents(head_dim)
+    length = check_length(context_length, "context_length", high=1 << 20)
+    return bool((similarity_profile(length, frequencies) >= 0).all())
+
+
+def _search(lengths: Sequence[int], head_dim: int) -> Iterator[tuple[int, list[float]]]:
+    """(a distance that still fails, the least bases found so far) for ascending lengths, until all are found."""
+    if check_head_dim(head_dim) < 4:
+        raise ValueError("head_dim must be at least 4 here: a single pair turns by one radian whatever the base is.")
+    s = exponents(head_dim)
+    x, found = 0.0, []
+    for length in lengths:
+        while len(failing := _failing(torch.exp(-x * s), length)):
+            yield int(failing.min()), list(found)
+            x = _leap(x, failing, s)
+            if x > math.log(MOST_BASE):
+                raise ValueError(
+                    f"head_dim = {head_dim} has no base up to {MOST_BASE:.0e} for {length:,} tokens: "
+                    "take a wider head or a shorter context."
+                )
+        base = math.exp(x) if x > 0 else 1.0
+        while x > 0 and not passes(base, length, head_dim):  # its own rounding may tip a value that is 0 there
+            base *= 1 + RESOLUTION
+        found.append(base)
+    yield lengths[-1], found
+
+
+def _failing(frequencies: torch.Tensor, length: int) -> torch.Tensor:
+    """Distances m < length with f_b(m) < 0, float64; where they are many, those that promise the longest leaps."""
+    # A float32 product finds most of them in half the time; that there are none is for float64 to say.
+    for dtype, margin in ((torch.float32, 1e-4), (torch.float64, 0.0)):
+        values = similarity_profile(length, frequencies, dtype)
+        failing = (values < -margin).nonzero()[:, 0]
+        if len(failing):
+            break
+    most = max(64, math.isqrt(length) // 2)
+    if len(failing) > most:
+        failing = failing[(values[failing] / failing.square()).topk(most, largest=False).indices]
+    return failing.double()
+
+
+def _leap(x: float, failing: torch.Tensor, s: torch.Tensor) -> float:
+    """The farthest x' such that every base from e^x to e^x' is proved to fail at one of these distances."""
+    start, longest = x, 0.0
+    frequencies = torch.exp(-x * s)
+    curvature = failing * (s.square() @ frequencies) + failing.square() * (s.square() @ frequencies.square())
+    while True:
+        frequencies = torch.exp(-x * s)
+        cos, sin = cos_sin(failing, frequencies)
+        value = cos.sum(1)
+        slope = failing * (sin @ (s * frequencies))
+        # the positive root of value + slope r + curvature r²/2
+        roots = (torch.addcmul(slope.square(), curvature, value, value=-2).clamp_min_(0).sqrt_() - slope) / curvature
+        leap = (roots * (value < 0)).max().item()
+        # Once leaps are short, other distances than these will do better.
+        if leap <= RESOLUTION or leap < 0.1 * longest:
+            break
+        longest = max(longest, leap)
+        x += leap
+    return x if x > start else x + RESOLUTION
+
+
+@dataclass(frozen=True)
+class LeastBase:
+    """The least base for one length, and the neighbourhood that shows why it had to be searched for.
+
+    length: tokens; head_dim; base: the least base b*
+    touching: the distance at which f_b*(m) is least, there 0 to rounding
+    fails_again: a base above b* that fails again: the first passing stretch is at most this wide; inf where none was
+        found within a hundred times b*
+    estimate: length / 0.6165, the estimate for an infinitely wide head (kexue.fm/archives/10122, from the first zero
+        of the cosine integral)
+    bases: float64 [n], evenly spaced by ratio around b*
+    worst: min over m < length of f_b(m) at each of them, float32 [n]; such a base passes where it is not negative
+    paper, blog: the published bases for this length (d = 128), NaN where it is not in their tables
+    """
+
+    length: int
+    head_dim: int
+    base: float
+    touching: int
+    fails_again: float
+    estimate: float
+    bases: np.ndarray
+    worst: np.ndarray
+    paper: float
+    blog: float
+
+
+def least_base_near(length: int = 8192, head_dim: int = 128) -> LeastBase:
+    """The least base for `length` tokens (3 to 65,536) and min f_b around it (kexue.fm/archives/10122)."""
+    length = check_length(length, "length", low=3, high=1 << 16)
+    base = least_base(length, head_dim)
+    s = exponents(head_dim)
+
+    def worst(b: float, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return similarity_profile(length, b**-s, dtype)
+
+    # Steps that grow from a millionth of the base find a failing one just above, if not the very first.
+    again = (base * (1 + 1e-6 * 1.5**i) for i in range(46))
+    fails_again = next((b for b in again if worst(b).min() < -1e-4), math.inf)
+    bases = base * np.geomspace(1 / 3, 6, 120)
+    published = LENGTHS.index(length) if length in LENGTHS and head_dim == 128 else None
+    return LeastBase(
+        length=length,
+        head_dim=head_dim,
+        base=base,
+        touching=int(worst(base, torch.float64).argmin()),
+        fails_again=fails_again,
+        estimate=length / COSINE_INTEGRAL_ZERO,
+        bases=bases,
+        worst=np.array([worst(b).min().item() for b in bases], dtype=np.float32),
+        paper=math.nan if published is None else PAPER[published],
+        blog=math.nan if published is None else BLOG[published],
+    )
+
+
+@dataclass(frozen=True)
+class LeastBases:
+    """Least bases for a range of lengths, beside the published ones.
+
+    head_dim; lengths: tokens, int64 [n], 1,024 doubled again and again
+    bases: the least base for each, float64 [n]; NaN while not yet found
+    paper, blog: the tables of arXiv 2405.14591 and of kexue.fm/archives/10122, float64 [n]; NaN unless head_dim is 128
+    paper_passes, blog_passes: whether the published base, as printed to two digits, passes: 1, 0, or −1 for not known
+    estimate: length / 0.6165, float64 [n], the estimate for an infinitely wide head
+    """
+
+    head_dim: int
+    lengths: np.ndarray
+    bases: np.ndarray
+    paper: np.ndarray
+    blog: np.ndarray
+    paper_passes: np.ndarray
+    blog_passes: np.ndarray
+    estimate: np.ndarray
+
+
+def least_bases(longest: int = 65_536, head_dim: int = 128) -> Iterator[Progress]:
+    """Progress with LeastBases: the table of kexue.fm/archives/10122 recomputed, up to `longest` (1,024 to 2^20) tokens.
+
+    Steps are tokens: the length of context that the present base is known to fail near.
+    """
+    longest = check_length(longest, "longest", low=1024, high=1 << 20)
+    lengths = tuple(length for length in LENGTHS if length <= longest)
+    known = head_dim == 128
+
+    def table(found: list[float]) -> LeastBases:
+        rest = [math.nan] * (len(lengths) - len(found))
+        columns = [np.array(column[: len(lengths)] if known else [math.nan] * len(lengths)) for column in (PAPER, BLOG)]
+        verdicts = [
+            np.array([int(passes(b, n, head_dim)) if known else -1 for b, n in zip(column, done, strict=False)])
+            for column in columns
+        ]
+        return LeastBases(
+            head_dim=head_dim,
+            lengths=np.array(lengths),
+            bases=np.array(found + rest),
+            paper=columns[0],
+            blog=columns[1],
+            paper_passes=np.pad(verdicts[0], (0, len(rest)), constant_values=-1),
+            blog_passes=np.pad(verdicts[1], (0, len(rest)), constant_values=-1),
+            estimate=np.array(lengths) / COSINE_INTEGRAL_ZERO,
+        )
+
+    shown, reached, count = None, 0, -1
+    for failing, found in _search(lengths, head_dim):
+        reached = max(reached, min(failing, lengths[-1] - 1))
+        if len(found) > count:
+            count = len(found)
+            done = lengths[:count]
+            shown = table(found)
+        yield Progress(lengths[-1] if count == len(lengths) else reached, lengths[-1], shown)
+
+
+@dataclass(frozen=True)
+class PassingLengths:
+    """How long a context each base carries.
+
+    head_dim; limit: lengths are followed up to this many tokens
+    bases: float64 [n], evenly spaced by ratio
+    length: the longest context each passes for, which is its first distance with f_b < 0, int64 [n]; `limit` where
+        there is none below it
+    envelope: the longest context any of the bases so far passes for, int64 [n]
+    """
+
+    head_dim: int
+    limit: int
+    bases: np.ndarray
+    length: np.ndarray
+    envelope: np.ndarray
+
+
+def passing_lengths(
+    head_dim: int = 128, base_low: float = 1000.0, base_high: float = 1e6, limit: int = 32_768
+) -> PassingLengths:
+    """The map of passing bases: (b, L) passes where L is at most the length returned (arXiv 2405.14591, §5)."""
+    check_head_dim(head_dim)
+    limit = check_length(limit, "limit", low=16, high=1 << 16)
+    if not check_base(base_low, "base_low") < check_base(base_high, "base_high"):
+        raise ValueError("base_high must be above base_low.")
+    bases = np.geomspace(base_low, base_high, 320)
+    s = exponents(head_dim)
+    firsts = (first_failing(b**-s, limit) for b in bases.tolist())
+    length = np.array([limit if first is None else first for first in firsts])
+    return PassingLengths(head_dim, limit, bases, length, np.maximum.accumulate(length))

@@ -1,0 +1,299 @@
+"""RoPE's frequencies, curves and digits against closed forms, transformers and the published figures."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from engines.rope import (
+    SCALINGS,
+    attention_factor,
+    decay_bound,
+    first_negative,
+    inverse_frequencies,
+    similarity,
+    similarity_profile,
+    yarn_ramp,
+)
+from engines.rope.curves import decay_curves, similarity_curves
+from engines.rope.digits import dials
+from engines.rope.frequencies import wavelengths
+
+FACTORS = [1 + i / 16 for i in range(64)]
+
+
+def stretched(scaling, **settings):
+    return inverse_frequencies(128, 10_000.0, scaling, factors=FACTORS, **settings)
+
+
+def close(a, b, rel=1e-12):
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rel, atol=0)
+
+
+# ---- frequencies
+
+
+def test_plain_frequencies_have_their_closed_form():
+    theta = inverse_frequencies(128, 10_000.0)
+    assert theta.dtype == torch.float64 and theta.shape == (64,) and theta[0] == 1
+    close(theta, [10_000 ** (-2 * i / 128) for i in range(64)])
+    assert theta[-1].item() == pytest.approx(1.1548e-4, rel=1e-4)
+    assert 2 * math.pi / theta[-1].item() == pytest.approx(54_410, abs=5)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_a_stretch_of_one_changes_nothing(scaling):
+    one = {"factors": [1.0] * 64} if scaling == "longrope" else {}
+    close(inverse_frequencies(128, 10_000.0, scaling, factor=1.0, **one), inverse_frequencies(128, 10_000.0))
+
+
+@pytest.mark.parametrize("scaling", [name for name in SCALINGS if name not in ("none", "longrope")])
+def test_a_stretch_lies_between_keeping_and_interpolating(scaling):
+    ratio = stretched(scaling, factor=8.0, length=8 * 4096) / stretched("none")
+    assert (ratio <= 1 + 1e-12).all()
+    if scaling != "dynamic":  # whose k·(kL)/L − (k−1) is above k
+        assert (ratio >= 1 / 8 - 1e-12).all()
+    if scaling != "linear":
+        assert (ratio.diff() <= 1e-12).all()  # slow pairs are slowed most
+
+
+def test_ntk_keeps_the_first_pair_and_interpolates_the_last():
+    theta, plain = stretched("ntk", factor=8.0), stretched("none")
+    close(theta[0], plain[0])
+    close(theta[-1], plain[-1] / 8)
+    assert (-math.log(theta[1].item()) * 64) == pytest.approx(math.log(82_684.6227), rel=1e-8)
+
+
+def test_mixed_radix_contains_fixed_and_linear_and_sus_own_code():
+    close(stretched("ntk_mixed", factor=12.0, exponent=1.0), stretched("ntk_fixed", factor=12.0))
+    close(stretched("ntk_mixed", factor=12.0, exponent=0.0), stretched("linear", factor=12.0))
+    # radix of digit m: βλ_m; the angle divides by β^(m−1) λ_1…λ_m, and λ_1…λ_{d/2} = k
+    m = torch.arange(1, 65, dtype=torch.float64)
+    a = math.log(12) / 64**0.75
+    close(stretched("ntk_mixed", factor=12.0, exponent=0.75), stretched("none") * torch.exp(-a * m**0.75))
+    mixed = stretched("ntk_mixed", factor=12.0)
+    close(mixed[-1], stretched("none")[-1] / 12)
+    growth = (stretched("none") / mixed).log().diff(prepend=torch.zeros(1))
+    assert (growth.diff() < 0).all()  # λ_1 ≥ λ_2 ≥ …: low digits are stretched most
+
+
+def test_yarn_ramp_and_attention_factor():
+    assert yarn_ramp(128, 10_000.0, 4096) == (20, 46)
+    assert attention_factor("yarn", 16.0) == pytest.approx(1.27725887, abs=1e-8)
+    assert attention_factor("longrope", 32.0, 4096) == pytest.approx(math.sqrt(1 + 5 / 12), rel=1e-12)
+    theta, plain = stretched("yarn", factor=16.0), stretched("none")
+    close(theta[:21], plain[:21])
+    close(theta[46:], plain[46:] / 16)
+
+
+def test_every_scaling_agrees_with_transformers():
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    def theirs(kind, seq_len=None, **parameters):
+        config = LlamaConfig(
+            hidden_size=256,
+            num_attention_heads=2,
+            head_dim=128,
+            max_position_embeddings=parameters.pop("max_position_embeddings", 4096),
+            rope_parameters={"rope_type": kind, "rope_theta": 10_000.0, **parameters},
+        )
+        return ROPE_INIT_FUNCTIONS[kind](config, "cpu", seq_len=seq_len)
+
+    original = {"original_max_position_embeddings": 4096}
+    pairs = {
+        "linear": (theirs("linear", factor=8.0), stretched("linear", factor=8.0)),
+        "dynamic": (theirs("dynamic", 10_000, factor=8.0), stretched("dynamic", factor=8.0, length=10_000)),
+        "dynamic, short": (theirs("dynamic", 1000, factor=8.0), stretched("dynamic", factor=8.0, length=1000)),
+        "yarn": (theirs("yarn", factor=16.0, **original), stretched("yarn", factor=16.0)),
+        "yarn, betas": (
+            theirs("yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0, **original),
+            stretched("yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0),
+        ),
+        "by_parts": (
+            theirs("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, **original),
+            stretched("by_parts", factor=8.0, beta_fast=4.0, beta_slow=1.0),
+        ),
+        "longrope": (
+            theirs("longrope", 9000, factor=8.0, long_factor=FACTORS, short_factor=[1.0] * 64, **original),
+            stretched("longrope", factor=8.0),
+        ),
+    }
+    for name, ((their, scale), own) in pairs.items():
+        worst = (their.double() / own - 1).abs().max().item()
+        assert worst < 1e-6, (name, worst)
+        kind = name.split(",")[0]
+        factor = 16.0 if name == "yarn" else 4.0 if name == "yarn, betas" else 8.0
+        assert scale == pytest.approx(attention_factor(kind, factor), rel=1e-12), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"head_dim": 127}, "head_dim"),
+        ({"head_dim": 0}, "head_dim"),
+        ({"head_dim": math.nan}, "head_dim"),
+        ({"head_dim": 10**9}, "head_dim"),
+        ({"base": 1.0}, "base"),
+        ({"base": math.nan}, "base"),
+        ({"base": math.inf}, "base"),
+        ({"scaling": "magic"}, "scaling"),
+        ({"factor": 0.5}, "factor"),
+        ({"factor": math.nan}, "factor"),
+        ({"context_length": 0}, "context_length"),
+        ({"scaling": "dynamic", "length": -3}, "length"),
+        ({"scaling": "ntk_mixed", "exponent": 1.5}, "exponent"),
+        ({"scaling": "yarn", "beta_fast": 1.0}, "beta_fast"),
+        ({"scaling": "longrope", "factors": [1.0]}, "factors"),
+        ({"scaling": "longrope", "factors": [-1.0] * 64}, "factors"),
+        ({"scaling": "ntk", "head_dim": 2}, "head_dim"),
+    ],
+)
+def test_bad_arguments_are_named(settings, named):
+    with pytest.raises(ValueError, match=named):
+        inverse_frequencies(**{"head_dim": 128, "base": 10_000.0, **settings})
+
+
+# ---- similarity and decay
+
+
+def test_similarity_has_its_published_values():
+    close(similarity([0, 1, 1000], 128, 10_000.0), [64.0, 62.093684, 10.177728], 1e-7)
+    assert first_negative(128, 10_000.0) == 1707
+    assert first_negative(128, 10_000.0, limit=1707) is None
+
+
+def test_similarity_broadcasts_and_differentiates():
+    base = torch.tensor([[5e3], [1e4]], dtype=torch.float64, requires_grad=True)
+    distance = torch.tensor([1.0, 30.0, 7e3], dtype=torch.float64, requires_grad=True)
+    assert similarity(distance, 16, base).shape == (2, 3)
+    assert torch.autograd.gradcheck(lambda m, b: similarity(m, 16, b), (distance, base))
+
+
+def test_profile_agrees_with_extended_precision():
+    length, base = 1 << 20, 1e7
+    profile = similarity_profile(length, inverse_frequencies(128, base)).numpy()
+    some = np.random.default_rng(0).integers(0, length, 2000)
+    exact = np.zeros(len(some), dtype=np.longdouble)
+    for i in range(64):
+        exact += np.cos(some.astype(np.longdouble) * np.longdouble(base) ** (-np.longdouble(2 * i) / 128))
+    assert np.abs(profile[some] - exact).max() < 3e-9
+    assert np.abs(similarity(some, 128, base).numpy() - exact).max() < 3e-9
+
+
+def test_float32_phases_would_not_do():
+    m = torch.arange(450_000, 524_288)
+    single = sum(torch.cos(m.float() * theta) for theta in inverse_frequencies(128, 6e7).float())
+    assert 0.03 < (single - similarity(m, 128, 6e7)).abs().max() < 0.3
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 16, 17, 1000])
+def test_profile_has_the_length_asked(length):
+    profile = similarity_profile(length, inverse_frequencies(64, 500.0))
+    torch.testing.assert_close(profile, similarity(torch.arange(length), 64, 500.0), rtol=0, atol=1e-11)
+
+
+def test_curves_hide_no_dip():
+    result = similarity_curves(bases=(10_000.0, 3e5), distance=5000)
+    full = similarity(torch.arange(5001), 128, torch.tensor([[10_000.0], [3e5]])).numpy()
+    assert list(result.first_negative) == [1707, -1]
+    np.testing.assert_allclose(result.lowest, full.min(1), atol=1e-9)
+    np.testing.assert_allclose(result.low.min(1), full.min(1), atol=1e-9)
+    np.testing.assert_allclose(result.high.max(1), 64, atol=1e-9)
+    np.testing.assert_array_equal(result.lowest_distance, full.argmin(1))
+
+
+def test_interpolation_widens_the_range_that_is_not_negative():
+    plain = similarity_curves(bases=(10_000.0,)).first_negative[0]
+    linear = similarity_curves(bases=(10_000.0,), scaling="linear", factor=8.0).first_negative[0]
+    assert 7 * plain < linear <= 8 * plain
+
+
+def test_decay_bound_has_its_definition():
+    close(decay_bound(0, 128, 10_000.0), 32.5)
+    z = np.cumsum(np.exp(1j * np.multiply.outer([3.0, 77.0], inverse_frequencies(64, 10_000.0).numpy())), axis=1)
+    close(decay_bound([3.0, 77.0], 64, 10_000.0), np.abs(z).mean(1))
+    curve = decay_curves(bases=(10_000.0,)).bound[0]
+    assert curve[0] == 32.5 and curve[-1] < 0.3 * curve[0]
+
+
+def test_decay_bound_bounds_attention_scores():
+    rng = np.random.default_rng(1)
+    q, k = rng.normal(size=(2, 32)) + 1j * rng.normal(size=(2, 32))
+    h = q * k.conj()
+    theta = inverse_frequencies(64, 10_000.0).numpy()
+    for m in (1, 10, 100, 1000):
+        score = abs((h * np.exp(1j * m * theta)).sum())
+        steps = np.abs(np.diff(np.append(h, 0))).max()
+        assert score <= steps * 32 * decay_bound(m, 64, 10_000.0).item() + 1e-9
+
+
+def test_wavelengths_count_what_training_never_shows():
+    result = wavelengths(scalings=tuple(SCALINGS))
+    at = {name: i for i, name in enumerate(result.scalings)}
+    assert result.wavelength.shape == (len(SCALINGS), 64)
+    # 2π·10000^(2i/128) > 4096 from pair 46 on
+    assert result.partial[at["none"]] == 18 and result.unseen[at["none"]].sum() == 18
+    assert result.unseen[at["linear"]].sum() == 0 and result.unseen[at["yarn"]].sum() == 0
+    assert result.wavelength[at["linear"]] == pytest.approx(8 * result.wavelength[at["none"]])
+    assert result.turns[0] == pytest.approx(4096 / (2 * math.pi))
+
+
+@pytest.mark.parametrize(
+    ("view", "settings", "named"),
+    [
+        (similarity_curves, {"bases": ()}, "bases"),
+        (similarity_curves, {"bases": (2.0,) * 7}, "bases"),
+        (similarity_curves, {"bases": (0.5,)}, "bases"),
+        (similarity_curves, {"distance": 10**9}, "distance"),
+        (similarity_curves, {"distance": math.nan}, "distance"),
+        (similarity_curves, {"scaling": "longrope"}, "scaling"),
+        (decay_curves, {"bases": (math.nan,)}, "bases"),
+        (decay_curves, {"head_dim": 3}, "head_dim"),
+        (wavelengths, {"scalings": ()}, "scalings"),
+        (wavelengths, {"scalings": ("x",)}, "scaling"),
+        (wavelengths, {"longrope_factors": (math.nan,)}, "longrope_factors"),
+        (dials, {"digits": 99}, "digits"),
+        (dials, {"radix": 1}, "radix"),
+        (dials, {"position": -1}, "position"),
+        (dials, {"numeral": "roman"}, "numeral"),
+        (dials, {"trained_length": 10**12}, "trained_length"),
+    ],
+)
+def test_views_name_what_is_wrong(view, settings, named):
+    with pytest.raises(ValueError, match=named):
+        view(**settings)
+
+
+# ---- digits
+
+
+def test_digits_are_those_of_the_post():
+    result = dials(position=1749, radix=10, digits=3, factor=2.0)
+    written = dict(zip(result.numerals, result.values, strict=True))
+    carried = dict(zip(result.numerals, result.carried, strict=True))
+    assert list(written["none"]) == [9, 4, 7] and carried["none"] == 1  # a fourth digit would be needed
+    assert written["linear"] == pytest.approx([4.5, 7, 8]) and carried["linear"] == 0
+    assert list(dials(position=1749, radix=16, digits=3, factor=1.0).values[0]) == [5, 13, 6]
+    assert carried["ntk_fixed"] == carried["ntk_mixed"] == 0
+
+
+def test_radices_multiply_to_the_stretched_range():
+    result = dials(radix=7, digits=5, factor=9.0)
+    product = dict(zip(result.numerals, result.radices.prod(1), strict=True))
+    assert product["none"] == pytest.approx(7**5)
+    assert product["ntk_fixed"] == product["ntk_mixed"] == pytest.approx(9 * 7**5)
+    for radices, values, carried in zip(result.radices, result.values, result.carried, strict=True):
+        assert (values < radices).all()
+        places = np.append(1.0, radices.cumprod()[:-1])
+        whole = (values * places).sum() + carried * radices.prod()
+        assert 0 <= result.position - whole < 1 or whole == pytest.approx(result.position / 9)
+
+
+def test_dials_turn_as_digits_do():
+    result = dials(position=1749, radix=10, digits=4)
+    assert result.positions[result.start] == 1749
+    assert result.digit_turns[result.start] == pytest.approx([0.9, 0.49, 0.749, 0.1749], abs=1e-6)
+    assert result.rotary_turns[result.start][3] == pytest.approx(1.749 / (2 * math.pi), abs=1e-6)
+    assert list(result.digit_seen) == pytest.approx([1, 1, 1, 0.1])
