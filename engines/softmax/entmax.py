@@ -103,10 +103,8 @@ class _Entmax(Function):
         if z.dtype in (torch.float16, torch.bfloat16):
             z = z.float()
         p, index = _probabilities(z, alpha)
-        if index is None:
-            full = p
-        else:  # the padding of `index` points at column 0 and adds 0 there
-            full = torch.zeros_like(z).scatter_add_(-1, index, p)
+        # the padding of `index` points at column 0 and adds 0 there
+        full = p if index is None else torch.zeros_like(z).scatter_add_(-1, index, p)
         out = full.reshape(shape).movedim(-1, dim).to(scores.dtype)
         ctx.alpha, ctx.dim, ctx.index = alpha, dim, index
         ctx.save_for_backward(out)
