@@ -22,11 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-ASSETS = Path(__file__).parent.parent / "assets"
-FILES = {
-    "english": ASSETS / "models" / "storybook-unigram" / "tokenizer.json",
-    "chinese": ASSETS / "segmentation" / "quatrain-unigram.json",
-}
+ASSETS = Path(__file__).parent.parent / "assets" / "segmentation"
+FILES = {"english": ASSETS / "storybook-unigram.json", "chinese": ASSETS / "quatrain-unigram.json"}
 METHODS = {
     "viterbi": "Viterbi (the best, always)",
     "viterbi-sampling": "Viterbi Sampling, as first published",
@@ -153,12 +150,7 @@ def parse_pieces(pieces: str) -> Vocabulary:
 
 @cache
 def _shipped(name: str) -> Vocabulary:
-    path = FILES[name]
-    if not path.exists():
-        raise ValueError(f"the vocabulary {name!r} is not installed: {path.name} is missing")
-    table = json.loads(path.read_text(encoding="utf-8"))
-    rows = table if isinstance(table, list) else table["model"]["vocab"]
-    rows = [(piece, score) for piece, score in rows if not (piece.startswith("<") and piece.endswith(">")) and piece]
+    rows = json.loads(FILES[name].read_text(encoding="utf-8"))
     scores = np.array([score for _, score in rows], dtype=np.float64)
     return Vocabulary(tuple(piece for piece, _ in rows), scores, metaspace=name == "english")
 
@@ -606,7 +598,7 @@ def _view_text(text: str, vocabulary: str, pieces: str, most: int) -> tuple[str,
 
 
 def lattice(
-    text: str = "unbelievable", vocabulary: str = "english", pieces: str = OWN_PIECES, alpha: float = 1.0
+    text: str = "unbelievable", vocabulary: str = "english", pieces: str = OWN_PIECES, alpha: float = 0.3
 ) -> LatticeView:
     """The lattice of a text with the probability of every piece (forward-backward), and the best segmentation."""
     _check_alpha(alpha)
@@ -671,8 +663,8 @@ def compare(
     vocabulary: str = "english",
     pieces: str = OWN_PIECES,
     methods: Sequence[str] = ("viterbi-sampling", "perfect", "ffbs"),
-    alpha: float = 1.0,
-    n: int = 5000,
+    alpha: float = 0.3,
+    n: int = 1000,
     nbest: int = 4,
     seed: int = 0,
 ) -> Comparison:
@@ -681,25 +673,20 @@ def compare(
     methods = tuple(methods)
     if not methods or not set(methods) <= set(METHODS):
         raise ValueError(f"methods must be some of {', '.join(METHODS)}")
-    if not (isinstance(n, int) and 1 <= n <= 50_000):
-        raise ValueError("n must be a whole number from 1 to 50,000")
+    if not (isinstance(n, int) and 1 <= n <= 10_000):
+        raise ValueError("n must be a whole number from 1 to 10,000")
     text, table = _view_text(text, vocabulary, pieces, VIEW_ENUMERATED)
     paths, scores = _enumerate(text, table, VIEW_SEGMENTATIONS)
     law = np.exp(alpha * (scores - scores[0]))
     law /= law.sum()
     number = {row.tobytes(): k for k, row in enumerate(paths)}
 
-    def shares(cuts: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    def by_path(cuts: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         return np.bincount([number[row.tobytes()] for row in cuts], weights, len(paths))
 
-    frequency = []
-    for method in methods:
-        drawn = _draw(text, table, method, alpha, n, seed, nbest)
-        kinds, counts = np.unique(drawn, axis=0, return_counts=True)
-        frequency.append(shares(kinds, counts) / n)
-    frequency = np.array(frequency)
+    frequency = np.array([by_path(_draw(text, table, method, alpha, n, seed, nbest)) / n for method in methods])
     try:
-        published = shares(*_viterbi_sampling_law(text, table, alpha))
+        published = by_path(*_viterbi_sampling_law(text, table, alpha))
     except ValueError:
         published = np.full(len(paths), np.nan)
     top = slice(VIEW_LISTED)
@@ -791,14 +778,14 @@ def read(
     pieces: str = OWN_PIECES,
     method: str = "perfect",
     alpha: float = 0.3,
-    n: int = 500,
+    n: int = 1000,
     nbest: int = 4,
     seed: int = 0,
 ) -> Reading:
     """A passage cut n times, and how often each place is cut beside how often it should be."""
     _check_alpha(alpha)
-    if not (isinstance(n, int) and 1 <= n <= 5000):
-        raise ValueError("n must be a whole number from 1 to 5,000")
+    if not (isinstance(n, int) and 1 <= n <= 10_000):
+        raise ValueError("n must be a whole number from 1 to 10,000")
     text, table = _view_text(passage, vocabulary, pieces, VIEW_PASSAGE)
     drawn = _draw(text, table, method, alpha, n, seed, nbest)
     grid = Lattice([text], table)

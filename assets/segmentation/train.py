@@ -1,9 +1,10 @@
-"""Train the Chinese unigram vocabulary of the segmentation exhibit.
+"""Train the two unigram vocabularies of the segmentation exhibit.
 
-    python assets/segmentation/train.py --data PATH/quatrains-7.txt
+    python assets/segmentation/train.py --data DATA
 
-The text is cut at punctuation first, so a piece is at most one line of a poem; tokenizers' UnigramTrainer (Kudo 2018,
-expectation-maximisation and pruning) does the rest and is deterministic. About two minutes on one core.
+DATA holds storybook.txt and quatrains-7.txt. English is cut into words, with the space before each written "▁", Chinese at
+its punctuation; tokenizers' UnigramTrainer (Kudo 2018, expectation-maximisation and pruning) does the rest and is
+deterministic. English takes half a minute of one core, Chinese four.
 """
 
 import argparse
@@ -13,25 +14,35 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 PIECES = 8000
+KINDS = {
+    "storybook": ("storybook.txt", pre_tokenizers.Metaspace(), 16),
+    "quatrain": ("quatrains-7.txt", pre_tokenizers.Split(Regex("[，。\n]"), "isolated"), 4),
+}
+
+
+def train(data: Path, out: Path, name: str) -> None:
+    file, cut, longest = KINDS[name]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = cut
+    trainer = trainers.UnigramTrainer(
+        vocab_size=PIECES, max_piece_length=longest, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
+    )
+    tokenizer.train_from_iterator((line.strip() for line in (data / file).open(encoding="utf-8")), trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    rows = [[piece, round(score, 5)] for piece, score in model["vocab"] if piece != "<unk>"]
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (out / f"{name}-unigram.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    print(f"{name}: {len(rows)} pieces, {sum(len(piece) > 1 for piece, _ in rows)} of more than one character")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True, help="quatrains, one a line")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("quatrain-unigram.json"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
-
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[，。\n]"), "isolated")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=PIECES, max_piece_length=4, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
-    )
-    tokenizer.train_from_iterator((line.strip() for line in options.data.open(encoding="utf-8")), trainer)
-    model = json.loads(tokenizer.to_str())["model"]
-    rows = [[piece, round(score, 5)] for piece, score in model["vocab"] if piece != "<unk>"]
-    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    options.out.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    print(f"{len(rows)} pieces, {sum(len(piece) > 1 for piece, _ in rows)} of more than one character")
+    for name in [options.only] if options.only else KINDS:
+        train(options.data, options.out, name)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from engines.decoder import Decoder
 from engines.gibbs import models
 from engines.gibbs.kernels import OPERATIONS, edit_log_acceptance
 from engines.gibbs.masked import Conditionals, MaskedLM
@@ -130,7 +130,7 @@ class ByteTarget:
     keywords: token sequences; each that is missing costs `penalty` nats, infinity for a hard constraint
     """
 
-    def __init__(self, decoder, model: MaskedLM, keywords: list[list[int]], penalty: float, reward: float):
+    def __init__(self, decoder: Decoder, model: MaskedLM, keywords: list[list[int]], penalty: float, reward: float):
         self.decoder, self.model, self.keywords = decoder, model, keywords
         self.penalty, self.reward = penalty, reward
         self.seen: dict[tuple[int, ...], float] = {}
@@ -153,7 +153,7 @@ def _holds(sentence: list[int], keyword: list[int]) -> bool:
 
 
 @torch.inference_mode()
-def text_log_probability(decoder, texts: list[str]) -> Tensor:
+def text_log_probability(decoder: Decoder, texts: list[str]) -> Tensor:
     """log P of each text as a line of its own, float64 [texts], nats: its bytes and the end of the line, after one."""
     rows = [[10, *text.encode(), 10] for text in texts]
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
@@ -169,11 +169,11 @@ def text_log_probability(decoder, texts: list[str]) -> Tensor:
 class KeywordSentences:
     """C chains of sentences after S steps.
 
-    sentences: the texts of the chains now; history: [S + 1] tuples of C texts
+    sentences: the texts of the chains now; history: text [S + 1, C]
     operation: text [S, C], "insert", "delete", "replace" or "" where none was possible
     place: int [S, C], index of the token concerned; old, new: text [S, C], tokens, "" where there is none
     accepted: bool [S, C]; log_accept: float64 [S, C], log of the acceptance probability
-    before: [S] tuples of C tuples of tokens, the sentence before each step, which `place` indexes
+    before: text [S, C], the sentence before each step as tokens parted by spaces, which `place` indexes
     log_target: float64 [S + 1, C], log π in nats
     temperature: float64 [S]
     missing: int [C], keywords that the last sentences lack
@@ -182,14 +182,14 @@ class KeywordSentences:
     """
 
     sentences: tuple[str, ...]
-    history: tuple[tuple[str, ...], ...]
+    history: np.ndarray
     operation: np.ndarray
     place: np.ndarray
     old: np.ndarray
     new: np.ndarray
     accepted: np.ndarray
     log_accept: np.ndarray
-    before: tuple[tuple[tuple[str, ...], ...], ...]
+    before: np.ndarray
     log_target: np.ndarray
     temperature: np.ndarray
     missing: np.ndarray
@@ -217,12 +217,6 @@ def read_keywords(model: MaskedLM, keywords: str) -> list[tuple[str, list[int]]]
     return found
 
 
-@lru_cache(maxsize=1)
-def load_decoder():
-    """The causal model of bytes that scores sentences."""
-    raise ValueError("the model of bytes that scores sentences is not installed")
-
-
 def write(
     keywords: str = "king, forest",
     constraint: str = "hard",
@@ -233,8 +227,8 @@ def write(
     edit_chains: int = 4,
     annealing: str = "off",
     seed: int = 0,
-    model: str | MaskedLM = "bert-storybook",
-    decoder=None,
+    english_model: str | MaskedLM = "bert-storybook",
+    decoder: Decoder | None = None,
 ) -> Iterator[Progress]:
     """Sentences that hold the keywords, by CGMH with the true Metropolis-Hastings ratio: a stream of `KeywordSentences`.
 
@@ -243,7 +237,7 @@ def write(
     reward: nats that each token adds to log π
     longest: tokens of a sentence at most; steps: edits proposed to each chain; edit_chains: chains
     annealing: "on" lowers the temperature of the target geometrically from 3 to 0.3
-    model, decoder: a MaskedLM and a causal model of bytes instead of the shipped ones
+    english_model: a name of `engines.gibbs.models.ENGLISH`, or a MaskedLM; decoder: a causal model of bytes instead of ours
     """
     check_choice("constraint", constraint, CONSTRAINTS)
     check_choice("annealing", annealing, ANNEALING)
@@ -253,12 +247,12 @@ def write(
     check_range("steps", steps, 1, MOST_STEPS)
     check_range("edit_chains", edit_chains, 1, 16)
     check_range("seed", seed, 0, 2**63 - 1)
-    name = model if isinstance(model, str) else "a model of your own"
+    model, name = english_model, english_model if isinstance(english_model, str) else "a model of your own"
     if isinstance(model, str):
-        check_choice("model", model, {"bert-storybook": ""})
+        check_choice("english_model", model, models.ENGLISH)
         yield Progress(0, 1, _collect([], [], [], [], [], [], None, name, "loading"))
         model = models.load(model)
-    decoder = load_decoder() if decoder is None else decoder
+    decoder = models.load_decoder() if decoder is None else decoder
     words = read_keywords(model, keywords)
     first = [i for _, ids in words for i in ids]
     if len(first) > longest:
@@ -287,12 +281,12 @@ def _collect(states, edits, levels, heat, words, keywords, model, name, stage) -
         return np.array(rows, dtype=np.str_)
 
     chains = len(states[0]) if states else 0
-    history = tuple(tuple(model.text(s) for s in row) for row in states)
+    history = np.array([[model.text(s) for s in row] for row in states], dtype=np.str_)
     log_target = np.array([level.numpy() for level in levels]).reshape(len(states), chains)
     best = np.unravel_index(log_target.argmax(), log_target.shape) if states else None
     last = states[-1] if states else []
     return KeywordSentences(
-        sentences=history[-1] if history else (),
+        sentences=tuple(history[-1].tolist()) if states else (),
         history=history,
         operation=np.array([[e.operation for e in made] for made in edits], dtype=np.str_),
         place=np.array([[e.place for e in made] for made in edits], dtype=np.int64),
@@ -300,12 +294,12 @@ def _collect(states, edits, levels, heat, words, keywords, model, name, stage) -
         new=tokens(lambda e: e.new),
         accepted=np.array([[e.accepted for e in made] for made in edits], dtype=bool),
         log_accept=np.array([[e.log_accept for e in made] for made in edits], dtype=np.float64),
-        before=tuple(tuple(tuple(model.tokens[i] for i in s) for s in row) for row in states[:-1]),
+        before=np.array([[" ".join(model.tokens[i] for i in s) for s in row] for row in states[:-1]], dtype=np.str_),
         log_target=log_target,
         temperature=np.array(heat, dtype=np.float64),
         missing=np.array([sum(not _holds(s, k) for k in keywords) for s in last], dtype=np.int64),
         keywords=tuple(word for word, _ in words),
-        best=history[best[0]][best[1]] if best else "",
+        best=str(history[best]) if best else "",
         best_log_target=float(log_target[best]) if best else math.nan,
         model=name,
         stage=stage,

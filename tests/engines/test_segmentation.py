@@ -162,13 +162,13 @@ def test_a_long_text_without_a_forced_cut():
 
 
 def test_views_tell_the_same_story():
-    seen = segmentation.lattice("ababab", "own")
+    seen = segmentation.lattice("ababab", "own", alpha=1.0)
     assert seen.segmentation == "ab|ab|ab"
     assert seen.log_z == pytest.approx(-2.688704, abs=1e-6)
     _, law = enumerate_segmentations("ababab", AB)
     assert seen.entropy == pytest.approx(-(law * np.log(law)).sum(), abs=1e-13)
     assert seen.best_probability == pytest.approx(law[0], abs=1e-14)
-    found = compare("ababab", "own", methods=list(METHODS), n=2000)
+    found = compare("ababab", "own", methods=list(METHODS), alpha=1.0, n=2000)
     assert found.count == 24
     assert dict(zip(found.methods, found.distance, strict=True))["perfect"] < 2 * found.noise
     assert found.published[0] == pytest.approx(0.299685, abs=1e-6)
