@@ -192,14 +192,16 @@ def _solve(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tensor,
 
 
 def _newton(gap: Tensor, alpha: float, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    rounding = 16 * torch.finfo(gap.dtype).eps
+    small = torch.finfo(gap.dtype).eps ** 0.75  # the step after a small one ends at rounding
+    settled = False
     for _ in range(steps):
         p, slope = _at(u, gap, alpha)
         total = p.sum(-1, keepdim=True)
-        step = (total - 1) / slope
-        if (step <= rounding * u).all():  # a step upwards is rounding
+        if settled:
             break
-        u = u - step.relu()
+        step = (total - 1) / slope
+        settled = bool((step <= small * u).all())
+        u = u - step.relu()  # a step upwards is rounding
     return p / total, u
 
 

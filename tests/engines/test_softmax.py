@@ -30,12 +30,12 @@ def inputs(dtype):
         "wide": normal(9, 2000, seed=1) * 2,
         "ragged": normal(5, 1000, seed=6) * torch.tensor([[0.001], [0.1], [1], [10], [100]]),
         "tied": normal(8, 300, seed=2).mul(2).round() / 2,
-        "equal": torch.full((3, 500), 2.5),
+        "equal": torch.full((3, 500), 2.5, dtype=torch.float64),
         "huge": normal(4, 200, seed=5) * 1e4,
         "masked": masked,
         "flat": normal(3, 400, seed=7) * 1e-3,
-        "one": torch.tensor([[3.0]]),
-    } | ({"gap": torch.tensor([[1e4, 1e4 - 1, -1e4, 0.0]])} if dtype == torch.float64 else {})
+        "one": torch.tensor([[3.0]], dtype=torch.float64),
+    } | ({"gap": torch.tensor([[1e4, 1e4 - 1, -1e4, 0.0]], dtype=torch.float64)} if dtype == torch.float64 else {})
 
 
 def paired(ours, theirs, z, dtype):
@@ -127,17 +127,17 @@ def test_continuous_in_alpha(alpha):
     torch.testing.assert_close(entmax(z, alpha), entmax(z, near), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("alpha", [1.0, 1.25, 1.5, 1.75, 2.0, 3.0])
 def test_entmax_derivatives(alpha):
     x = (normal(2, 5) / 2).requires_grad_()
     assert gradcheck(lambda z: entmax(z, alpha), x)
-    assert gradgradcheck(lambda z: entmax(z, alpha), x, atol=1e-4)
+    assert gradgradcheck(lambda z: entmax(z, alpha), x, atol=1e-4, fast_mode=True)
     wide = (normal(1, 70, seed=2) * 3).requires_grad_()  # packed
     assert gradcheck(lambda z: entmax(z, alpha), wide, fast_mode=True)
     assert gradgradcheck(lambda z: entmax(z, alpha), wide, fast_mode=True, atol=1e-4)
     y = torch.tensor([1, 0])
     assert gradcheck(lambda z: fenchel_young_loss(z, y, alpha), x)
-    assert gradgradcheck(lambda z: fenchel_young_loss(z, y, alpha), x, atol=1e-4)
+    assert gradgradcheck(lambda z: fenchel_young_loss(z, y, alpha), x, atol=1e-4, fast_mode=True)
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -246,15 +246,15 @@ def test_fenchel_young(alpha):
 
 
 def test_uniform_perturbation_by_enumeration():
-    """Two scores: 1 - (1 - d)^2 / 2. Scores that are multiples of 1/m: the discrete draw on a grid tends to it."""
+    """Two scores: 1 - (1 - d)^2 / 2. Three: noise on a grid of 60 steps, counted."""
     for d in (0.0, 0.3, 0.99, 1.0, 3.0):
         expected = 1 - max(1 - d, 0) ** 2 / 2
         assert abs(perturb_max(torch.tensor([d, 0], dtype=torch.float64))[0] - expected) < 1e-14
-    z = torch.tensor([0.4, 0.2, -0.1], dtype=torch.float64)
-    cells = torch.tensor(list(itertools.product((torch.arange(60) + 0.5) / 60, repeat=3)), dtype=torch.float64)
-    best = (z + cells).max(-1, keepdim=True).values == z + cells
+    steps = torch.tensor([24, 12, -6])  # of 1/60
+    values = steps + torch.tensor(list(itertools.product(range(60), repeat=3)))
+    best = (values == values.amax(-1, keepdim=True)).double()
     share = (best / best.sum(-1, keepdim=True)).mean(0)
-    assert (perturb_max(z) - share).abs().max() < 1e-3
+    assert (perturb_max(steps / 60.0).double() - share).abs().max() < 3e-4
     assert torch.equal(perturb_max(torch.tensor([1.5, 0.5, 0.4]))[1:], torch.zeros(2))
 
 
