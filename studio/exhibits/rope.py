@@ -7,13 +7,27 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
-from engines.rope import first_negative, inverse_frequencies, similarity, yarn_ramp
-from engines.rope.curves import SimilarityCurves, similarity_curves
-from engines.rope.frequencies import Wavelengths, wavelengths
-from studio.exhibit import Check, Choice, Exhibit, Numbers, Range, Story, Table, View
-from studio.figure import COLORS, figure, label
+from engines.rope import decay_bound, first_negative, inverse_frequencies, least_base, passes, similarity, yarn_ramp
+from engines.rope.bases import (
+    BLOG,
+    LENGTHS,
+    LeastBase,
+    LeastBases,
+    PassingLengths,
+    least_base_near,
+    least_bases,
+    passing_lengths,
+)
+from engines.rope.curves import DecayCurves, SimilarityCurves, decay_curves, similarity_curves
+from engines.rope.digits import Dials, dials
+from engines.rope.frequencies import Wavelengths, attention_factor, wavelengths
+from studio.exhibit import Check, Choice, Exhibit, Numbers, Prose, Range, Story, Table, View
+from studio.figure import COLORS, figure, label, scrubbed
 
 HEAD_DIM = Range("Head dimension d", 2, 256, step=2, help="Turned in d/2 pairs; 128 in Llama.")
+BASES = Numbers("Bases b", 1.01, 1e12, most=6, help="Up to six at once.")
+DISTANCE = Range("Distance shown (tokens)", 16, 1 << 20, step=1, log=True)
+EXPONENT = Range("NTK-mixed exponent", 0, 1, step=0.005, help="0 is linear, 1 is NTK-fixed; Su found 0.625.")
 BASE = Range("Base b", 2, 1e9, log=True, help="10,000 in RoFormer and Llama 2, 500,000 in Llama 3.")
 CONTEXT = Range("Training length L (tokens)", 128, 131_072, step=1, log=True)
 FACTOR = Range("Stretch k", 1, 64, log=True, help="The context to be read is k times the training length.")
@@ -41,6 +55,15 @@ SHORT = {
 }
 
 
+NUMERAL = {
+    "none": "n as it is",
+    "linear": "n/k (interpolation)",
+    "ntk_fixed": "n in a larger radix (NTK-fixed)",
+    "ntk_mixed": "n in a mixed radix (NTK-mixed)",
+}
+FAINT = "#888888"
+
+
 def short(number: float) -> str:
     """A number as people say it: 10k, 500k, 1.2M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -51,20 +74,18 @@ def short(number: float) -> str:
 
 def draw_similarity(result: SimilarityCurves) -> list:
     """f_b over distance: the range of each bin, and where it first turns negative."""
-    drawn = figure(x="distance m (tokens)", y="similarity f<sub>b</sub>(m)", height=460, hovermode="closest")
-    x = np.maximum(result.bin_distance, 0.7).astype(np.float32)
+    drawn = figure(x="distance m (tokens)", y="similarity f<sub>b</sub>(m)", height=460)
+    x = result.bin_distance[1:].astype(np.float32)
     for i, base in enumerate(result.bases):
-        color = COLORS[i % len(COLORS)]
-        outline = np.concatenate((result.high[i], result.low[i][::-1])).astype(np.float32)
+        color, name = COLORS[i % len(COLORS)], f"b = {short(base)}"
         drawn.add_trace(
             go.Scatter(
                 x=np.concatenate((x, x[::-1])),
-                y=outline,
+                y=np.concatenate((result.high[i, 1:], result.low[i, :0:-1])).astype(np.float32),
                 fill="toself",
                 mode="lines",
                 line={"color": color, "width": 1},
-                opacity=0.8,
-                name=f"b = {short(base)}",
+                name=name,
                 hoverinfo="skip",
             )
         )
@@ -75,16 +96,16 @@ def draw_similarity(result: SimilarityCurves) -> list:
                     x=[first],
                     y=[0.0],
                     mode="markers",
-                    marker={"color": color, "size": 11, "symbol": "x"},
+                    marker={"color": color, "size": 11, "symbol": "x", "line": {"width": 1, "color": FAINT}},
                     showlegend=False,
-                    name=f"b = {short(base)}",
+                    name=name,
                     hovertemplate=f"b = {base:,.6g}<br>first negative at {first:,}<extra></extra>",
                 )
             )
-            label(drawn, math.log10(first), 0, f"{first:,}", color, yshift=10 + 14 * i, xanchor="center")
-    drawn.add_hline(y=0, line={"width": 1, "color": "#888888"})
-    drawn.update_xaxes(type="log", range=[math.log10(0.7), math.log10(result.distance)])
-    drawn.update_yaxes(range=[-result.head_dim * 0.24, result.head_dim * 0.52])
+            label(drawn, math.log10(first), 0, f"{first:,}", color, yshift=-26 - 15 * i, xanchor="center")
+    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    drawn.update_xaxes(type="log", range=[0, math.log10(result.distance)], dtick=1)
+    drawn.update_yaxes(range=[-result.head_dim * 0.26, result.head_dim * 0.52])
     rows = [
         [f"{base:,.6g}", f"{first:,}" if first >= 0 else f"none up to {result.distance:,}", low, int(where)]
         for base, first, low, where in zip(
@@ -92,6 +113,181 @@ def draw_similarity(result: SimilarityCurves) -> list:
         )
     ]
     return [drawn, Table(("base", "first m with f < 0", "lowest f", "at m"), rows)]
+
+
+def draw_least_base(result: LeastBase) -> list:
+    """min f_b around the least base: it crosses zero more than once."""
+    drawn = figure(x="base b", y=f"min f<sub>b</sub>(m) over m < {result.length:,}", height=420)
+    drawn.add_trace(
+        go.Scatter(
+            x=result.bases,
+            y=np.maximum(result.worst, 0),
+            mode="none",
+            fill="tozeroy",
+            fillcolor="rgba(0,153,136,0.35)",
+            name="passes",
+            hoverinfo="skip",
+        )
+    )
+    drawn.add_trace(
+        go.Scatter(
+            x=result.bases,
+            y=result.worst,
+            mode="lines",
+            line={"color": COLORS[0], "width": 2},
+            name="lowest similarity",
+            hovertemplate="b = %{x:,.5s}<br>min f = %{y:.2f}<extra></extra>",
+        )
+    )
+    drawn.add_trace(
+        go.Scatter(
+            x=[result.base],
+            y=[0.0],
+            mode="markers",
+            marker={"color": COLORS[3], "size": 11},
+            name=f"least base {result.base:,.0f}",
+            hovertemplate=f"b* = {result.base:,.4f}<extra></extra>",
+        )
+    )
+    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    drawn.update_xaxes(type="log", nticks=6)
+    rows = [
+        ["least base b*", f"{result.base:,.4f}"],
+        ["f is 0 there at distance", f"{result.touching:,}"],
+        ["and fails again, at the latest, at", "-" if math.isinf(result.fails_again) else f"{result.fails_again:,.4g}"],
+        ["estimate for d → ∞, L/0.6165", f"{result.estimate:,.0f}"],
+    ]
+    if not math.isnan(result.paper):
+        rows += [["Su's table", f"{result.blog:.1e}"], ["the paper's table", f"{result.paper:.1e}"]]
+    return [drawn, Table(("", f"L = {result.length:,}, d = {result.head_dim}"), rows)]
+
+
+def draw_least_bases(result: LeastBases) -> list:
+    """Least bases for the lengths found so far, beside the published ones."""
+    drawn = figure(x="context length L (tokens)", y="least base", height=420)
+    done = np.isfinite(result.bases)
+    drawn.add_trace(
+        go.Scatter(
+            x=result.lengths[done],
+            y=result.bases[done],
+            mode="lines+markers",
+            line={"color": COLORS[0], "width": 2},
+            name="computed",
+        )
+    )
+    published = np.isfinite(result.blog)
+    for name, values, symbol, color in (
+        ("Su's table", result.blog, "circle-open", COLORS[2]),
+        ("the paper's", result.paper, "x", COLORS[1]),
+    ):
+        if published.any():
+            drawn.add_trace(
+                go.Scatter(
+                    x=result.lengths[published],
+                    y=values[published],
+                    mode="markers",
+                    marker={"color": color, "size": 11, "symbol": symbol, "line": {"width": 2, "color": color}},
+                    name=name,
+                )
+            )
+    drawn.add_trace(
+        go.Scatter(
+            x=result.lengths,
+            y=result.estimate,
+            mode="lines",
+            line={"color": FAINT, "dash": "dash", "width": 1},
+            name="L/0.6165",
+        )
+    )
+    ticks = result.lengths[:: 1 if len(result.lengths) < 5 else 2]
+    drawn.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{length >> 10}k" for length in ticks])
+    drawn.update_yaxes(type="log", dtick=1, exponentformat="power")
+    cells = zip(
+        result.lengths, result.bases, result.blog, result.paper, result.blog_passes, result.paper_passes, strict=True
+    )
+    rows = [
+        [
+            f"{length >> 10}k",
+            "…" if math.isnan(base) else f"{base:,.1f}",
+            *_said(base, blog, ok),
+            *_said(base, paper, fit),
+        ]
+        for length, base, blog, paper, ok, fit in cells
+    ]
+    columns = ("L", "least base", "Su", "Su / least", "paper", "paper / least")
+    return [drawn, Table(columns, rows), Prose(_verdict(result))]
+
+
+def _said(base: float, published: float, passed: int) -> tuple[str, str]:
+    if math.isnan(published):
+        return "-", "-"
+    fails = " (as printed it fails)" if passed == 0 else ""
+    return f"{published:.1e}", "…" if math.isnan(base) else f"{published / base:.3f}{fails}"
+
+
+def _verdict(result: LeastBases) -> str:
+    done = np.isfinite(result.bases) & np.isfinite(result.blog)
+    if not done.any():
+        return ""
+
+    def differ(published: np.ndarray) -> str:
+        wrong = [
+            f"{length >> 10}k"
+            for length, base, theirs in zip(result.lengths[done], result.bases[done], published[done], strict=True)
+            if f"{base:.1e}" != f"{theirs:.1e}" and abs(theirs / base - 1) > 0.01
+        ]
+        return "agrees at every length so far" if not wrong else f"is off at {', '.join(wrong)}"
+
+    return (
+        f"To the two digits they print, Su's table {differ(result.blog)}, and the paper's {differ(result.paper)}. "
+        "Passing bases come in slivers: rounding a least base to two digits may already step out of the first one."
+    )
+
+
+def draw_passing(result: PassingLengths) -> go.Figure:
+    """The longest context each base passes for."""
+    drawn = figure(x="base b", y="passes up to L (tokens)", height=440)
+    drawn.add_trace(
+        go.Scatter(
+            x=result.bases.astype(np.float32),
+            y=result.length.astype(np.float32),
+            mode="lines",
+            line={"color": COLORS[2], "width": 1.5},
+            fill="tozeroy",
+            fillcolor="rgba(0,153,136,0.25)",
+            name="passes below this line",
+            hovertemplate="b = %{x:,.5s}<br>passes up to %{y:,.0f} tokens<extra></extra>",
+        )
+    )
+    drawn.add_trace(
+        go.Scatter(
+            x=result.bases.astype(np.float32),
+            y=result.envelope.astype(np.float32),
+            mode="lines",
+            line={"color": COLORS[0], "width": 1.5, "dash": "dot"},
+            name="best base so far",
+            hoverinfo="skip",
+        )
+    )
+    inside = [
+        (base, length)
+        for base, length in zip(BLOG, LENGTHS, strict=True)
+        if result.head_dim == 128 and result.bases[0] <= base <= result.bases[-1] and length <= result.limit
+    ]
+    if inside:
+        drawn.add_trace(
+            go.Scatter(
+                x=[base for base, _ in inside],
+                y=[length for _, length in inside],
+                mode="markers",
+                marker={"color": COLORS[1], "size": 10, "symbol": "circle-open", "line": {"width": 2}},
+                name="Su's table",
+            )
+        )
+    low = max(1, int(result.length.min()) // 2)
+    drawn.update_xaxes(type="log", nticks=6)
+    drawn.update_yaxes(type="log", nticks=6, range=[math.log10(low), math.log10(result.limit * 1.3)])
+    return drawn
 
 
 def draw_wavelengths(result: Wavelengths) -> list:
@@ -144,6 +340,107 @@ def draw_wavelengths(result: Wavelengths) -> list:
     return [drawn, Table(columns, rows)]
 
 
+def draw_dials(result: Dials) -> list:
+    """A ring for each digit and each pair, with a bead that turns as the position grows."""
+    drawn = figure(height=420, showlegend=False)
+    circle = np.linspace(0, 1, 61)
+    spots = [(result.digits - 1 - m) * 2.6 for m in range(result.digits)]
+    rows = (("digit", 3.0, result.digit_seen), ("RoPE", 0.0, result.rotary_seen))
+
+    def at(turns: np.ndarray, spot: float, height: float) -> tuple[np.ndarray, np.ndarray]:
+        return spot + np.sin(2 * np.pi * turns), height + np.cos(2 * np.pi * turns)
+
+    def moment(t: int) -> list[go.Scatter]:
+        x, y, color, text = [], [], [], []
+        for (_, height, seen), turns in zip(rows, (result.digit_turns[t], result.rotary_turns[t]), strict=True):
+            for m, spot in enumerate(spots):
+                beads = at(turns[m], spot, height)
+                x.append(round(float(beads[0]), 3))
+                y.append(round(float(beads[1]), 3))
+                color.append(COLORS[0] if turns[m] <= seen[m] + 1e-6 else COLORS[3])
+                text.append(f"{int(turns[m] * result.radix + 1e-5)}" if height else f"{360 * turns[m]:.0f}°")
+        return [
+            go.Scatter(x=x, y=y, mode="markers", marker={"color": color, "size": 15}, hoverinfo="skip"),
+            go.Scatter(
+                x=spots * 2,
+                y=[height for _, height, _ in rows for _ in spots],
+                mode="text",
+                text=text,
+                textfont={"size": 14},
+                hoverinfo="skip",
+            ),
+        ]
+
+    for trace in moment(result.start):
+        drawn.add_trace(trace)
+    for name, height, seen in rows:
+        for m, spot in enumerate(spots):
+            x, y = at(circle, spot, height)
+            drawn.add_trace(
+                go.Scatter(x=x, y=y, mode="lines", line={"color": FAINT, "width": 1, "dash": "dot"}, hoverinfo="skip")
+            )
+            x, y = at(circle * seen[m], spot, height)
+            drawn.add_trace(go.Scatter(x=x, y=y, mode="lines", line={"color": COLORS[2], "width": 4}, hoverinfo="skip"))
+        label(drawn, -1.2, height + 1.25, f"{name}s" if name == "digit" else "RoPE pairs")
+    hidden = {"visible": False, "fixedrange": True}
+    drawn.update_xaxes(**hidden)
+    drawn.update_yaxes(**hidden, scaleanchor="x", range=[-1.3, 5.0])
+    drawn.update_layout(margin={"l": 10, "r": 10, "t": 10})
+    scrubbed(
+        drawn,
+        [moment(t) for t in range(len(result.positions))],
+        [f"{position:,}" for position in result.positions],
+        name="position",
+        start=result.start,
+    )
+    written = [
+        [
+            NUMERAL[way],
+            " · ".join(f"{radix:.4g}" for radix in radices[::-1]),
+            " · ".join(f"{value:g}" for value in values[::-1].round(3)),
+            int(carried) or "-",
+        ]
+        for way, radices, values, carried in zip(
+            result.numerals, result.radices, result.values, result.carried, strict=True
+        )
+    ]
+    columns = ("way of writing", "radices", f"digits of {result.position:,}", "left over")
+    return [drawn, Table(columns, written)]
+
+
+def draw_decay(result: DecayCurves) -> go.Figure:
+    """The mean |S_j| over distance."""
+    drawn = figure(x="distance m (tokens)", y="mean |S<sub>j</sub>|", height=420)
+    for i, (base, bound) in enumerate(zip(result.bases, result.bound, strict=True)):
+        drawn.add_trace(
+            go.Scatter(
+                x=result.distance[1:].astype(np.float32),
+                y=bound[1:],
+                mode="lines",
+                line={"color": COLORS[i % len(COLORS)], "width": 1.5},
+                name=f"b = {short(base)}",
+                hovertemplate="m = %{x:,.0f}<br>%{y:.2f}<extra>b = " + short(base) + "</extra>",
+            )
+        )
+    drawn.update_xaxes(type="log", dtick=1)
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn
+
+
+def _mixed_between() -> float:
+    ways = [("ntk_mixed", "linear", 0.0), ("ntk_mixed", "ntk_fixed", 1.0)]
+    return max(
+        (
+            inverse_frequencies(128, 10_000.0, mixed, factor=8.0, exponent=exponent)
+            - inverse_frequencies(128, 10_000.0, same, factor=8.0)
+        )
+        .abs()
+        .max()
+        .item()
+        for mixed, same, exponent in ways
+    )
+
+
 EXHIBIT = Exhibit(
     slug="rope",
     title="RoPE",
@@ -170,22 +467,74 @@ EXHIBIT = Exhibit(
             ),
             compute=similarity_curves,
             controls={
-                "bases": Numbers("Bases b", 1.01, 1e12, most=6, help="Up to six."),
+                "bases": BASES,
                 "head_dim": HEAD_DIM,
-                "distance": Range("Distance shown (tokens)", 16, 1 << 20, step=1, log=True),
-                "scaling": Choice("Scaling", {k: v for k, v in SCALING.items() if k != "longrope"}),
+                "distance": DISTANCE,
+                "scaling": Choice("Scaling", {name: text for name, text in SCALING.items() if name != "longrope"}),
                 "factor": FACTOR,
                 "context_length": CONTEXT,
             },
             draw=draw_similarity,
         ),
         View(
+            slug="least-base",
+            title="The least base for a length",
+            caption=(
+                "The worst similarity anywhere in a context of $L$ tokens, for bases around the least one that keeps it "
+                "from turning negative. It crosses zero again and again: a larger base can fail where a smaller one "
+                "passes, so bisection gives wrong answers. This search moves up only through bases proved to fail."
+            ),
+            compute=least_base_near,
+            controls={
+                "length": Range("Context length wanted L (tokens)", 3, 65_536, step=1, log=True),
+                "head_dim": HEAD_DIM,
+            },
+            draw=draw_least_base,
+            seconds=0.3,
+        ),
+        View(
+            slug="table",
+            title="Published tables, recomputed",
+            caption=(
+                "The least base for 1k, 2k, 4k … tokens, found one after the other, beside the tables of the paper and "
+                "of Su's post. The dashed line is Su's estimate for an infinitely wide head."
+            ),
+            compute=least_bases,
+            controls={
+                "longest": Range(
+                    "Up to (tokens)", 1024, 1 << 20, step=1, log=True, help="A million takes a few minutes."
+                ),
+                "head_dim": HEAD_DIM,
+            },
+            draw=draw_least_bases,
+            live=False,
+            seconds=3,
+        ),
+        View(
+            slug="map",
+            title="Map of passing bases",
+            caption=(
+                "A base passes for every length below its line: where it first falls short is where its similarity first "
+                "turns negative. The line is jagged, not rising; the least base for a length is where the dotted record "
+                "first reaches it. Peaks thinner than the spacing of the bases are not drawn: narrow the range to see more."
+            ),
+            compute=passing_lengths,
+            controls={
+                "head_dim": HEAD_DIM,
+                "base_low": Range("Bases from", 10, 1e7, log=True),
+                "base_high": Range("Bases to", 100, 1e9, log=True),
+                "limit": Range("Lengths up to (tokens)", 256, 65_536, step=1, log=True),
+            },
+            draw=draw_passing,
+            seconds=0.3,
+        ),
+        View(
             slug="wavelengths",
             title="Wavelengths and scalings",
             caption=(
-                "Pair $i$ makes a full turn every $2\\pi/\\theta_i$ tokens. Pairs above the training length "
-                "never complete one, so part of their circle stays unseen; open circles are pairs that would meet "
-                "new angles before $kL$ tokens. Each scaling is another answer to which pairs to slow down."
+                "Pair $i$ makes a full turn every $2\\pi/\\theta_i$ tokens. Pairs above the training length never "
+                "complete one, so part of their circle stays unseen; open circles are pairs that would meet new angles "
+                "before $kL$ tokens. Each scaling is another answer to which pairs to slow down."
             ),
             compute=wavelengths,
             controls={
@@ -194,40 +543,198 @@ EXHIBIT = Exhibit(
                 "context_length": CONTEXT,
                 "factor": FACTOR,
                 "scalings": Choice("Scalings", SCALING, several=True),
-                "exponent": Range(
-                    "NTK-mixed exponent", 0, 1, step=0.005, help="0 is linear, 1 is NTK-fixed; Su: 0.625."
-                ),
+                "exponent": EXPONENT,
                 "longrope_factors": Numbers("LongRoPE factors", 1, 1e4, most=128, help="Spread evenly over the pairs."),
             },
             draw=draw_wavelengths,
+        ),
+        View(
+            slug="digits",
+            title="A number system on dials",
+            caption=(
+                "Digits and RoPE's pairs are the same clocks: each turns $\\beta$ times slower than the one to its right. "
+                "A digit's dial goes round in $\\beta$ steps of its place, a pair's in $2\\pi$. The green arc is what "
+                "training went over; a red bead stands where it never did. Scrub the position, and change how it is "
+                "written to bring the beads back."
+            ),
+            compute=dials,
+            controls={
+                "position": Range("Position n", 0, 100_000, step=1),
+                "numeral": Choice("Written as", NUMERAL),
+                "factor": FACTOR,
+                "radix": Range("Radix β", 2, 32, step=1),
+                "digits": Range("Digits (d/2)", 2, 8, step=1),
+                "trained_length": Range("Positions trained on", 16, 100_000, step=1, log=True),
+                "exponent": EXPONENT,
+            },
+            draw=draw_dials,
+        ),
+        View(
+            slug="decay",
+            title="Decay with distance",
+            caption=(
+                "RoFormer bounds an attention score at distance $m$ by the mean of $|S_j|$, "
+                "$S_j=\\sum_{i<j}e^{\\mathrm{i}m\\theta_i}$, times a factor that does not depend on $m$. The bound falls: far "
+                "tokens count for less, whatever they say. A larger base makes it fall later and less far."
+            ),
+            compute=decay_curves,
+            controls={"bases": BASES, "head_dim": HEAD_DIM, "distance": DISTANCE},
+            draw=draw_decay,
         ),
     ),
     stories=(
         Story(
             "Why base 10,000 fails at 32k",
             "With base 10,000 the similarity first turns negative at distance 1,707: from there on a random key may "
-            "outbid a matching one. A base of 500,000, Llama 3's, holds ten times as far, to 18,438 tokens.",
+            "outbid a matching one. A base of 500,000, Llama 3's, holds ten times as far, to 18,438 tokens. Both cross "
+            "long before 32k.",
             "similarity",
             {"bases": (10_000.0, 500_000.0), "distance": 32_768},
+        ),
+        Story(
+            "Position interpolation widens the same window",
+            "Squeeze positions eightfold and base 10,000 keeps its similarity from turning negative eight times as far. "
+            "That is Su's reading of why interpolation works: instead of a base that reaches farther, smaller steps.",
+            "similarity",
+            {"bases": (10_000.0,), "scaling": "linear", "factor": 8.0},
+        ),
+        Story(
+            "A larger base can be worse",
+            "For 8,192 tokens base 83,764 passes, and 100,000 fails. The blue line dips below zero several times after "
+            "its first touch; Su, too, began with bisection and had to give it up.",
+            "least-base",
+            {"length": 8192},
+        ),
+        Story(
+            "What the search finds that a grid misses",
+            "The paper tried bases on a grid and reports 16,000 for 2k tokens; Su's finer search finds 12,000, and the "
+            "exact one 11,587.2. At 1M the paper's 5.1e8 is nearly eight times too large. Press Run, and raise the limit "
+            "if you have some minutes.",
+            "table",
+            {"longest": 65_536},
+        ),
+        Story(
+            "The jagged frontier",
+            "Read this map along a horizontal line: passing and failing bases alternate. The ridge of least bases rises "
+            "a little faster than in proportion to the length.",
+            "map",
+            {},
+        ),
+        Story(
+            "Eighteen pairs that never turn",
+            "At base 10,000 and 4,096 tokens, 18 of 64 pairs never complete a turn. Read eight times as far without "
+            "scaling, they meet new angles. Linear interpolation spares them and crowds every fast pair; NTK-aware "
+            "leaves the fast ones be, but some middle pairs overshoot; YaRN does neither.",
+            "wavelengths",
+            {"scalings": ("none", "linear", "ntk", "yarn")},
+        ),
+        Story(
+            "Low digits first",
+            "Su's mixed radix stretches low digits more than high ones, as high digits are trained least. With exponent 1 "
+            "every digit is stretched alike, with 0 it is position interpolation; 0.625 lies between, on the side of "
+            "NTK-fixed.",
+            "wavelengths",
+            {"scalings": ("linear", "ntk_fixed", "ntk_mixed"), "exponent": 0.625},
+        ),
+        Story(
+            "1,749 on four dials",
+            "A model trained on numbers below 1,000 has seen the fourth digit only as 0, and a quarter of a turn or less "
+            "of its pair. At 1,749 both beads are red. Write n/8 instead, or write it in radix 16.8, and they fall back "
+            "onto the arc; interpolation pays with a lowest digit that moves in eighths.",
+            "digits",
+            {"position": 1749, "numeral": "none"},
+        ),
+        Story(
+            "The decay RoFormer promised",
+            "At base 10,000 the bound falls to a third within a hundred tokens. Raise the base to reach farther, and "
+            "the decay that was meant to favour near tokens fades.",
+            "decay",
+            {"bases": (10_000.0, 500_000.0, 100_000_000.0)},
         ),
     ),
     checks=(
         Check(
             "θ of the last pair, d = 128, b = 10,000",
             "RoFormer §3.2.2",
-            1.1548e-4,
-            1e-4,
+            10_000 ** (-126 / 128),
+            1e-15,
             lambda: inverse_frequencies(128, 10_000.0)[-1].item(),
+        ),
+        Check(
+            "longest wavelength, d = 128, b = 10,000, in tokens",
+            "2π/θ",
+            54_410,
+            0.5,
+            lambda: wavelengths().wavelength[0, -1],
+        ),
+        Check(
+            "f(0), f(1), f(1000) at b = 10,000",
+            "direct sum",
+            (64, 62.093684, 10.177728),
+            1e-6,
+            lambda: similarity([0, 1, 1000], 128, 10_000.0).numpy(),
+        ),
+        Check("first negative distance, b = 10,000", "direct sum", 1707, 0, lambda: first_negative(128, 10_000.0)),
+        Check(
+            "least base for 1,024 tokens, d = 128",
+            "4.3e3 in both published tables",
+            4293.45,
+            1e-4,
+            lambda: least_base(1024),
             relative=True,
         ),
-        Check("f(1), b = 10,000", "closed form", 62.093684, 1e-6, lambda: similarity(1, 128, 10_000.0).item()),
         Check(
-            "first negative distance, b = 10,000",
-            "arXiv 2405.14591",
-            1707,
-            0,
-            lambda: first_negative(128, 10_000.0),
+            "least base for 4,096 tokens, d = 128",
+            "2.7e4 in both published tables",
+            26_952.6,
+            1e-4,
+            lambda: least_base(4096),
+            relative=True,
         ),
-        Check("YaRN's ramp, L = 4,096", "its code", (20, 46), 0, lambda: yarn_ramp(128, 10_000.0, 4096)),
+        Check(
+            "83,764 passes for 8,192 tokens, 100,000 does not",
+            "kexue.fm/archives/10122: not monotone",
+            (True, False),
+            0,
+            lambda: (passes(83_764, 8192), passes(100_000, 8192)),
+        ),
+        Check(
+            "NTK-aware base, k = 8, from 10,000",
+            "10,000 · 8^(128/126)",
+            82_684.6227,
+            1e-8,
+            lambda: inverse_frequencies(128, 10_000.0, "ntk", factor=8.0)[1].item() ** -64,
+            relative=True,
+        ),
+        Check(
+            "NTK-mixed with exponent 0 is interpolation, with 1 NTK-fixed: greatest difference",
+            "kexue.fm/archives/9706",
+            0,
+            1e-15,
+            _mixed_between,
+        ),
+        Check("YaRN's ramp, L = 4,096: from pair, to pair", "its code", (20, 46), 0, lambda: yarn_ramp(128, 10_000.0)),
+        Check(
+            "YaRN's factor on cos and sin, s = 16",
+            "0.1 ln s + 1",
+            1.27725887,
+            1e-8,
+            lambda: attention_factor("yarn", 16.0),
+        ),
+        Check(
+            "pairs that never complete a turn in 4,096 tokens",
+            "2π · 10,000^(i/64) > 4,096 from i = 46",
+            18,
+            0,
+            lambda: wavelengths().partial[0],
+        ),
+        Check(
+            "1,749 in radix 16, lowest digit first",
+            "kexue.fm/archives/9675",
+            (5, 13, 6),
+            0,
+            lambda: dials(1749, radix=16, digits=3).values[0],
+        ),
+        Check("mean |S_j| at distance 0", "(d/2 + 1)/2", 32.5, 1e-12, lambda: decay_bound(0, 128, 10_000.0).item()),
     ),
 )
