@@ -58,7 +58,7 @@ def paired(n: int, d: int, pairs: int, threads: int) -> None:
     found = runs["scikit-learn brute"]()
     print(f"counts that differ from scikit-learn's: {(counts != np.bincount(found.ravel(), minlength=n)).sum()} of {n}")
     seconds = {name: [] for name in runs}
-    for name, run in runs.items():
+    for run in runs.values():
         run()
     for _ in range(pairs):
         for name, run in runs.items():

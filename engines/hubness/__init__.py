@@ -3,19 +3,37 @@
 from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
 from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps, neighbours
 from engines.hubness.reduction import METHODS, reduce, reduced_k_occurrence
+from engines.hubness.views import (
+    boundary,
+    compare_reductions,
+    concentration,
+    hub_latents,
+    latent_filter,
+    skewness_against_dimension,
+    survey,
+    survey_file,
+)
 
 __all__ = [
     "METHODS",
     "METRICS",
     "antihub_rate",
     "binomial",
+    "boundary",
+    "compare_reductions",
+    "concentration",
+    "hub_latents",
     "hub_occurrence",
     "k_occurrence",
     "k_occurrence_steps",
+    "latent_filter",
     "neighbours",
     "reduce",
     "reduced_k_occurrence",
     "robin_hood",
     "skewness",
+    "skewness_against_dimension",
     "spearman",
+    "survey",
+    "survey_file",
 ]

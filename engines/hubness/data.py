@@ -50,10 +50,7 @@ def draw_law(law: str, n: int, dimension: int, intrinsic: int = 0, seed: int = 0
         raise ValueError(f"data must be one of {', '.join(LAWS)}; got {law!r}.")
     random = np.random.RandomState(seed)
     m = min(intrinsic, dimension) or dimension
-    if law == "uniform":
-        points = random.uniform(size=(n, m))
-    else:
-        points = random.normal(size=(n, m))
+    points = random.uniform(size=(n, m)) if law == "uniform" else random.normal(size=(n, m))
     if law == "sphere":
         points /= np.linalg.norm(points, axis=1, keepdims=True)
     elif law == "mixture":
@@ -145,6 +142,9 @@ def read_points(path: str) -> PointSet:
 def _read_npy(file: Path, kind: str) -> np.ndarray:
     try:
         if kind == ".npy":
+            with file.open("rb") as opened:
+                if opened.read(6) != b"\x93NUMPY":
+                    raise ValueError("path: this is not a readable .npy file (a bare pickle is never opened).")
             table = np.load(file, mmap_mode="r", allow_pickle=False)
             _refuse_size(table.size)
             return _real(np.array(table))
@@ -152,15 +152,16 @@ def _read_npy(file: Path, kind: str) -> np.ndarray:
             _refuse_size(max((entry.file_size for entry in archive.infolist()), default=0) // 8)
         with np.load(file, allow_pickle=False) as tables:
             for name in tables.files:
-                if tables[name].ndim >= 2:
-                    return _real(tables[name])
+                table = tables[name]
+                if table.ndim >= 2:
+                    return _real(table)
     except ValueError as error:
-        if "pickle" in str(error).lower() or "object" in str(error).lower():
+        if str(error).startswith("path:"):
+            raise
+        if "object" in str(error).lower():
             raise ValueError(
                 "path: the file holds pickled Python objects, which are never opened. Save a plain numeric array with numpy.save."
             ) from None
-        if str(error).startswith("path:"):
-            raise
         raise ValueError(f"path: this is not a readable {kind} file.") from None
     raise ValueError("path: the .npz holds no table of two dimensions.")
 
@@ -181,6 +182,8 @@ def _real(table: np.ndarray) -> np.ndarray:
 def _read_csv(file: Path) -> np.ndarray:
     with file.open(encoding="utf-8-sig") as lines:
         first = lines.readline()
+    if not first.strip():
+        raise ValueError("path: the .csv is empty, or its first line is.")
     try:
         [float(cell) for cell in first.replace(";", ",").split(",")]
         heading = 0

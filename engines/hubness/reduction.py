@@ -36,7 +36,7 @@ def _normal_cdf(z: Tensor) -> Tensor:
 def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callable[[int, int], Tensor]:
     """A function (start, stop) -> secondary dissimilarities [stop - start, n]; per-point statistics are found once."""
     n = len(points)
-    ready = prepare(points, metric)
+    ready = prepare(points, metric) if "cosine" in metric else points
 
     def primary(start: int, stop: int) -> Tensor:
         if metric == "precomputed":
