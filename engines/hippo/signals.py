@@ -27,8 +27,6 @@ PRESETS = {
     "white": "White noise",
     "speech": "Speech-like",
     "formula": "Your formula",
-    "upload": "Your file",
-    "drawing": "Your drawing",
 }
 
 
@@ -211,8 +209,16 @@ def csv(path: str, count: int) -> Signal:
     return Signal(_fit(values, count), duration, "", note)
 
 
-def drawing(path: str, count: int) -> Signal:
-    """A curve drawn dark on light: in each column the middle of the ink, between -1 at the bottom and 1 at the top."""
+def upload(path: str, count: int) -> Signal:
+    """A .wav or .csv file in `count` steps."""
+    kind = os.path.splitext(path)[1].lower()
+    if kind not in (".wav", ".csv"):
+        raise ValueError(f"upload: a .wav or .csv file is needed, not {kind or 'a file without an ending'}.")
+    return (wav if kind == ".wav" else csv)(path, count)
+
+
+def drawing(path: str, count: int) -> Signal | None:
+    """A curve drawn dark on light: in each column the middle of the ink, between -1 at the bottom and 1 at the top; None if blank."""
     from PIL import Image
 
     _size(path, "drawing")
@@ -227,8 +233,8 @@ def drawing(path: str, count: int) -> Signal:
         raise ValueError("drawing: this is not a picture.") from None
     ink = grey < 128
     columns = np.flatnonzero(ink.any(0))
-    if len(columns) < 2:
-        raise ValueError("drawing: draw a curve from left to right first.")
+    if len(columns) == 0:
+        return None
     height = (np.arange(ink.shape[0])[:, None] * ink).sum(0)[columns] / ink.sum(0)[columns]
     level = 1 - 2 * height / max(1, ink.shape[0] - 1)
     return Signal(_fit(np.interp(np.arange(ink.shape[1]), columns, level), count), LENGTH, "", "")
@@ -267,29 +273,10 @@ def _preset(name: str, t: np.ndarray, seed: int) -> np.ndarray:
 
 
 def load(
-    signal: str = "waves",
-    samples: int = 1536,
-    formula_text: str = "sin(2.3*t) + 0.5*cos(5.6*t)",
-    upload: str | None = None,
-    drawn: str | None = None,
-    seed: int = 0,
+    signal: str = "waves", samples: int = 1536, expression: str = "sin(2.3*t) + 0.5*cos(5.6*t)", seed: int = 0
 ) -> Signal:
-    """The chosen signal in `samples` steps. The first six presets, formulas and drawings span 6 pi of time."""
+    """A preset, or the formula `expression`, in `samples` steps over 6 pi of time."""
     if signal not in PRESETS:
         raise ValueError(f"signal must be one of {', '.join(PRESETS)}, not {signal!r}.")
-    if not 16 <= samples <= 2**16:
-        raise ValueError(f"samples must be between 16 and {2**16}, not {samples}.")
-    if signal == "upload":
-        if upload is None:
-            raise ValueError("upload: choose a .wav or .csv file first.")
-        kind = os.path.splitext(upload)[1].lower()
-        if kind not in (".wav", ".csv"):
-            raise ValueError(f"upload: a .wav or .csv file is needed, not {kind or 'a file without an ending'}.")
-        return (wav if kind == ".wav" else csv)(upload, samples)
-    if signal == "drawing":
-        if drawn is None:
-            raise ValueError("drawing: draw a curve from left to right first.")
-        return drawing(drawn, samples)
     t = (np.arange(samples) + 0.5) * LENGTH / samples
-    values = formula(formula_text, t) if signal == "formula" else _preset(signal, t, seed)
-    return Signal(values, LENGTH, "", "")
+    return Signal(formula(expression, t) if signal == "formula" else _preset(signal, t, seed), LENGTH, "", "")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.hippo import rtf, s4
+from engines.hippo import rtf, s4, signals
 from engines.hippo.measures import MEASURES, METHODS, basis, condition, density, discretize, transition
 from engines.hippo.recurrence import FORMS, legs_by_orders, project, states
-from engines.hippo.signals import load
+from engines.hippo.signals import Signal, load
 from engines.progress import Progress
 
 ORDERS = (2, 4, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -129,8 +129,6 @@ class Memory:
 def memory(
     signal: str = "waves",
     formula: str = "sin(2.3*t) + 0.5*cos(5.6*t)",
-    upload: str | None = None,
-    drawing: str | None = None,
     measure: str = "legs",
     order: int = 32,
     method: str = "zoh",
@@ -145,9 +143,40 @@ def memory(
     window: the length of a sliding window, in lengths of the whole signal; alpha: of the generalised bilinear step;
     form: how LegS spreads A/t over a step. Gu et al. 2020; kexue.fm 10114, 10137.
     """
-    source, measure, order, method, samples, window, alpha, form = _checked(
-        signal, formula, upload, drawing, measure, order, method, samples, window, alpha, form, seed
-    )
+    _option("measure", measure, MEASURES)
+    order = _odd(measure, _whole("order", order, 1, 128))
+    samples = _whole("samples", samples, 64, 4096)
+    source = load(signal, samples, formula, _whole("seed", seed, 0, 2**31 - 1))
+    return _memory(source, measure, order, method, window, alpha, form)
+
+
+def own(
+    upload: str | None = None,
+    drawing: str | None = None,
+    measure: str = "legs",
+    order: int = 32,
+    method: str = "zoh",
+    samples: int = 1536,
+    window: float = 0.33,
+) -> Memory:
+    """`memory` of the user's own signal: a .wav or .csv file, else a drawn curve, else a stand-in that sounds like speech."""
+    _option("measure", measure, MEASURES)
+    order = _odd(measure, _whole("order", order, 1, 128))
+    samples = _whole("samples", samples, 64, 4096)
+    source = signals.upload(upload, samples) if upload else signals.drawing(drawing, samples) if drawing else None
+    if source is None:
+        source = replace(load("speech", samples), note="A stand-in: choose a file or draw a curve to see your own.")
+    elif upload and drawing:
+        source = replace(source, note=f"{source.note} The file is shown; remove it to see the drawing.".strip())
+    return _memory(source, measure, order, method, window, 0.5, "blog")
+
+
+def _memory(source: Signal, measure: str, order: int, method: str, window: float, alpha: float, form: str) -> Memory:
+    _option("method", method, METHODS)
+    window = _number("window", window, 0.02, 1)
+    alpha = _number("alpha", alpha, 0, 1)
+    _option("form", form, FORMS)
+    samples = len(source.values)
     u = torch.from_numpy(source.values)
     width = window * samples
     frames = torch.linspace(samples / 40, samples, 40).round().long().clamp(1, samples).unique()
@@ -188,35 +217,21 @@ def memory(
     )
 
 
-def _checked(signal, formula, upload, drawing, measure, order, method, samples, window, alpha, form, seed):
-    order = _odd(_option("measure", measure, MEASURES), _whole("order", order, 1, 128))
-    _option("method", method, METHODS)
-    samples = _whole("samples", samples, 64, 4096)
-    window = _number("window", window, 0.02, 1)
-    alpha = _number("alpha", alpha, 0, 1)
-    _option("form", form, FORMS)
-    seed = _whole("seed", seed, 0, 2**31 - 1)
-    return load(signal, samples, formula, upload, drawing, seed), measure, order, method, samples, window, alpha, form
-
-
 @dataclass(frozen=True)
 class Orders:
     """orders: [J] as asked; error: [M, J] root mean square error at the end under the measure's weight (Fourier: over its period), over that of the
-    signal there; floor: [M, J] the least that N numbers times the same N functions can reach; labels: M names; method, note: for titles."""
+    signal there; floor: [M, J] the least that N numbers times the same N functions can reach; labels: M names; method: for titles."""
 
     orders: np.ndarray
     error: np.ndarray
     floor: np.ndarray
     labels: tuple[str, ...]
     method: str
-    note: str
 
 
 def orders(
     signal: str = "waves",
     formula: str = "sin(2.3*t) + 0.5*cos(5.6*t)",
-    upload: str | None = None,
-    drawing: str | None = None,
     measures: Sequence[str] = ("legs", "legt", "fout", "fout_blog"),
     method: str = "zoh",
     samples: int = 1536,
@@ -228,9 +243,9 @@ def orders(
     The online state has nothing but N numbers and the next sample; for LegS it is the best projection all the same.
     """
     chosen = _several(measures)
-    source, _, _, method, samples, window, _, _ = _checked(
-        signal, formula, upload, drawing, "legs", 32, method, samples, window, 0.5, "blog", seed
-    )
+    _option("method", method, METHODS)
+    samples, window = _whole("samples", samples, 64, 4096), _number("window", window, 0.02, 1)
+    source = load(signal, samples, formula, _whole("seed", seed, 0, 2**31 - 1))
     u = torch.from_numpy(source.values)
     error, floor = np.empty((len(chosen), len(ORDERS))), np.empty((len(chosen), len(ORDERS)))
     for i, measure in enumerate(chosen):
@@ -257,14 +272,13 @@ def orders(
         floor=_numpy(floor),
         labels=tuple(MEASURES[m].label for m in chosen),
         method=METHODS[method],
-        note=source.note,
     )
 
 
 @dataclass(frozen=True)
 class Steps:
     """samples: [J] the number of steps; error: [M, J] |x - exact| / |exact| of the final state; methods: M names; transient_step: [S] steps gone by, and transient: [M, S] the length
-    of the state there; label, order, condition (of the eigenvectors of A), note: for titles."""
+    of the state there; label, order, condition (of the eigenvectors of A): for titles."""
 
     samples: np.ndarray
     error: np.ndarray
@@ -274,14 +288,11 @@ class Steps:
     label: str
     order: int
     condition: float
-    note: str
 
 
 def steps(
     signal: str = "waves",
     formula: str = "sin(2.3*t) + 0.5*cos(5.6*t)",
-    upload: str | None = None,
-    drawing: str | None = None,
     measure: str = "legs",
     order: int = 32,
     window: float = 0.33,
@@ -293,17 +304,18 @@ def steps(
 
     Each sample is the signal's value in the middle of its step. Exact means zero-order hold with 8,192 steps.
     """
-    measure, order = _option("measure", measure, MEASURES), order
-    _checked("waves", formula, None, None, measure, order, "zoh", 64, window, alpha, form, seed)
+    _option("measure", measure, MEASURES)
     order = _odd(measure, _whole("order", order, 1, 128))
-    fine = load(signal, FINE, formula, upload, drawing, seed)
+    window, alpha = _number("window", window, 0.02, 1), _number("alpha", alpha, 0, 1)
+    _option("form", form, FORMS)
+    fine = load(signal, FINE, formula, _whole("seed", seed, 0, 2**31 - 1))
     exact = states(torch.from_numpy(fine.values), measure, order, "zoh", window * FINE)[0]
     methods = ["zoh", "bilinear", "backward", "forward"] + (["gbt"] if alpha not in (0, 0.5, 1) else [])
     spots = torch.unique(torch.logspace(0, math.log10(1024), 160).round().long())
     error, transient = np.empty((len(methods), len(SAMPLES))), np.empty((len(methods), len(spots)))
     alphas = torch.tensor([0.5, 1, 0, alpha], dtype=torch.float64)[: len(methods) - 1, None]
     for j, count in enumerate(SAMPLES):
-        u = torch.from_numpy(load(signal, count, formula, upload, drawing, seed).values)
+        u = torch.from_numpy(load(signal, count, formula, seed).values)
         wanted = spots if count == 1024 else torch.tensor([count])
         if measure == "legs":  # all but the exact one in one go
             rest = legs_by_orders(u, order, alphas, form)[:, wanted - 1]
@@ -316,7 +328,6 @@ def steps(
             )
             if count == 1024:
                 transient[i] = torch.nan_to_num(torch.linalg.vector_norm(x, dim=-1), nan=1e300, posinf=1e300)
-    note = fine.note.split(" averaged")[0]
     return Steps(
         samples=np.array(SAMPLES),
         error=np.clip(error, 1e-16, 1e300),
@@ -326,7 +337,6 @@ def steps(
         label=MEASURES[measure].label,
         order=order,
         condition=min(condition(transition(measure, order)[0]), 1e300),
-        note=note,
     )
 
 

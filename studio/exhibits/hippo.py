@@ -1,0 +1,787 @@
+"""HiPPO, S4 and RTF: a function remembered by N numbers, and two fast ways to its kernel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+
+from engines.hippo import MEASURES, basis, discretize, legs_step, legs_step_dense, project, rtf, s4, states, transition
+from engines.hippo.measures import METHODS, condition
+from engines.hippo.recurrence import FORMS
+from engines.hippo.signals import PRESETS, load
+from engines.hippo.views import (
+    MODELS,
+    Forgetting,
+    Kernels,
+    Matrices,
+    Memory,
+    Orders,
+    Rational,
+    Steps,
+    Timing,
+    forgetting,
+    kernels,
+    matrices,
+    memory,
+    orders,
+    own,
+    rational,
+    steps,
+    timing,
+)
+from studio.exhibit import Check, Choice, Drawing, Exhibit, Prose, Range, Story, Table, Text, Upload, View
+from studio.figure import COLORS, DIVERGING, figure, scrubbed
+
+GREY = "#888888"
+SIGNAL = Choice("Signal", PRESETS)
+FORMULA = Text(
+    "Formula in t",
+    200,
+    help="Used by “Your formula”; t runs from 0 to 6π. sin cos exp log abs, + − * / **, piecewise(t < 9, sin(t), 0).",
+)
+MEASURE = Choice("Measure", {name: measure.label for name, measure in MEASURES.items()})
+SEVERAL = Choice("Measures", {name: measure.label for name, measure in MEASURES.items()}, several=True)
+ORDER = Range("Numbers kept, N", 2, 128, step=1)
+METHOD = Choice("Discretisation", {name: label for name, label in METHODS.items() if name != "gbt"})
+SAMPLES = Range("Samples", 64, 4096, step=64)
+WINDOW = Range(
+    "Window, of the whole", 0.02, 1, step=0.01, help="The scaled measures remember everything and have none."
+)
+SEED = Range("Seed", 0, 99, step=1)
+
+
+def short(label: str) -> str:
+    """LegS of "LegS: Legendre, all the past"."""
+    return label.split(":")[0]
+
+
+def said(number: float) -> str:
+    """A number in few characters: 0.0123, 3e+47; ∞ where there is none."""
+    return "∞" if number >= 1e300 else f"{number:.3g}"
+
+
+def signed(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Values as bytes for a heat map, 127.5 meaning 0, by square root so that small ones show; and the greatest size."""
+    most = max(float(np.abs(values).max()), 1e-30)
+    scaled = values.astype(np.float64) / most
+    return np.round(127.5 + 127.5 * np.sign(scaled) * np.sqrt(np.abs(scaled))).astype(np.uint8), most
+
+
+def heat(values: np.ndarray, *, x=None, y=None, of: str) -> go.Heatmap:
+    """A heat map of signed values, by square root."""
+    level, most = signed(values)
+    return go.Heatmap(
+        x=x,
+        y=y,
+        z=level,
+        zmin=0,
+        zmax=255,
+        colorscale=DIVERGING,
+        hoverinfo="skip",
+        colorbar={
+            "title": {"text": of},
+            "tickvals": [0, 127.5, 255],
+            "ticktext": [f"−{said(most)}", "0", said(most)],
+            "thickness": 10,
+        },
+    )
+
+
+def draw_memory(result: Memory) -> list:
+    """The signal, what is recalled of it at each moment, and the N numbers over time."""
+    low, high = float(result.values.min()), float(result.values.max())
+    room = 0.35 * (high - low) or 1.0
+    floor = low - room
+    every = np.unique(np.linspace(0, len(result.share) - 1, 40).round().astype(int))
+    height = (floor + 0.8 * room * result.share[every]).astype(np.float32)
+    frames = []  # later frames carry only what changes: the browser keeps the rest, and building them is most of the work
+    for end, past, recalled in zip(result.ends, result.past, result.recalled, strict=True):
+        seen = past >= 0
+        line = np.clip(recalled[seen], low - 20 * room, high + 20 * room)
+        now = np.array([end, end])
+        frames.append([{"x": past[seen], "y": line}, {"x": now}, {"x": past[every]}])
+    start = len(frames) - 1
+    unit = f" ({result.unit})" if result.unit else ""
+    shown = (
+        go.Scatter(frames[start][0], mode="lines", line={"color": COLORS[1], "width": 2.5}, name="recalled"),
+        go.Scatter(
+            frames[start][1], y=[floor, high + room], mode="lines", line={"color": GREY, "width": 1}, name="now"
+        ),
+        go.Scatter(
+            frames[start][2], y=height, mode="lines", line={"color": COLORS[2]}, name="weight", hoverinfo="skip"
+        ),
+        go.Scatter(
+            x=result.time,
+            y=result.values,
+            mode="lines",
+            line={"color": COLORS[0], "width": 1},
+            opacity=0.75,
+            name="signal",
+        ),
+    )
+    drawn = figure(shown, x=f"time t{unit}", y="u(t)", height=460)
+    drawn.update_xaxes(range=[0, float(result.time[-1])])
+    drawn.update_yaxes(range=[floor, high + room])
+    scrubbed(drawn, frames, [f"{end:.3g}" for end in result.ends], "t =", start)
+    numbers = figure(
+        [heat(result.coefficients, x=result.coefficient_time, y=np.arange(result.order), of="x<sub>n</sub>")],
+        x=f"time t{unit}",
+        y="coefficient n",
+        height=320,
+    )
+    share = float(result.error[-1]) / max(result.scale, 1e-12)
+    text = (
+        f"**{short(result.label)}, N = {result.order}, {result.method}.** At the end the memory is off by {said(float(result.error[-1]))} "
+        f"(root mean square over the past it covers), {said(100 * share)} % of the signal's own size."
+    )
+    return [drawn, numbers, Prose(" ".join(filter(None, [text, result.note, result.warning])))]
+
+
+def draw_orders(result: Orders) -> list:
+    """Error against N, with the best each basis could do."""
+    drawn = figure(x="numbers kept, N", y="error, of the signal", height=460)
+    for i, name in enumerate(result.labels):
+        color = COLORS[i % len(COLORS)]
+        drawn.add_trace(
+            go.Scatter(
+                x=result.orders,
+                y=result.floor[i],
+                mode="lines",
+                line={"color": color, "width": 5},
+                opacity=0.3,
+                name=f"{short(name)}: best possible",
+                showlegend=False,
+            )
+        )
+        drawn.add_trace(
+            go.Scatter(
+                x=result.orders,
+                y=result.error[i],
+                mode="lines+markers",
+                line={"color": color, "width": 2},
+                marker={"size": 5},
+                name=short(name),
+            )
+        )
+    drawn.update_xaxes(type="log", tickvals=[2, 4, 8, 16, 32, 64, 96])
+    top = min(10.0, float(result.error.max()))
+    drawn.update_yaxes(
+        type="log",
+        exponentformat="power",
+        range=[math.log10(max(result.floor.min(), 1e-8)) - 0.2, math.log10(max(top, 1)) + 0.1],
+    )
+    rows = [
+        [short(name), *(said(float(result.error[i, j])) for j in (2, 6, 9)), said(float(result.floor[i, 9]))]
+        for i, name in enumerate(result.labels)
+    ]
+    columns = ("measure", *(f"N = {result.orders[j]}" for j in (2, 6, 9)), f"best at {result.orders[9]}")
+    return [drawn, Table(columns, rows, f"Error of the memory, {result.method}")]
+
+
+def draw_steps(result: Steps) -> list:
+    """Error against the number of steps, and the size of the state on the way."""
+    drawn = figure(x="steps K over the whole signal", y="error of the state", height=400)
+    transient = figure(x="step k (of 1,024)", y="length of the state |x<sub>k</sub>|", height=360)
+    for i, name in enumerate(result.methods):
+        line = {"color": COLORS[i % len(COLORS)], "width": 2}
+        brief = name.split(" (")[0]
+        drawn.add_trace(
+            go.Scatter(
+                x=result.samples, y=result.error[i], mode="lines+markers", line=line, marker={"size": 6}, name=brief
+            )
+        )
+        transient.add_trace(
+            go.Scatter(x=result.transient_step, y=result.transient[i], mode="lines", line=line, name=brief)
+        )
+    drawn.update_xaxes(type="log", tickvals=list(result.samples))
+    drawn.update_yaxes(type="log", exponentformat="power", range=[-6, 2])
+    transient.update_xaxes(type="log", dtick=1)
+    transient.update_yaxes(type="log", exponentformat="power")
+    rows = [
+        [name, said(float(result.error[i, -1])), said(float(result.transient[i].max()))]
+        for i, name in enumerate(result.methods)
+    ]
+    text = (
+        f"{short(result.label)} at N = {result.order}; the eigenvectors of A have condition number {said(result.condition)}, "
+        "so nothing here diagonalises A."
+    )
+    if short(result.label) == "Fourier-LegS":
+        text = (
+            f"Fourier-LegS at N = {result.order}; the eigenvectors of A have condition number {said(result.condition)}."
+        )
+    return [drawn, transient, Table(("discretisation", "error at K = 1,024", "largest state"), rows), Prose(text)]
+
+
+def draw_matrices(result: Matrices) -> list:
+    """A, its spectrum, its impulse response, and the measure."""
+    matrix = figure([heat(result.A, of="A<sub>nk</sub>")], x="k", y="n", height=380)
+    matrix.update_yaxes(autorange="reversed")
+    time = "ln T" if result.scaled else "time (windows)"
+    spectrum = figure(
+        [go.Scatter(x=result.real, y=result.imag, mode="markers", marker={"color": COLORS[0], "size": 7}, name="λ")],
+        x="Re λ",
+        y="Im λ",
+        height=340,
+    )
+    impulse = figure(x=time, y="state after an impulse", height=340)
+    for n, row in enumerate(result.impulse):
+        impulse.add_trace(
+            go.Scatter(
+                x=result.time, y=row, mode="lines", line={"color": COLORS[n % len(COLORS)]}, name=f"x<sub>{n}</sub>"
+            )
+        )
+    weight = figure(
+        [
+            go.Scatter(
+                x=result.age, y=result.weight, mode="lines", fill="tozeroy", line={"color": COLORS[2]}, name="weight"
+            )
+        ],
+        x="age, of the time gone by" if result.scaled else "age (windows)",
+        y="weight of the past",
+        height=260,
+    )
+    text = (
+        f"**{result.label}, N = {result.order}.** The eigenvectors of A have condition number {said(result.condition)}"
+        + (": A is not diagonalisable at all." if result.condition >= 1e300 else ".")
+    )
+    if 1e12 < result.condition < 1e300:
+        text += (
+            " Whatever is computed through them in double precision is noise; the eigenvalues themselves are drawn "
+            + (
+                "from the diagonal of the triangle."
+                if short(result.label) == "LegS"
+                else "as they come, and are as uncertain."
+            )
+        )
+    return [weight, matrix, spectrum, impulse, Prose(text)]
+
+
+def draw_forgetting(result: Forgetting) -> list:
+    """Error at each age."""
+    drawn = figure(x="age, of the whole signal", y="error, of knowing nothing", height=460)
+    for i, name in enumerate(result.labels):
+        drawn.add_trace(
+            go.Scatter(
+                x=result.age,
+                y=result.error[i],
+                mode="lines",
+                line={"color": COLORS[i % len(COLORS)], "width": 2},
+                name=short(name),
+            )
+        )
+    drawn.add_hline(y=1, line={"width": 1, "dash": "dot", "color": GREY})
+    drawn.update_yaxes(
+        type="log", exponentformat="power", dtick=1, range=[max(-8, math.log10(result.error.min()) - 0.3), 1]
+    )
+    drawn.update_xaxes(range=[0, 1])
+    return [drawn]
+
+
+def draw_kernels(result: Kernels) -> list:
+    """S4's kernel with and without its low-rank term, beside S4D."""
+    drawn = figure(x="time t", y="kernel K(t)", height=440)
+    lines = (
+        (result.recurrent, "recurrence", {"color": COLORS[0], "width": 5}, 0.35),
+        (result.cauchy, "S4: Cauchy sums", {"color": COLORS[0], "width": 1.5}, 1),
+        (result.uncorrected, "no low-rank term", {"color": COLORS[3], "width": 1.5, "dash": "dot"}, 1),
+        (result.diagonal, "S4D: B/2", {"color": COLORS[1], "width": 1.5, "dash": "dash"}, 1),
+    )
+    for values, name, line, opacity in lines:
+        drawn.add_trace(go.Scatter(x=result.time, y=values, mode="lines", line=line, opacity=opacity, name=name))
+    poles = figure(
+        [
+            go.Scatter(
+                x=result.pole_imag,
+                y=result.pole_weight,
+                mode="markers",
+                marker={"color": COLORS[0], "size": 6},
+                name="λ = −½ + iω",
+            )
+        ],
+        x="ω, where λ = −½ + iω",
+        y="|C<sub>n</sub> B<sub>n</sub>|",
+        height=280,
+    )
+    poles.update_yaxes(type="log", exponentformat="power")
+    rows = [
+        ["kernel: recurrence − Cauchy sums", f"{result.kernel_gap:.1e}"],
+        ["output on noise: recurrence − convolution", f"{result.output_gap:.1e}"],
+        ["S + Sᵀ, largest entry", f"{result.skew_gap:.1e}"],
+    ]
+    title = f"N = {result.order}, L = {result.length:,}, Δ = {said(result.step)}"
+    return [drawn, poles, Table(("difference", "largest"), rows, title)]
+
+
+def draw_rational(result: Rational) -> list:
+    """RTF's kernel by one FFT and by the companion recurrence; poles and gain."""
+    drawn = figure(
+        [
+            go.Scatter(
+                x=result.step,
+                y=result.companion,
+                mode="lines",
+                line={"color": COLORS[0], "width": 5},
+                opacity=0.35,
+                name="companion",
+            ),
+            go.Scatter(
+                x=result.step, y=result.fft, mode="lines", line={"color": COLORS[0], "width": 1.5}, name="one FFT"
+            ),
+        ],
+        x="step k",
+        y="kernel K<sub>k</sub>",
+        height=340,
+    )
+    last = int(np.flatnonzero(np.abs(result.fft) > 1e-3 * np.abs(result.fft).max())[-1])
+    drawn.update_xaxes(range=[0, min(result.length, 1.2 * last + 8)])
+    turn = np.linspace(0, 2 * math.pi, 121)
+    poles = figure(
+        [
+            go.Scatter(
+                x=np.cos(turn).astype(np.float32),
+                y=np.sin(turn).astype(np.float32),
+                mode="lines",
+                line={"color": GREY, "width": 1},
+                name="|λ| = 1",
+                hoverinfo="skip",
+            ),
+            go.Scatter(
+                x=result.pole_real,
+                y=result.pole_imag,
+                mode="markers",
+                marker={"color": COLORS[1], "size": 7},
+                name="poles",
+            ),
+        ],
+        x="Re λ",
+        y="Im λ",
+        height=380,
+    )
+    poles.update_yaxes(scaleanchor="x", range=[-1.1, 1.1])
+    gain = figure(
+        [go.Scatter(x=result.frequency, y=result.gain, mode="lines", line={"color": COLORS[2]}, name="|H|")],
+        x="frequency (cycles a step)",
+        y="gain |H| (dB)",
+        height=280,
+    )
+    rows = [
+        ["kernel: one FFT − companion recurrence", f"{result.kernel_gap:.1e}"],
+        ["output: state-free − companion recurrence", f"{result.output_gap:.1e}"],
+        ["largest |pole|", f"{result.radius:.6f}"],
+    ]
+    return [
+        drawn,
+        poles,
+        gain,
+        Table(("", "measured"), rows, f"{result.label}, N = {result.order}, L = {result.length:,}"),
+    ]
+
+
+def draw_timing(result: Timing) -> list:
+    """Time against L."""
+    drawn = figure(x="kernel length L", y="time (s)", height=440)
+    rows = []
+    for i, (name, taken) in enumerate(zip(result.ways, result.seconds, strict=True)):
+        ran = np.array(taken) > 0
+        drawn.add_trace(
+            go.Scatter(
+                x=result.lengths[ran],
+                y=np.array(taken)[ran],
+                mode="lines+markers",
+                line={"color": COLORS[i], "width": 2},
+                name=name,
+            )
+        )
+        rows.append([name, *(f"{1e3 * t:.3g}" if t > 0 else "–" for t in taken)])
+    drawn.update_xaxes(type="log", tickvals=list(result.lengths), ticktext=[f"{n:,}" for n in result.lengths])
+    drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
+    columns = ("ms for one kernel", *(f"L = {n:,}" for n in result.lengths))
+    return [drawn, Table(columns, rows, f"N = {result.order}, this machine, just now")]
+
+
+def _legs_entries() -> list[float]:
+    A, _ = transition("legs", 3)
+    return A.flatten().tolist()
+
+
+def _legt_series() -> list[float]:
+    """The oldest endpoint's transfer function of LegT at N = 2, at s = 1 and 2: (6 - 2s) / (s^2 + 4s + 6)."""
+    A, B = transition("legt", 2)
+    C = basis("legt", 2, torch.tensor(1.0, dtype=torch.float64))
+    eye = torch.eye(2, dtype=torch.float64)
+    return [float(C @ torch.linalg.solve(s * eye - A, B)) for s in (1.0, 2.0)]
+
+
+def _fourier_errors(measure: str) -> list[float]:
+    """Mean square error over the last 2 pi of sin 2.3t + cos(5.6t)/2 at t = 6 pi, for |n| <= 8, 32, 128."""
+    u, width = torch.from_numpy(load("waves", 3072).values), 1024
+    age = (torch.arange(width, dtype=torch.float64).flip(0) + 0.5) / width
+    found = []
+    for most in (8, 32, 128):
+        x = states(u, measure, 2 * most + 1, "zoh", width)[0]
+        found.append(float((basis(measure, 2 * most + 1, age) @ x - u[-width:]).square().mean()))
+    return found
+
+
+def _legs_projection() -> float:
+    u = torch.from_numpy(load("noise", 500).values)
+    exact = torch.tensor([1, 7, 100, 333, 500])
+    x = states(u, "legs", 32, "zoh", times=exact)
+    return float((x - torch.stack([project(u[:k], "legs", 32) for k in exact.tolist()])).abs().max())
+
+
+def _legs_dense() -> float:
+    """ZOH by matrix exponentials, sample by sample, against the blocks."""
+    u = torch.from_numpy(load("noise", 100).values)
+    x = torch.zeros(24, dtype=torch.float64)
+    x[0] = u[0]
+    for k in range(1, 100):
+        x = legs_step_dense(x, u[k], k, "zoh")
+    return float((states(u, "legs", 24)[0] - x).abs().max())
+
+
+def _structured() -> float:
+    x = torch.sin(torch.arange(256, dtype=torch.float64))
+    u = torch.tensor(0.7, dtype=torch.float64)
+    return float(max((legs_step(x, u, k) - legs_step_dense(x, u, k)).abs().max() for k in (1, 40, 1000)))
+
+
+def _s4_gap() -> float:
+    A, B = transition("legs", 64)
+    d = s4.dplr(64)
+    C = torch.cos(torch.arange(64, dtype=torch.float64))
+    fast = s4.kernel(d.Lambda, d.P, d.B, C.to(d.V.dtype) @ d.V, 1e-3, 1024)
+    return float((fast - s4.recurrent_kernel(A, B, C, 1e-3, 1024)).abs().max())
+
+
+def _minus_one() -> float:
+    """The generating function at z = -1 over its limit (step/2) C B."""
+    d = s4.dplr(16)
+    C = torch.ones(16, dtype=torch.complex128)
+    value = s4.generating(torch.tensor([-1.0 + 0j], dtype=torch.complex128), d.Lambda, d.P, d.B, C, 0.01)[0, 0]
+    return float((value / (0.005 * (C @ d.B)) - 1).abs())
+
+
+def _rtf_gap() -> float:
+    result = rational(order=64, length=1024)
+    return max(result.kernel_gap, result.output_gap)
+
+
+def _forward_peak() -> float:
+    u = torch.from_numpy(load("waves", 1536).values)
+    return math.log10(float(states(u, "legs", 64, "forward", times=torch.arange(1, 200)).norm(dim=-1).max()))
+
+
+def _foud() -> float:
+    return float(
+        max((a - b / 2).abs().max() for a, b in zip(transition("foud", 33), transition("fout_blog", 33), strict=True))
+    )
+
+
+EXHIBIT = Exhibit(
+    slug="hippo",
+    title="HiPPO, S4, RTF",
+    summary="A whole past kept in N numbers, updated sample by sample, and the two tricks that made such memories fast.",
+    sources=(
+        ("Su, Revisiting SSM (1): linear systems and HiPPO", "https://kexue.fm/archives/10114"),
+        ("Su, Revisiting SSM (2): what HiPPO left open", "https://kexue.fm/archives/10137"),
+        ("Su, Revisiting SSM (3): computing S4", "https://kexue.fm/archives/10162"),
+        ("Su, Revisiting SSM (4): rational generating functions", "https://kexue.fm/archives/10180"),
+        ("Gu et al., HiPPO", "https://arxiv.org/abs/2008.07669"),
+        ("Gu, Goel, Ré, S4", "https://arxiv.org/abs/2111.00396"),
+        ("Gu et al., How to Train Your HiPPO", "https://arxiv.org/abs/2206.12037"),
+        ("Gu et al., S4D", "https://arxiv.org/abs/2206.11893"),
+        ("Parnichkun et al., RTF", "https://arxiv.org/abs/2405.06147"),
+        ("Voelker, Kajić, Eliasmith, Legendre Memory Units", ""),
+    ),
+    views=(
+        View(
+            slug="memory",
+            title="A past in N numbers",
+            caption=(
+                "The blue signal is read once, from left to right, and only $N$ numbers are kept. Orange is what they still say "
+                "about the past at the moment “now”; green is how much the measure cares about each part of it. Drag the slider: "
+                "LegS stretches one polynomial over everything so far, the others slide a window along or let the past fade. "
+                "Below, the numbers themselves over time (colour by square root, so that small ones show)."
+            ),
+            compute=memory,
+            controls={
+                "signal": SIGNAL,
+                "formula": FORMULA,
+                "measure": MEASURE,
+                "order": ORDER,
+                "method": METHOD,
+                "samples": SAMPLES,
+                "window": WINDOW,
+                "seed": SEED,
+            },
+            draw=draw_memory,
+        ),
+        View(
+            slug="own",
+            title="Your own signal",
+            caption=(
+                "The same memory for a sound (.wav), a table (.csv: a column of values, or time and value) or a curve that you draw. "
+                "A long sound is averaged down to the number of samples chosen, and the text below says so."
+            ),
+            compute=own,
+            controls={
+                "upload": Upload("A .wav or .csv file", (".wav", ".csv"), 64),
+                "drawing": Drawing("Or draw a curve", 512, 192),
+                "measure": MEASURE,
+                "order": ORDER,
+                "method": METHOD,
+                "samples": SAMPLES,
+                "window": WINDOW,
+            },
+            draw=draw_memory,
+        ),
+        View(
+            slug="orders",
+            title="Error against N",
+            caption=(
+                "Thin lines: the error of the memory at the end of the signal. Broad pale lines: the least that any $N$ numbers "
+                "could reach with the same functions, by least squares. LegS lies on its own floor: read sample by sample, it is still the best "
+                "polynomial of degree $N-1$. The windows must guess what leaves them: LegT guesses well, a Fourier series with $2/w$ slowly better, "
+                "with $1/w$ never."
+            ),
+            compute=orders,
+            controls={
+                "signal": SIGNAL,
+                "formula": FORMULA,
+                "measures": SEVERAL,
+                "method": METHOD,
+                "samples": SAMPLES,
+                "window": WINDOW,
+            },
+            draw=draw_orders,
+            seconds=0.3,
+        ),
+        View(
+            slug="steps",
+            title="Error against step size",
+            caption=(
+                "Above, how far the final state is from the exact one as the same signal is cut into more steps; below, how long the state "
+                "vector gets on the way. For LegS, forward Euler's first steps are far too long for $A/t$: the state explodes, by $10^{44}$ at "
+                "$N=64$, and then heals, because coefficient $n$ is wiped clean at step $k=n+1$."
+            ),
+            compute=steps,
+            controls={
+                "signal": SIGNAL,
+                "formula": FORMULA,
+                "measure": MEASURE,
+                "order": ORDER,
+                "window": WINDOW,
+                "form": Choice(
+                    "How LegS spreads A/t", {"blog": f"Blog: {FORMS['blog']}", "older": f"Older: {FORMS['older']}"}
+                ),
+                "alpha": Range(
+                    "α of the generalised bilinear", 0, 1, step=0.05, help="Drawn where it is not 0, ½ or 1."
+                ),
+            },
+            draw=draw_steps,
+            seconds=0.3,
+        ),
+        View(
+            slug="matrices",
+            title="The system itself",
+            caption=(
+                "$x' = Ax + Bu$ (for LegS $tx' = Ax + Bu$): the measure it stands for, $A$, its eigenvalues and what an impulse leaves "
+                "in the first six numbers. LegS has the plainest spectrum, $-1 \\dots -N$, and the worst eigenvectors; the Fourier systems have "
+                "eigenvectors that are nearly orthogonal."
+            ),
+            compute=matrices,
+            controls={"measure": MEASURE, "order": ORDER},
+            draw=draw_matrices,
+        ),
+        View(
+            slug="forgetting",
+            title="Forgetting",
+            caption=(
+                "How well each moment of the past is recalled at the end, over 32 random signals: 1 (dotted) is no better than recalling nothing. "
+                "A window is sharp inside and blank outside; LegS spreads its $N$ numbers over everything, best at the very ends."
+            ),
+            compute=forgetting,
+            controls={
+                "measures": SEVERAL,
+                "order": ORDER,
+                "window": WINDOW,
+                "detail": Range("Periods in the signal, at most", 1, 100, step=1),
+                "seed": SEED,
+            },
+            draw=draw_forgetting,
+        ),
+        View(
+            slug="s4",
+            title="S4's kernel",
+            caption=(
+                "S4 runs LegS without the $1/t$, here read so as to recall the input a fixed delay ago: a bump in the kernel. "
+                "$A = S - \\frac12 - PP^\\top$ with $S$ skew, so in the eigenvectors of $S$ the whole kernel is four Cauchy sums and an FFT, equal to "
+                "the recurrence to rounding. Leave $PP^\\top$ out and the kernel is another; halve $B$ too, and S4D's kernel follows, ringing."
+            ),
+            compute=kernels,
+            controls={
+                "order": ORDER,
+                "length": Range("Length L", 64, 4096, step=64),
+                "reach": Range("Time covered", 0.1, 10, step=0.1),
+                "delay": Range("Delay recalled", 0, 5, step=0.05),
+            },
+            draw=draw_kernels,
+        ),
+        View(
+            slug="rtf",
+            title="RTF: a rational function",
+            caption=(
+                "Any such model is a ratio of two polynomials, $b(z)/a(z)$. Give it as $(a, b)$ and the kernel is one division of FFTs, whatever "
+                "$N$; the companion matrix runs it step by step. From a given $(A, B, C)$ it works only while the characteristic polynomial "
+                "survives floating point: for HiPPO to about $N = 10$."
+            ),
+            compute=rational,
+            controls={
+                "model": Choice("Model", MODELS),
+                "order": ORDER,
+                "length": Range("Length L", 64, 4096, step=64),
+                "damping": Range("Largest |pole|", 0.1, 0.999, step=0.001),
+                "seed": SEED,
+            },
+            draw=draw_rational,
+        ),
+        View(
+            slug="timing",
+            title="Time against length",
+            caption=(
+                "One kernel of length $L$, four ways, timed on this machine as you watch. Powers and recurrence take their steps one after another; S4 "
+                "needs $O(NL)$ sums; RTF two FFTs, independent of $N$: change $N$ and run again."
+            ),
+            compute=timing,
+            controls={"order": ORDER, "longest": Range("Longest L", 1024, 262144, step=1, log=True)},
+            draw=draw_timing,
+            live=False,
+            seconds=5,
+            brief={"order": 8, "longest": 1024},
+        ),
+    ),
+    stories=(
+        Story(
+            "Everything, in 32 numbers",
+            "LegS keeps one polynomial of degree 31 and stretches it over all that has happened. Drag “now” to the left: early on it is nearly exact; as "
+            "the past grows the same 32 numbers have to cover more, and the fine wiggles go first, in the middle before the ends.",
+            "memory",
+            {"signal": "waves", "measure": "legs", "order": 32},
+        ),
+        Story(
+            "A window that slides",
+            "LegT keeps the last third only, and keeps it well. What leaves the window has to be guessed from the numbers themselves, and its guess is "
+            "the Padé approximant of a pure delay.",
+            "memory",
+            {"signal": "chirp", "measure": "legt", "order": 32},
+        ),
+        Story(
+            "1/w or 2/w: the blog's first example",
+            "To let go of u(T−w) one needs its value, and the series at its own end seems to give it. But a Fourier series at a jump converges to the mean of "
+            "both sides; taking that into account turns 1/w into 2/w, and an error that stays at 0.17 into one that falls to 0.0001.",
+            "orders",
+            {"signal": "waves", "measures": ("fout", "fout_blog"), "window": 0.33},
+        ),
+        Story(
+            "A mistake that is a measure",
+            "The form with 1/w is no failed window: it is a ring that keeps a third of what it overwrites, so the past fades by thirds, period by period. "
+            "At half the speed it is exactly FouD, the decaying Fourier measure.",
+            "matrices",
+            {"measure": "foud", "order": 33},
+        ),
+        Story(
+            "Forward Euler: 10⁴⁴ and back",
+            "At N = 64 the first steps of forward Euler throw the state up to about 10⁴⁴. It recovers by itself, order by order, which is no reason to use "
+            "it: bilinear and zero-order hold never leave the scale of the signal.",
+            "steps",
+            {"signal": "waves", "measure": "legs", "order": 64},
+        ),
+        Story(
+            "What the low-rank term does",
+            "S4's matrix is normal but for one outer product. Without it the poles are the same distance from the axis and the kernel's bump comes at "
+            "the right place, yet twice as large and rough; S4D's B/2 makes up for most of that.",
+            "s4",
+            {"order": 64, "delay": 0.7},
+        ),
+        Story(
+            "Polynomials forget their roots",
+            "Going from HiPPO to a transfer function means writing down a polynomial whose roots lie close together. At N = 8 that still works, at N = 16 the "
+            "coefficients have lost the roots. Training a and b directly, as RTF does, never meets the problem.",
+            "rtf",
+            {"model": "legs", "order": 8},
+        ),
+    ),
+    checks=(
+        Check(
+            "LegS, N = 3: A = −√((2n+1)(2k+1)) below, −(n+1) on, 0 above the diagonal",
+            "HiPPO, eq. 3",
+            [-1, 0, 0, -math.sqrt(3), -2, 0, -math.sqrt(5), -math.sqrt(15), -3],
+            1e-14,
+            _legs_entries,
+        ),
+        Check(
+            "LegS: A + PPᵀ + I/2 is skew, N = 128 (largest entry of S + Sᵀ)",
+            "S4, appendix C.1",
+            0,
+            1e-12,
+            lambda: float((s4.skew(128)[0] + s4.skew(128)[0].T).abs().max()),
+        ),
+        Check(
+            "its greatest frequency, N = 4", "closed form", 4.603293, 5e-7, lambda: float(s4.dplr(4).Lambda.imag.max())
+        ),
+        Check(
+            "LegT, N = 2: the oldest point is the Padé approximant (6−2s)/(s²+4s+6) of e⁻ˢ, at s = 1, 2",
+            "LMU; Padé",
+            [4 / 11, 2 / 18],
+            1e-14,
+            _legt_series,
+        ),
+        Check("LegS by blocks is the best polynomial at every time", "kexue.fm 10137", 0, 1e-12, _legs_projection),
+        Check("LegS by blocks equals e^(A ln((k+1)/k)) sample by sample", "kexue.fm 10137", 0, 1e-12, _legs_dense),
+        Check("the O(N) step equals the dense bilinear step, N = 256", "kexue.fm 10137", 0, 1e-13, _structured),
+        Check(
+            "FouT with 1/w: mean square error for |n| ≤ 8, 32, 128",
+            "kexue.fm 10114, measured",
+            [0.177, 0.166, 0.167],
+            6e-4,
+            lambda: _fourier_errors("fout_blog"),
+        ),
+        Check(
+            "FouT with 2/w: mean square error for |n| ≤ 8, 32, 128",
+            "How to Train Your HiPPO, measured",
+            [0.0433, 0.00221, 0.000135],
+            5e-5,
+            lambda: _fourier_errors("fout"),
+        ),
+        Check("FouD is FouT with 1/w at half the speed, N = 33", "both definitions", 0, 0, _foud),
+        Check(
+            "log₁₀ of the condition of LegS's eigenvectors, N = 24",
+            "Hilbert matrix",
+            17.0,
+            0.05,
+            lambda: math.log10(condition(transition("legs", 24)[0])),
+        ),
+        Check("log₁₀ of forward Euler's largest state, N = 64", "measured", 44, 0.5, _forward_peak),
+        Check("S4: DPLR kernel equals the recurrence, N = 64, L = 1,024", "S4, algorithm 1", 0, 1e-12, _s4_gap),
+        Check("S4: the generating function at z = −1 is (Δ/2) C B", "limit", 0, 1e-12, _minus_one),
+        Check("RTF: one FFT and state-free output equal the companion recurrence, N = 64", "RTF", 0, 1e-12, _rtf_gap),
+        Check(
+            "bilinear at step 0.1 keeps e₀ of LegS: (1 − 0.05)/(1 + 0.05)",
+            "closed form",
+            0.95 / 1.05,
+            1e-14,
+            lambda: float(discretize(*transition("legs", 8), 0.1)[0][0, 0]),
+        ),
+        Check(
+            "a polynomial from roots ±i/2: a = (0, ¼)",
+            "closed form",
+            [0, 0.25],
+            1e-15,
+            lambda: rtf.polynomial(torch.tensor([0.5j, -0.5j])).tolist(),
+        ),
+    ),
+)
