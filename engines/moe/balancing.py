@@ -16,7 +16,8 @@ from engines.moe.rules import GATES, RULES, _check_shared, _shared_scales, choos
 from engines.progress import Progress
 
 BALANCED = 0.1  # a load whose busiest expert has at most 10 % too much counts as balanced
-SOURCES = ("uniform", "normal", "clusters")
+SYNTHETIC = ("uniform", "normal", "clusters")
+SOURCES = (*SYNTHETIC, "model")
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def synthetic_scores(source: str, tokens: int, experts: int, seed: int = 0) -> t
     blog part 6); normal: N(0, 1) plus an N(0, 1) offset; clusters: 16 kinds of token, each with its own favourites. The ids are
     words of a vocabulary of 5,000 with frequencies 1/rank, for the hash.
     """
-    if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}, not {source!r}.")
+    if source not in SYNTHETIC:
+        raise ValueError(f"source must be one of {', '.join(SYNTHETIC)}, not {source!r}.")
     if not 1 <= tokens * experts <= 2_000_000:
         raise ValueError(f"tokens × experts must be at most 2,000,000, not {tokens:,} × {experts:,}.")
     draw = np.random.RandomState(seed % 2**32)
@@ -72,6 +73,14 @@ def synthetic_scores(source: str, tokens: int, experts: int, seed: int = 0) -> t
     frequency = 1 / np.arange(1, 5001)
     ids = draw.choice(5000, tokens, p=frequency / frequency.sum())
     return torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(ids)
+
+
+def model_scores(tokens: int) -> tuple[Tensor, Tensor]:
+    """Log probabilities [tokens, 8] of the last router of `moe-none` on held-back text, and the bytes; the three domains in turn."""
+    from engines.moe.language import embedded, held_back, send_through_decoder
+
+    ids = torch.stack(list(held_back().values()), 1).flatten()[:tokens]
+    return send_through_decoder(embedded("moe-none"), ids).probabilities[-1].log(), ids
 
 
 def compare_rules(
@@ -145,8 +154,12 @@ def balance(
 ) -> Iterator[Progress]:
     """Balancing rules side by side on unbalanced scores: load and violation over the rounds, and the routed score they cost.
 
-    source: uniform, normal or clusters (`synthetic_scores`); rate: the bias step γ in standard deviations of the scores
+    source: uniform, normal or clusters (`synthetic_scores`), or model: what the last router of the embedded model trained without balancing
+    says of text held back (its 8 experts, top-2 and softmax, whatever `experts`, `top_k` and `gate` are); rate: the bias step γ in
+    standard deviations of the scores
     """
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, not {source!r}.")
     for name, value, low, high in (
         ("tokens", tokens, 16, 20_000),
         ("experts", experts, 2, 256),
@@ -163,7 +176,10 @@ def balance(
         raise ValueError(f"rules must name some of {', '.join(RULES)}.")
     if not (math.isfinite(rate) and 0 < rate <= 1):
         raise ValueError(f"rate must be above 0 and at most 1 standard deviation, not {rate}.")
-    scores, ids = synthetic_scores(source, tokens, experts, seed)
+    if source == "model":
+        scores, ids, top_k, gate = *model_scores(tokens), 2, "softmax"
+    else:
+        scores, ids = synthetic_scores(source, tokens, experts, seed)
     yield from compare_rules(scores, top_k, tuple(dict.fromkeys(rules)), rounds, gate, rate, ids, source)
 
 
@@ -203,12 +219,18 @@ KNOWN = {
 
 
 def shared_scale(
-    experts: int = 162, top_k: int = 8, shared: int = 2, gate: str = "softmax", renormalize: bool = False, seed: int = 0
+    total_experts: int = 162,
+    active_experts: int = 8,
+    shared_experts: int = 2,
+    activation: str = "softmax",
+    renormalize: bool = False,
+    seed: int = 0,
 ) -> SharedScale:
     """λ against the number of active experts, and beside the values that published models use (blog part 5).
 
-    experts and top_k count the shared ones.
+    total_experts and active_experts count the shared ones; activation: the gate; renormalize: the active routed weights to sum 1.
     """
+    experts, top_k, shared, gate = total_experts, active_experts, shared_experts, activation
     _check_shared(experts, top_k, shared, gate, 1)
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be between 0 and {2**32 - 1:,}, not {seed}.")

@@ -38,14 +38,14 @@ def best_subsets(vectors: Tensor) -> Tensor:
 class Subsets:
     """Error against the number of vectors kept.
 
-    kept: int [experts + 1], 0 … experts
-    best, norm, learned, random: float32 [experts + 1], mean of ‖Σ left out‖² / ‖Σ all‖² over the tokens, when the k kept are the best of
+    kept: int [blocks + 1], 0 … blocks
+    best, norm, learned, random: float32 [blocks + 1], mean of ‖Σ left out‖² / ‖Σ all‖² over the tokens, when the k kept are the best of
         all subsets, those of greatest norm, those a linear router foresees from x, or any k (the exact mean over all subsets)
-    orthogonal: float32 [experts + 1], Σ of the n − k least ‖v‖² / Σ ‖v‖²: what norm routing would miss if the v_i were orthogonal
-    norms: float32 [tokens shown, experts], ‖v_i‖ of the first few tokens
+    orthogonal: float32 [blocks + 1], Σ of the n − k least ‖v‖² / Σ ‖v‖²: what norm routing would miss if the v_i were orthogonal
+    norms: float32 [tokens shown, blocks], ‖v_i‖ of the first few tokens
     cosine: mean |cos| between two different v_i of a token
-    agreement: float32 [experts + 1], share of the k of greatest norm that the router picks too
-    experts, dim: as given
+    agreement: float32 [blocks + 1], share of the k of greatest norm that the router picks too
+    blocks, dim: as given
     """
 
     kept: np.ndarray
@@ -57,23 +57,23 @@ class Subsets:
     norms: np.ndarray
     cosine: float
     agreement: np.ndarray
-    experts: int
+    blocks: int
     dim: int
 
 
 def subset_errors(
-    experts: int = 10, dim: int = 24, block: int = 4, spread: float = 0.3, vectors: str = "ffn", seed: int = 0
+    blocks: int = 10, dim: int = 24, units: int = 4, spread: float = 0.3, vectors: str = "ffn", seed: int = 0
 ) -> Subsets:
     """How well k of n vectors stand for their sum, by four ways of choosing them.
 
-    experts: n, the blocks of the hidden layer; dim: of x and y; block: hidden units (ReLU) per block; spread: how unequal the blocks
+    blocks: n, into which the hidden layer is cut; dim: of x and y; units: hidden units (ReLU) per block; spread: how unequal the blocks
     are (the standard deviation of the logarithm of their scale); vectors: "ffn" (a random FFN of Gaussian weights) or "orthogonal"
     (the same, made orthogonal token by token, norms kept).
     """
     for name, value, low, high in (
-        ("experts", experts, 2, 12),
+        ("blocks", blocks, 2, 12),
         ("dim", dim, 4, 256),
-        ("block", block, 1, 32),
+        ("units", units, 1, 32),
         ("seed", seed, 0, 2**32 - 1),
     ):
         if not low <= value <= high:
@@ -82,17 +82,17 @@ def subset_errors(
         raise ValueError(f"spread must be between 0 and 3, not {spread}.")
     if vectors not in ("ffn", "orthogonal"):
         raise ValueError(f"vectors must be ffn or orthogonal, not {vectors!r}.")
-    if vectors == "orthogonal" and dim < experts:
-        raise ValueError(f"dim must be at least the {experts} experts for their vectors to be orthogonal, not {dim}.")
+    if vectors == "orthogonal" and dim < blocks:
+        raise ValueError(f"dim must be at least the {blocks} blocks for their vectors to be orthogonal, not {dim}.")
     random = torch.Generator().manual_seed(seed)
-    into = torch.randn(experts, dim, block, generator=random) / dim**0.5
-    out = torch.randn(experts, block, dim, generator=random) / block**0.5
-    out *= torch.exp(spread * torch.randn(experts, 1, 1, generator=random))
+    into = torch.randn(blocks, dim, units, generator=random) / dim**0.5
+    out = torch.randn(blocks, units, dim, generator=random) / units**0.5
+    out *= torch.exp(spread * torch.randn(blocks, 1, 1, generator=random))
     x = torch.randn(1024 + 96, dim, generator=random)
     v = torch.einsum("tnb,nbd->tnd", torch.einsum("td,ndb->tnb", x, into).relu(), out)
     norms = v.norm(dim=-1)
     if vectors == "orthogonal":
-        basis = torch.linalg.qr(torch.randn(len(x), dim, experts, generator=random)).Q.mT
+        basis = torch.linalg.qr(torch.randn(len(x), dim, blocks, generator=random)).Q.mT
         v = basis * norms[..., None]
 
     # the router: ridge regression of the norms on x, from tokens that are not shown afterwards
@@ -102,15 +102,15 @@ def subset_errors(
     router = torch.linalg.solve(normal, features[train].T @ norms[train])
     foreseen, v, norms = features[test] @ router, v[test], norms[test]
 
-    kept = torch.arange(experts + 1)
+    kept = torch.arange(blocks + 1)
     by_norm = norms.argsort(1, descending=True).argsort(1)  # rank of each vector
     by_router = foreseen.argsort(1, descending=True).argsort(1)
     keep_norm, keep_router = by_norm < kept[:, None, None], by_router < kept[:, None, None]
     total = v.sum(1).square().sum(1)
     squares = norms.square().sum(1)
     # a random subset of n − k left out: Σ‖v_i‖² with chance p, each pair with chance q
-    p = (experts - kept) / experts
-    q = p * (experts - kept - 1) / (experts - 1)
+    p = (blocks - kept) / blocks
+    q = p * (blocks - kept - 1) / (blocks - 1)
     unit = v / norms[..., None].clamp_min(1e-12)
     cosine = (unit @ unit.mT).abs()
     return Subsets(
@@ -121,8 +121,8 @@ def subset_errors(
         random=((p[:, None] - q[:, None]) * squares / total + q[:, None]).mean(1).numpy(),
         orthogonal=((norms.square() * ~keep_norm).sum(2) / squares).mean(1).numpy(),
         norms=norms[:24].numpy(),
-        cosine=float((cosine.sum() - cosine.diagonal(dim1=1, dim2=2).sum()) / (len(v) * experts * (experts - 1))),
+        cosine=float((cosine.sum() - cosine.diagonal(dim1=1, dim2=2).sum()) / (len(v) * blocks * (blocks - 1))),
         agreement=((keep_norm & keep_router).sum(2) / kept[:, None].clamp_min(1)).mean(1).numpy(),
-        experts=experts,
+        blocks=blocks,
         dim=dim,
     )

@@ -193,13 +193,17 @@ def route_text(model: str = "moe-loss-free", preset: str = "mixed", text: str = 
     return summarise(sent, model, text, byte_labels(text), layer)
 
 
-def route_text_on_hub(hub_model: str = HUB[0], preset: str = "mixed", text: str = "", layer: int = 0) -> TextRouting:
-    """Route a text through a model of the Hub, by name; parameters otherwise as in `route_text`."""
+def route_text_on_hub(
+    hub_model: str = HUB[0], preset: str = "mixed", text: str = "", hub_layer: int = 0
+) -> TextRouting:
+    """Route a text through a model of the Hub (or an embedded one), by name; parameters otherwise as in `route_text`."""
+    if hub_model in EMBEDDED:
+        return route_text(hub_model, preset, text, hub_layer)
     from engines import models
 
     text = chosen_text(preset, text)
     model, tokenizer = models.load(hub_model)
-    return route_text_through(model, tokenizer, text, layer, hub_model)
+    return route_text_through(model, tokenizer, text, hub_layer, hub_model)
 
 
 def route_text_through(model: nn.Module, tokenizer: Any, text: str, layer: int = 0, name: str = "model") -> TextRouting:

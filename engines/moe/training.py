@@ -47,10 +47,10 @@ class Training:
 
 
 def train(
-    experts: int = 8,
-    top_k: int = 1,
+    num_experts: int = 8,
+    experts_per_token: int = 1,
     kinds: int = 8,
-    rules: list[str] = TRAINED,
+    trained: list[str] = TRAINED,
     steps: int = 600,
     learning_rate: float = 0.01,
     common: float = 1.5,
@@ -60,27 +60,27 @@ def train(
 ) -> Iterator[Progress]:
     """Train y = Σ_{i chosen} ρ_i e_i(x) with each rule; yields a `Training` as it grows, at most 60 times.
 
-    kinds: how many kinds of input; common: size of what all inputs have in common, which gives some experts a head start; aux_weight: of n Σ F_i P_i in the loss (rule aux-loss); bias_rate: γ of the loss-free rules.
+    trained: the rules; kinds: how many kinds of input; common: size of what all inputs have in common, which gives some experts a head start; aux_weight: of n Σ F_i P_i in the loss (rule aux-loss); bias_rate: γ of the loss-free rules.
     The gate is a softmax, the choice the top k of ρ + b; under quantile balancing b is averaged over the batches with weight 1/10.
     """
     for name, value, low, high in (
-        ("experts", experts, 2, 32),
+        ("num_experts", num_experts, 2, 32),
         ("kinds", kinds, 1, 32),
         ("steps", steps, 20, 2000),
         ("seed", seed, 0, 2**32 - 1),
     ):
         if not low <= value <= high:
             raise ValueError(f"{name} must be between {low:,} and {high:,}, not {value:,}.")
-    if not 1 <= top_k <= experts:
-        raise ValueError(f"top_k must be between 1 and the {experts} experts, not {top_k}.")
+    if not 1 <= experts_per_token <= num_experts:
+        raise ValueError(f"experts_per_token must be between 1 and the {num_experts} experts, not {experts_per_token}.")
     for name, value in (("learning_rate", learning_rate), ("aux_weight", aux_weight), ("bias_rate", bias_rate)):
         if not (math.isfinite(value) and 0 < value <= 1):
             raise ValueError(f"{name} must be above 0 and at most 1, not {value}.")
     if not 0 <= common <= 4:
         raise ValueError(f"common must be between 0 and 4, not {common}.")
-    if not rules or any(name not in TRAINED for name in rules):
-        raise ValueError(f"rules must name some of {', '.join(TRAINED)}.")
-    rules = tuple(dict.fromkeys(rules))
+    if not trained or any(name not in TRAINED for name in trained):
+        raise ValueError(f"trained must name some of {', '.join(TRAINED)}.")
+    rules, experts, top_k = tuple(dict.fromkeys(trained)), num_experts, experts_per_token
     dim, hidden, batch, count = 16, 16, 256, len(rules)
 
     random = torch.Generator().manual_seed(seed)

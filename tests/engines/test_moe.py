@@ -118,7 +118,7 @@ def test_best_subsets_by_enumeration():
 
 
 def test_random_choice_is_the_mean_over_all_subsets():
-    result = subset_errors(experts=4, dim=6, block=3)
+    result = subset_errors(blocks=4, dim=6, units=3)
     assert result.random[0] == pytest.approx(1) and result.random[-1] == pytest.approx(0, abs=1e-6)
     draw = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     squares, total = draw.square().sum(), draw.sum(1).square().sum()
@@ -145,12 +145,12 @@ def test_subset_errors_are_ordered(vectors):
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        ({"experts": 40}, "experts"),
+        ({"blocks": 40}, "blocks"),
         ({"dim": 10**9}, "dim"),
-        ({"block": 0}, "block"),
+        ({"units": 0}, "units"),
         ({"spread": math.nan}, "spread"),
         ({"vectors": "?"}, "vectors"),
-        ({"vectors": "orthogonal", "experts": 10, "dim": 8}, "dim"),
+        ({"vectors": "orthogonal", "blocks": 10, "dim": 8}, "dim"),
         ({"seed": -1}, "seed"),
     ],
 )
@@ -172,9 +172,9 @@ def test_training_learns_and_balancing_balances():
 
 
 def test_training_is_deterministic_and_rules_do_not_meet():
-    *_, both = train(steps=20, rules=["top-k", "loss-free"])
-    *_, again = train(steps=20, rules=["top-k", "loss-free"])
-    *_, alone = train(steps=20, rules=["top-k"])
+    *_, both = train(steps=20, trained=["top-k", "loss-free"])
+    *_, again = train(steps=20, trained=["top-k", "loss-free"])
+    *_, alone = train(steps=20, trained=["top-k"])
     assert np.array_equal(both.result.loss, again.result.loss)
     assert both.result.loss[0] == pytest.approx(alone.result.loss[0], rel=1e-4)
 
@@ -182,12 +182,12 @@ def test_training_is_deterministic_and_rules_do_not_meet():
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        ({"top_k": 9}, "top_k"),
-        ({"experts": 10**6}, "experts"),
+        ({"experts_per_token": 9}, "experts_per_token"),
+        ({"num_experts": 10**6}, "num_experts"),
         ({"kinds": 0}, "kinds"),
         ({"steps": 10**9}, "steps"),
-        ({"rules": ["hash"]}, "rules"),
-        ({"rules": []}, "rules"),
+        ({"trained": ["hash"]}, "trained"),
+        ({"trained": []}, "trained"),
         ({"learning_rate": math.nan}, "learning_rate"),
         ({"aux_weight": -1}, "aux_weight"),
         ({"bias_rate": 2}, "bias_rate"),

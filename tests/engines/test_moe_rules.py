@@ -15,7 +15,7 @@ from engines.moe import (
     shared_expert_scale,
     violation,
 )
-from engines.moe.balancing import SOURCES, balance, compare_rules, shared_scale, synthetic_scores
+from engines.moe.balancing import SYNTHETIC, balance, compare_rules, shared_scale, synthetic_scores
 
 
 def blog_scores():
@@ -229,7 +229,7 @@ def test_shared_scale_view():
         (lambda: load(torch.tensor([[9]]), 8), "indices"),
         (lambda: shared_expert_scale(8, 2, 2), "shared"),
         (lambda: shared_expert_scale(8, 9, 2), "top_k"),
-        (lambda: shared_scale(experts=10**9), "experts"),
+        (lambda: shared_scale(total_experts=10**9), "experts"),
         (lambda: next(balance(top_k=65)), "top_k"),
         (lambda: next(balance(tokens=10**12)), "tokens"),
         (lambda: next(balance(source="?")), "source"),
@@ -246,7 +246,14 @@ def test_bad_arguments_name_themselves(call, names):
         call()
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", SYNTHETIC)
 def test_every_source_is_unbalanced(source):
     scores, _ = synthetic_scores(source, 2000, 32)
     assert violation(route(scores, 4).load).max > 0.5
+
+
+def test_balance_on_the_embedded_model():
+    *_, last = balance(source="model", rules=("top-k", "quantile", "hash"), rounds=8, tokens=3000)
+    result = last.result
+    assert (result.experts, result.top_k, result.tokens) == (8, 2, 3000)
+    assert result.max[1, -1] < 0.05 < result.max[0, -1]
