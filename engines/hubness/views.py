@@ -69,12 +69,28 @@ def inequality(counts: Tensor, k: int) -> Inequality:
     )
 
 
+def at_random(n: int, k: int) -> Inequality:
+    """The measures if every point drew its k neighbours at random; `largest` is the N_k that one point in n reaches."""
+    chance = binomial(min(n - 1, 4 * k + 60), n, k)
+    counts = torch.arange(len(chance), dtype=torch.float64)
+    gap = counts - k
+    variance = float(chance @ gap.square())
+    tail = chance.flip(0).cumsum(0).flip(0)
+    return Inequality(
+        float(chance @ gap.pow(3)) / variance**1.5 if variance > 1e-9 else 0.0,
+        float(chance @ gap.abs()) / (2 * k),
+        float(chance[0]),
+        float(chance[2 * k :] @ counts[2 * k :]) / k,
+        int((tail * n >= 1).nonzero().max()),
+    )
+
+
 @dataclass(frozen=True)
 class Survey:
     """N_k of one set of points.
 
     data, metric, k, n, dimension: what was looked at; log_counts: whether to draw logarithmic counts
-    counts: int32 [n], N_k of each point; unequal: its measures
+    counts: int32 [n], N_k of each point; unequal: its measures; random: those of random neighbours
     bin_left, bin_right: int32 [b], each bin holds left <= N_k < right; bin_points: int32 [b], points in it
     bin_binomial: float64 [b], points expected in it if neighbours were drawn at random (nearly Poisson with mean k)
     from_mean: float32 [n], Euclidean distance to the mean (cosine metrics: of the points scaled to length 1)
@@ -93,6 +109,7 @@ class Survey:
     log_counts: bool
     counts: np.ndarray
     unequal: Inequality
+    random: Inequality
     bin_left: np.ndarray
     bin_right: np.ndarray
     bin_points: np.ndarray
@@ -167,6 +184,7 @@ def _describe(
         log_counts=log_counts,
         counts=counts.numpy()[shown].astype(np.int32),
         unequal=inequality(counts, k),
+        random=at_random(len(counts), k),
         bin_left=left,
         bin_right=right,
         bin_points=held,
@@ -261,19 +279,19 @@ def skewness_against_dimension(
     laws: Sequence[str] = ("uniform", "normal", "sphere"),
     metric: str = "euclidean",
     p: float = 0.5,
-    points: int = 2000,
-    k: int = 5,
+    sample: int = 2000,
+    neighbours: int = 5,
     seeds: int = 3,
     seed: int = 0,
 ) -> Iterator[Progress]:
     """Skewness of N_k as the dimension grows, for each law and seed; one report a dimension.
 
-    laws: of uniform, normal, sphere, mixture; seeds: 1 .. 10 point sets each; points: 20 .. 10,000
+    laws: of uniform, normal, sphere, mixture; seeds: 1 .. 10 sets a law; sample: 20 .. 10,000 points each; neighbours: k
     Published: Radovanović, Nanopoulos and Ivanović 2009 (ICML) and 2010 (JMLR, section 2.1).
     """
     laws = _chosen("laws", laws, LAWS)
-    n, k = whole("points", points, 20, 10_000), whole("k", k, 1, 100)
-    whole("points", points, k + 1, 10_000)
+    k = whole("neighbours", neighbours, 1, 100)
+    n = whole("sample", sample, k + 1, 10_000)
     seeds, seed = whole("seeds", seeds, 1, 10), whole("seed", seed, 0, 2**31 - 1001)
     _option("metric", metric, DISTANCES)
     p = _number("p", p, 0.1, 10)
@@ -308,7 +326,6 @@ class Reductions:
 
     data, n, dimension, k: what was looked at; methods: the reductions, 'none' (plain Euclidean) first
     counts: int32 [methods, n]; unequal: one set of measures a method
-    bins: int32 [b], left edges of bins of N_k; bin_points: int32 [methods, b], points in each
     """
 
     data: str
@@ -318,8 +335,6 @@ class Reductions:
     methods: tuple[str, ...]
     counts: np.ndarray
     unequal: tuple[Inequality, ...]
-    bins: np.ndarray
-    bin_points: np.ndarray
 
 
 def compare_reductions(
@@ -359,8 +374,6 @@ def compare_reductions(
         else reduced_k_occurrence(cloud, k, method)
         for method in methods
     ]
-    top = max(int(c.max()) for c in counts)
-    edges = np.unique(np.concatenate([np.arange(min(top, k) + 1), np.geomspace(k, top + 1, 24).astype(int), [top + 1]]))
     return Reductions(
         data,
         n,
@@ -369,8 +382,6 @@ def compare_reductions(
         methods,
         torch.stack(counts).numpy().astype(np.int32),
         tuple(inequality(c, k) for c in counts),
-        edges[:-1].astype(np.int32),
-        np.stack([np.histogram(c.numpy(), edges)[0] for c in counts]).astype(np.int32),
     )
 
 
@@ -582,15 +593,15 @@ def hub_latents(latents: Tensor, k: int = 5, threshold: int = 50) -> tuple[Tenso
 
 
 def latent_filter(
-    dimension: int = 128, latents: int = 3000, k: int = 5, threshold: int = 30, seed: int = 0
+    dimension: int = 128, latents: int = 3000, neighbours: int = 5, threshold: int = 30, seed: int = 0
 ) -> LatentFilter:
     """Keep the latents with N_k >= threshold: how many remain, and how much shorter they are.
 
     Liang, Wu, Lai and Qin 2022 (see `hub_latents`); Su Jianlin, kexue.fm/archives/9147.
-    dimension: 1 .. 1,024; latents: 100 .. 10,000; k: 1 .. 100; threshold: 0 .. 1,000
+    dimension: 1 .. 1,024; latents: 100 .. 10,000; neighbours: k, 1 .. 99; threshold: 0 .. 1,000
     """
     d, n = whole("dimension", dimension, 1, 1024), whole("latents", latents, 100, 10_000)
-    k, threshold = whole("k", k, 1, 99), whole("threshold", threshold, 0, 1000)
+    k, threshold = whole("neighbours", neighbours, 1, 99), whole("threshold", threshold, 0, 1000)
     drawn = torch.from_numpy(draw_law("normal", n, d, 0, whole("seed", seed, 0, 2**31 - 1)))
     _, counts = hub_latents(drawn, k, threshold)
     norms, kept = drawn.norm(dim=1), counts >= threshold
