@@ -96,7 +96,8 @@ class Survey:
     from_mean: float32 [n], Euclidean distance to the mean (cosine metrics: of the points scaled to length 1)
     rank_correlation: Spearman's, between from_mean and N_k
     cloud: float32 [n, 2], the points on their two leading principal directions
-    hubs, antihubs: int32 [m], the most and least often chosen points, in order; hub_pictures, antihub_pictures: uint8
+    hubs, antihubs: int32 [m], the most and least often chosen points, in order; hub_counts, antihub_counts: int32 [m], their
+    N_k; hub_pictures, antihub_pictures: uint8
     [m, h, w] or [m, h, w, 3], or [0] without pictures; hub_texts, antihub_texts: m texts, or ()
     note: something to know about the set, or ""
     """
@@ -119,6 +120,8 @@ class Survey:
     cloud: np.ndarray
     hubs: np.ndarray
     antihubs: np.ndarray
+    hub_counts: np.ndarray
+    antihub_counts: np.ndarray
     hub_pictures: np.ndarray
     antihub_pictures: np.ndarray
     hub_texts: tuple[str, ...]
@@ -194,6 +197,8 @@ def _describe(
         cloud=principal_plane(points).numpy()[shown].astype(np.float32),
         hubs=hubs.astype(np.int32),
         antihubs=antihubs.astype(np.int32),
+        hub_counts=counts.numpy()[hubs].astype(np.int32),
+        antihub_counts=counts.numpy()[antihubs].astype(np.int32),
         hub_pictures=none if pictures is None else pictures[hubs],
         antihub_pictures=none if pictures is None else pictures[antihubs],
         hub_texts=tuple(texts[i] for i in hubs) if texts else (),

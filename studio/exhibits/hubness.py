@@ -1,0 +1,822 @@
+"""Hubness: some points are everyone's neighbour, and most are nobody's."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from plotly.subplots import make_subplots
+
+from engines.hubness import (
+    METHODS,
+    antihub_rate,
+    boundary,
+    compare_reductions,
+    concentration,
+    k_occurrence,
+    latent_filter,
+    reduced_k_occurrence,
+    robin_hood,
+    skewness,
+    skewness_against_dimension,
+    survey,
+    survey_file,
+)
+from engines.hubness.views import Boundary, Concentration, LatentFilter, Reductions, SkewnessCurve, Survey, ball_volume
+from studio.exhibit import Check, Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View
+from studio.figure import COLORS, SEQUENTIAL, figure, label
+
+FAINT = "#888888"
+CLOUD = 1500  # points a scatter plot shows, hubs among them
+ORDINARY, HUB, CHANCE = COLORS[0], COLORS[1], COLORS[2]
+
+LAWS = {
+    "uniform": "uniform on the cube",
+    "normal": "standard normal",
+    "sphere": "uniform on the sphere",
+    "mixture": "mixture of eight normals",
+}
+SETS = LAWS | {
+    "digits": "handwritten digits (1,797)",
+    "emoji": "emoji, as pixels (1,600)",
+    "sentences": "sentences of stories (1,500)",
+}
+METRICS = {
+    "euclidean": "Euclidean",
+    "cosine": "cosine",
+    "centred cosine": "centred cosine",
+    "inner product": "inner product",
+    "lp": "Lp, exponent p below",
+}
+REDUCTIONS = {
+    "none": "plain Euclidean",
+    "mutual proximity": "mutual proximity, Gaussian",
+    "mutual proximity empirical": "mutual proximity, counted",
+    "local scaling": "local scaling",
+    "nicdm": "NICDM",
+    "dissimlocal": "DisSimLocal",
+    "csls": "CSLS",
+    "centring": "centred inner product",
+    "cosine": "cosine",
+}
+
+DATA = Choice("Points", SETS)
+DIMENSION = Range("Dimension d", 1, 1000, log=True, help="Of the drawn laws; the embedded sets have their own.")
+INTRINSIC = Range("Intrinsic dimension", 0, 1000, help="Dimensions the points really fill; 0 means all of them.")
+POINTS = Range("Number of points n", 50, 5000, step=50)
+K = Range("Neighbours k", 1, 49, log=True)
+METRIC = Choice("Distance", METRICS)
+P = Range("Exponent p of Lp", 0.1, 10, log=True)
+LOG = Toggle("Log axes", help="Of the histogram.")
+SEED = Range("Seed", 0, 999, step=1)
+
+
+def _ticks(top: float) -> dict:
+    """A log axis of N_k, with 0 drawn at one half."""
+    values = [v for v in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if v <= top * 1.3]
+    return {
+        "type": "log",
+        "tickvals": [0.5, *values],
+        "ticktext": ["0", *map(str, values)],
+        "range": [-0.4, math.log10(max(top, 2) * 1.3)],
+    }
+
+
+def draw_survey(result: Survey) -> list:
+    """The histogram, N_k against the distance to the mean, the cloud, the hubs and the antihubs."""
+    return [
+        _histogram(result),
+        Table(
+            ("", "found", "if neighbours were random"),
+            [
+                ["skewness of N_k", round(result.unequal.skewness, 3), round(result.random.skewness, 3)],
+                ["Robin Hood index", round(result.unequal.robin_hood, 3), round(result.random.robin_hood, 3)],
+                ["antihubs (nobody's neighbour)", f"{result.unequal.antihubs:.1%}", f"{result.random.antihubs:.1%}"],
+                ["slots held by hubs (N_k ≥ 2k)", f"{result.unequal.hub_share:.1%}", f"{result.random.hub_share:.1%}"],
+                ["most chosen point, N_k", result.unequal.largest, result.random.largest],
+                ["rank correlation of N_k with distance to the mean", round(result.rank_correlation, 3), 0],
+            ],
+            title=f"{result.n:,} points, {result.dimension:,} dimensions, k = {result.k}",
+        ),
+        *_gallery(result),
+        _against_mean(result),
+        _cloud(result),
+        *([Prose(result.note)] if result.note else []),
+    ]
+
+
+def _histogram(result: Survey) -> go.Figure:
+    width = (result.bin_right - result.bin_left).astype(np.float32)
+    edges = np.append(result.bin_left, result.bin_right[-1]).astype(np.float32)
+    drawn = figure(
+        x=f"N<sub>{result.k}</sub>, times among others' {result.k} nearest", y="points per unit of N", height=400
+    )
+    if result.log_counts:
+        edges[0] = 0.5
+    for name, points, color in (
+        ("found", result.bin_points, ORDINARY),
+        ("binomial (random)", result.bin_binomial, CHANCE),
+    ):
+        height = (points / width).astype(np.float32)
+        if result.log_counts:
+            height = np.maximum(height, 0.02)
+        drawn.add_trace(
+            go.Scatter(
+                x=edges,
+                y=np.append(height, height[-1]),
+                mode="lines",
+                line={"shape": "hv", "color": color, "width": 2, "dash": "solid" if color == ORDINARY else "dash"},
+                fill="tozeroy" if color == ORDINARY else None,
+                name=name,
+                hovertemplate="N = %{x:.0f}: %{y:.3g} points<extra>" + name + "</extra>",
+            )
+        )
+    if result.log_counts:
+        drawn.update_xaxes(**_ticks(float(edges[-1])))
+        highest = float(max((result.bin_points / width).max(), (result.bin_binomial / width).max()))
+        drawn.update_yaxes(type="log", dtick=1, range=[math.log10(0.03), math.log10(highest * 1.6)])
+    else:
+        drawn.update_yaxes(rangemode="tozero")
+    return drawn
+
+
+def _shown(counts: np.ndarray) -> np.ndarray:
+    """Which points to draw, least chosen first so that hubs lie on top."""
+    order = np.argsort(counts, kind="stable")
+    if len(order) <= CLOUD:
+        return order
+    hubs = order[-100:]
+    return np.concatenate([order[:-100][:: math.ceil(len(order) / CLOUD)], hubs])
+
+
+def _marker(counts: np.ndarray, k: int) -> dict:
+    top = max(float(counts.max()), 2 * k)
+    ticks = [v for v in (0, 1, 3, 10, 30, 100, 300, 1000, 3000) if v <= top]
+    return {
+        "color": np.log10(counts + 1).astype(np.float32),
+        "colorscale": SEQUENTIAL,
+        "cmin": 0,
+        "cmax": math.log10(top + 1),
+        "size": np.clip(3 + 1.2 * np.sqrt(counts), 3, 22).astype(np.float32),
+        "opacity": 0.85,
+        "line": {"width": 0.5, "color": FAINT},
+        "colorbar": {
+            "title": {"text": "N"},
+            "tickvals": [math.log10(v + 1) for v in ticks],
+            "ticktext": [str(v) for v in ticks],
+            "thickness": 10,
+        },
+    }
+
+
+def _against_mean(result: Survey) -> go.Figure:
+    chosen = _shown(result.counts)
+    counts = result.counts[chosen]
+    drawn = figure(x="distance to the mean", y=f"N<sub>{result.k}</sub>", height=380)
+    drawn.add_trace(
+        go.Scatter(
+            x=result.from_mean[chosen],
+            y=np.maximum(counts, 0.5).astype(np.float32),
+            mode="markers",
+            marker={"color": ORDINARY, "size": 5, "opacity": 0.5},
+            customdata=counts,
+            hovertemplate="N = %{customdata}, %{x:.3g} from the mean<extra></extra>",
+            showlegend=False,
+        )
+    )
+    drawn.add_hline(y=result.k, line={"width": 1, "dash": "dash", "color": FAINT})
+    axis = _ticks(float(result.counts.max()))
+    drawn.update_yaxes(**axis)
+    drawn.add_annotation(
+        text=f"Spearman ρ = {result.rank_correlation:+.2f}",
+        x=0.98,
+        y=0.98,
+        xref="paper",
+        yref="paper",
+        showarrow=False,
+        xanchor="right",
+        yanchor="top",
+    )
+    return drawn
+
+
+def _cloud(result: Survey) -> go.Figure:
+    chosen = _shown(result.counts)
+    counts = result.counts[chosen]
+    drawn = figure(x="first principal direction", y="second", height=440)
+    drawn.add_trace(
+        go.Scatter(
+            x=result.cloud[chosen, 0],
+            y=result.cloud[chosen, 1],
+            mode="markers",
+            marker=_marker(counts, result.k),
+            customdata=counts,
+            hovertemplate="N = %{customdata}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    drawn.update_yaxes(scaleanchor="x")
+    return drawn
+
+
+def _gallery(result: Survey) -> list:
+    if len(result.hub_pictures):
+        seen = [f"N = {n:,}" for n in result.hub_counts]
+        unseen = [f"N = {n:,}" for n in result.antihub_counts]
+        return [
+            Pictures(result.hub_pictures, seen, title="Everyone’s neighbours"),
+            Pictures(result.antihub_pictures, unseen, title="Nobody’s neighbours"),
+        ]
+    if result.hub_texts:
+        hubs = zip(result.hub_counts[:6].tolist(), result.hub_texts[:6], strict=True)
+        antihubs = zip(result.antihub_counts[:6].tolist(), result.antihub_texts[:6], strict=True)
+        rows = [[n, text] for n, text in (*hubs, *antihubs)]
+        return [Table(("N", "sentence"), rows, title="Six hubs, then six antihubs")]
+    return []
+
+
+def draw_curve(result: SkewnessCurve) -> list:
+    """Skewness over dimension, with the spread of the seeds and the published points."""
+    drawn = figure(x="dimension d", y=f"skewness of N<sub>{result.k}</sub>", height=440)
+    done = np.isfinite(result.skewness).all((0, 2))
+    d = result.dimensions[done].astype(np.float32)
+    for i, law in enumerate(result.laws):
+        found, color = result.skewness[i, done], COLORS[list(LAWS).index(law)]
+        low, high = found.min(1), found.max(1)
+        drawn.add_trace(
+            go.Scatter(
+                x=np.concatenate((d, d[::-1])),
+                y=np.concatenate((high, low[::-1])).astype(np.float32),
+                fill="toself",
+                mode="lines",
+                line={"width": 0, "color": color},
+                showlegend=False,
+                hoverinfo="skip",
+                name=f"{LAWS[law]}, seeds",
+            )
+        )
+        drawn.add_trace(
+            go.Scatter(
+                x=d,
+                y=found.mean(1).astype(np.float32),
+                mode="lines+markers",
+                line={"color": color, "width": 2},
+                name=LAWS[law],
+            )
+        )
+    if "uniform" in result.laws and result.metric == "euclidean" and result.k == 5:
+        drawn.add_trace(
+            go.Scatter(
+                x=result.published_dimension,
+                y=result.published_skewness,
+                mode="markers",
+                marker={"symbol": "diamond-open", "size": 12, "color": COLORS[0], "line": {"width": 2}},
+                name="published: uniform, n = 10,000",
+            )
+        )
+    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    ticks = [2, 5, 10, 20, 50, 100, 200]
+    drawn.update_xaxes(
+        type="log", tickvals=ticks, ticktext=[str(t) for t in ticks], range=[math.log10(1.8), math.log10(220)]
+    )
+    rows = [
+        [LAWS[law], *[round(float(v), 2) for v in result.skewness[i, done].mean(1)]]
+        for i, law in enumerate(result.laws)
+    ]
+    columns = ("mean skewness, d =", *[str(int(v)) for v in result.dimensions[done]])
+    return [drawn, Table(columns, rows)]
+
+
+def draw_reductions(result: Reductions) -> list:
+    """Lorenz curves of the neighbour slots, and the measures before and after."""
+    drawn = figure(x="share of the points, least chosen first", y="share of all neighbour slots they hold", height=480)
+    share = np.linspace(0, 1, 81).astype(np.float32)
+    for i, (method, counts) in enumerate(zip(result.methods, result.counts, strict=True)):
+        held = np.concatenate(([0], np.sort(counts).cumsum())) / counts.sum()
+        drawn.add_trace(
+            go.Scatter(
+                x=share,
+                y=np.interp(share, np.linspace(0, 1, len(held)), held).astype(np.float32),
+                mode="lines",
+                line={"color": FAINT if i == 0 else COLORS[(i - 1) % len(COLORS)], "width": 4 if i == 0 else 2},
+                name=REDUCTIONS[method],
+                hovertemplate="the least chosen %{x:.0%} hold %{y:.1%}<extra>" + REDUCTIONS[method] + "</extra>",
+            )
+        )
+    drawn.add_trace(
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": FAINT, "width": 1, "dash": "dot"}, name="all alike")
+    )
+    for axis in (drawn.update_xaxes, drawn.update_yaxes):
+        axis(tickformat=".0%", range=[0, 1], nticks=6)
+    rows = [
+        [
+            REDUCTIONS[method],
+            round(u.skewness, 3),
+            round(u.robin_hood, 3),
+            f"{u.antihubs:.1%}",
+            f"{u.hub_share:.1%}",
+            u.largest,
+        ]
+        for method, u in zip(result.methods, result.unequal, strict=True)
+    ]
+    title = f"{result.n:,} points, {result.dimension:,} dimensions, k = {result.k}"
+    return [drawn, Table(("", "skewness", "Robin Hood", "antihubs", "held by hubs", "largest N"), rows, title=title)]
+
+
+def draw_concentration(result: Concentration) -> list:
+    """Spread of distances over dimension, their histograms, and the ball in its cube."""
+    names = ("L½", "L1", "L2 (Euclidean)", "L∞")
+    ticks = [1, 3, 10, 30, 100, 300]
+    spread = figure(x="dimension d", y="std ÷ mean of the distance of two points", height=400)
+    for i, name in enumerate(names):
+        spread.add_trace(
+            go.Scatter(
+                x=result.dimensions,
+                y=result.spread[i].astype(np.float32),
+                mode="lines+markers",
+                line={"color": COLORS[i], "width": 2},
+                name=name,
+            )
+        )
+    if np.isfinite(result.limit).any():
+        spread.add_trace(
+            go.Scatter(
+                x=result.dimensions,
+                y=result.limit.astype(np.float32),
+                mode="lines",
+                line={"color": FAINT, "dash": "dot"},
+                name="1/√(2d)",
+            )
+        )
+    spread.update_xaxes(type="log", tickvals=ticks, ticktext=[str(t) for t in ticks])
+    spread.update_yaxes(type="log", dtick="D2")
+    shape = figure(x="Euclidean distance ÷ its mean", y="density", height=380)
+    middle = ((result.bin_edges[1:] + result.bin_edges[:-1]) / 2).astype(np.float32)
+    for i, d in enumerate(result.shown):
+        shape.add_trace(
+            go.Scatter(
+                x=middle,
+                y=result.bin_density[i].astype(np.float32),
+                mode="lines",
+                line={"color": COLORS[i], "width": 2, "shape": "hvh"},
+                name=f"d = {d}",
+            )
+        )
+    ball = figure(x="dimension d", y="share of the volume", height=400)
+    ball.add_trace(
+        go.Scatter(
+            x=result.ball_dimension,
+            y=result.ball_share,
+            mode="lines+markers",
+            line={"color": COLORS[0]},
+            marker={"size": 4},
+            name="ball ÷ its cube, V<sub>d</sub>/2<sup>d</sup>",
+        )
+    )
+    ball.add_trace(
+        go.Scatter(
+            x=result.ball_dimension,
+            y=result.shell,
+            mode="lines",
+            line={"color": COLORS[1], "width": 2},
+            name=f"of the ball, in its outer {result.rim:.0%}",
+        )
+    )
+    ball.update_xaxes(range=[0.5, 30.5])
+    ball.update_yaxes(type="log", range=[-14, 0.4], dtick=2, exponentformat="power")
+    return [spread, shape, ball]
+
+
+def draw_boundary(result: Boundary) -> list:
+    """Skewness with and without an edge, and hubs in the plane."""
+    names = {
+        "cube": "cube",
+        "glued cube": "cube, opposite faces glued",
+        "sphere": "sphere",
+        "ball": "ball",
+        "normal": "normal",
+    }
+    drawn = figure(x="dimension d", y=f"skewness of N<sub>{result.k}</sub>", height=420)
+    done = np.isfinite(result.skewness).all(0)
+    edgeless = ("glued cube", "sphere")
+    for i, place in enumerate(result.places):
+        drawn.add_trace(
+            go.Scatter(
+                x=result.dimensions[done],
+                y=result.skewness[i, done].astype(np.float32),
+                mode="lines+markers",
+                line={"color": COLORS[i], "width": 2, "dash": "solid" if place in edgeless else "dash"},
+                name=names[place],
+            )
+        )
+    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    ticks = [2, 5, 10, 20, 50, 100]
+    drawn.update_xaxes(type="log", tickvals=ticks, ticktext=[str(t) for t in ticks])
+    flat = make_subplots(1, 3, horizontal_spacing=0.04)
+    top = max(float(result.flat_counts.max()), 1.0)
+    captions = ("square", "square, sides glued", "normal")
+    every = math.ceil(result.points / 700)
+    for i, (points, counts) in enumerate(zip(result.flat, result.flat_counts, strict=True)):
+        marker = {
+            "color": counts[::every],
+            "colorscale": SEQUENTIAL,
+            "cmin": 0,
+            "cmax": top,
+            "size": 5,
+            "showscale": i == 2,
+        }
+        if i == 2:
+            marker["colorbar"] = {"title": {"text": "N"}, "thickness": 10}
+        flat.add_trace(
+            go.Scatter(
+                x=points[::every, 0],
+                y=points[::every, 1],
+                mode="markers",
+                marker=marker,
+                hovertemplate="N = %{marker.color}<extra></extra>",
+                showlegend=False,
+            ),
+            1,
+            i + 1,
+        )
+        flat.update_xaxes(visible=False, row=1, col=i + 1)
+        flat.update_yaxes(visible=False, scaleanchor="x" if i == 0 else f"x{i + 1}", row=1, col=i + 1)
+        flat.add_annotation(
+            text=f"{captions[i]}<br>Robin Hood {result.flat_robin_hood[i]:.2f}",
+            xref="x domain" if i == 0 else f"x{i + 1} domain",
+            yref="paper",
+            x=0.5,
+            y=1.0,
+            showarrow=False,
+            yanchor="bottom",
+        )
+    house = figure(height=320)
+    flat.update_layout(
+        template="none", height=house.layout.height, margin={"l": 10, "r": 10, "t": 60, "b": 10}, hovermode="closest"
+    )
+    note = (
+        f"In the plane, with k = {result.flat_k:,}, {result.share:.0%} of the {result.points:,} points: the colour is N. "
+        "Where there is a middle, it is everyone's neighbour; glue the sides and no place is special."
+    )
+    return [drawn, flat, Prose(note)]
+
+
+def draw_latent(result: LatentFilter) -> list:
+    """Lengths of the kept latents among all, N_k against length, and what each threshold leaves."""
+    middle = ((result.bin_edges[1:] + result.bin_edges[:-1]) / 2).astype(np.float32)
+    lengths = figure(x="length ‖z‖ of the latent", y="latents", height=380, barmode="overlay")
+    kept = f"kept, N ≥ {result.threshold} ({result.kept_share:.1%})"
+    lengths.add_trace(go.Bar(x=middle, y=result.bin_all, marker={"color": ORDINARY}, opacity=0.5, name="all"))
+    lengths.add_trace(go.Bar(x=middle, y=result.bin_kept, marker={"color": HUB}, name=kept))
+    lengths.update_layout(bargap=0)
+    lengths.add_vline(x=result.chi_mean, line={"width": 1, "dash": "dash", "color": FAINT})
+    label(lengths, result.chi_mean, float(result.bin_all.max()), f" mean of χ: {result.chi_mean:.2f}")
+    scatter = figure(x="length ‖z‖ of the latent", y=f"N<sub>{result.k}</sub>", height=380)
+    chosen = _shown(result.counts)
+    for name, part, color in (("all", ~result.kept[chosen], ORDINARY), (kept, result.kept[chosen], HUB)):
+        some = chosen[part]
+        scatter.add_trace(
+            go.Scatter(
+                x=result.norms[some],
+                y=np.maximum(result.counts[some], 0.5).astype(np.float32),
+                mode="markers",
+                marker={"color": color, "size": 5, "opacity": 0.6},
+                name=name,
+                customdata=result.counts[some],
+                hovertemplate="N = %{customdata}, length %{x:.2f}<extra></extra>",
+            )
+        )
+    scatter.update_yaxes(**_ticks(float(result.counts.max())))
+    leaves = figure(x="threshold t", y="mean length of what N ≥ t keeps", height=360)
+    leaves.add_trace(
+        go.Scatter(
+            x=np.maximum(result.thresholds, 0.5).astype(np.float32),
+            y=result.norm_above.astype(np.float32),
+            mode="lines",
+            line={"color": HUB, "width": 2},
+            customdata=result.share_above.astype(np.float32),
+            hovertemplate="N ≥ %{x:.0f} keeps %{customdata:.2%}, mean length %{y:.2f}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    for share in (0.5, 0.1, 0.01):
+        reached = np.flatnonzero(result.share_above <= share)
+        if len(reached) and np.isfinite(result.norm_above[reached[0]]):
+            i = reached[0]
+            label(
+                leaves,
+                math.log10(max(result.thresholds[i], 0.5)),
+                float(result.norm_above[i]),
+                f"{result.share_above[i]:.2g} kept".replace("0.", "."),
+            )
+    leaves.update_xaxes(**_ticks(float(result.thresholds[-1])))
+    said = f"Of {result.latents:,} latents in {result.dimension:,} dimensions {result.kept_share:.2%} are kept. " + (
+        "None is left: lower the threshold."
+        if math.isnan(result.norm_kept)
+        else f"Their mean length is {result.norm_kept:.2f} against {result.norm_all:.2f}: the truncation trick would need ψ = {result.truncation:.3f} to shorten as much."
+    )
+    return [lengths, Prose(said), scatter, leaves]
+
+
+@cache
+def _normal() -> torch.Tensor:
+    return torch.from_numpy(np.random.RandomState(0).normal(size=(2000, 100)))
+
+
+@cache
+def _distances() -> torch.Tensor:
+    return torch.cdist(_normal(), _normal(), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _published(law: str) -> list[float]:
+    points = _normal() if law == "normal" else torch.from_numpy(np.random.RandomState(0).uniform(size=(2000, 3)))
+    counts = k_occurrence(points, 10)
+    return [skewness(counts), robin_hood(counts, 10), antihub_rate(counts), float(counts.max())]
+
+
+def _reduced(method: str) -> list[float]:
+    if method in ("mutual proximity", "local scaling"):
+        counts = reduced_k_occurrence(_distances(), 10, method, "precomputed")
+    else:
+        counts = reduced_k_occurrence(_normal(), 10, method)
+    return [skewness(counts), robin_hood(counts, 10)]
+
+
+def _five() -> list[float]:
+    distances = torch.zeros(5, 5, dtype=torch.float64)
+    row, column = torch.triu_indices(5, 5, 1)
+    distances[row, column] = torch.tensor([0.2, 0.1, 0.8, 0.4, 0.3, 0.5, 0.7, 1, 0.6, 0.9], dtype=torch.float64)
+    counts = k_occurrence(distances + distances.T, 2, "precomputed")
+    return [*counts.tolist(), skewness(counts)]
+
+
+def _full_sort() -> float:
+    """Points whose N_k differs from a full sort of all distances in double precision."""
+    points = _normal()[:1000, :20]
+    distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
+    nearest = distance.sort(dim=1, stable=True).indices[:, :10]
+    return float((k_occurrence(points, 10) != torch.bincount(nearest.flatten(), minlength=1000)).sum())
+
+
+def _lattice() -> float:
+    """The same on whole-number points, where most distances tie."""
+    points = torch.from_numpy(np.random.RandomState(0).randint(0, 4, size=(1000, 3)).astype(float))
+    distance = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
+    nearest = distance.sort(dim=1, stable=True).indices[:, :10]
+    return float((k_occurrence(points, 10) != torch.bincount(nearest.flatten(), minlength=1000)).sum())
+
+
+HUB_TOOLBOX = "the five-point example of the Hub Toolbox's tests"
+ORACLE = "scikit-hubness's definitions, numpy RandomState(0), n = 2,000, k = 10"
+
+EXHIBIT = Exhibit(
+    slug="hubness",
+    title="Everyone’s neighbour",
+    summary="Ask every point for its ten nearest. In high dimension a few points are on hundreds of lists and many on none: why that is, whether it must be, and what undoes it.",
+    sources=(
+        ("Su Jianlin, “维度灾难”之Hubness现象浅析 (2022)", "https://kexue.fm/archives/9147"),
+        (
+            "Radovanović, Nanopoulos, Ivanović, Hubs in Space, JMLR 11 (2010)",
+            "https://www.jmlr.org/papers/v11/radovanovic10a.html",
+        ),
+        (
+            "Low, Borgelt, Stober, Nürnberger, The Hubness Phenomenon: Fact or Artifact? (2013)",
+            "https://doi.org/10.1007/978-3-642-30278-7_21",
+        ),
+        (
+            "Feldbauer, Flexer, A comprehensive empirical comparison of hubness reduction (2019)",
+            "https://doi.org/10.1007/s10115-018-1205-y",
+        ),
+        (
+            "Schnitzer, Flexer, Schedl, Widmer, Local and Global Scaling Reduce Hubs in Space, JMLR 13 (2012)",
+            "https://jmlr.org/papers/v13/schnitzer12a.html",
+        ),
+        (
+            "Liang, Wu, Lai, Qin, Exploring and Exploiting Hubness Priors for High-Quality GAN Latent Sampling (2022)",
+            "https://arxiv.org/abs/2206.06014",
+        ),
+    ),
+    views=(
+        View(
+            "occurrence",
+            "Who is on whose list",
+            "Every point names its $k$ nearest; $N_k(x)$ counts the lists that $x$ is on. The mean is always $k$. If lists were drawn by lot, $N_k$ would follow the dashed binomial (all but a Poisson of mean $k$); in high dimension the tail runs far to the right, and the points nearest to the mean fill it.",
+            survey,
+            {
+                "data": DATA,
+                "dimension": DIMENSION,
+                "intrinsic": INTRINSIC,
+                "points": POINTS,
+                "k": K,
+                "metric": METRIC,
+                "p": P,
+                "log_counts": LOG,
+                "seed": SEED,
+            },
+            draw_survey,
+        ),
+        View(
+            "dimension",
+            "Skewness grows with dimension",
+            "The skewness of $N_k$ for point sets of growing dimension; bands span the seeds. Diamonds are the values Radovanović and colleagues print for 10,000 uniform points and $k = 5$. On the sphere, where no place is more central than another, nothing grows.",
+            skewness_against_dimension,
+            {
+                "laws": Choice("Laws", LAWS, several=True),
+                "metric": METRIC,
+                "p": P,
+                "sample": Range("Points per set", 100, 10_000, step=100),
+                "neighbours": Range("List length k", 1, 50, step=1, help="5 in the papers quoted here."),
+                "seeds": Range("Seeds", 1, 10, step=1),
+                "seed": SEED,
+            },
+            draw_curve,
+            live=False,
+            seconds=4,
+            brief={"sample": 200, "seeds": 1},
+        ),
+        View(
+            "reduction",
+            "Sharing neighbours out again",
+            "Line the points up from the least to the most chosen, and add up the slots they hold: a Lorenz curve. The further it sags below the diagonal, the fewer points hold everything; its greatest sag is the Robin Hood index, the share of slots that would have to change hands. The grey curve is the plain distance, the others are secondary distances made from it.",
+            compare_reductions,
+            {
+                "data": DATA,
+                "dimension": DIMENSION,
+                "intrinsic": INTRINSIC,
+                "points": POINTS,
+                "k": K,
+                "methods": Choice(
+                    "Reductions", {name: REDUCTIONS[name] for name in METHODS if name != "none"}, several=True
+                ),
+                "seed": SEED,
+            },
+            draw_reductions,
+            live=False,
+            seconds=2,
+            brief={"points": 200},
+        ),
+        View(
+            "concentration",
+            "Distances agree, balls vanish",
+            "Two reasons behind the curse. Distances between random points concentrate: their spread falls like $1/\\sqrt d$ against their mean, in every norm. And the ball in its cube is a vanishing part of it, $V_d/2^d = \\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$, with nearly all of its own volume at the rim: hardly any point lies near the centre, and whichever comes closest is near to all.",
+            concentration,
+            {
+                "law": Choice("Law", LAWS),
+                "pairs": Range("Pairs per dimension", 100, 5000, step=100),
+                "rim": Range("Outer shell, share of the radius", 0.001, 0.9),
+                "seed": SEED,
+            },
+            draw_concentration,
+        ),
+        View(
+            "artefact",
+            "Fact or artefact",
+            "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge makes one. Solid lines are spaces without an edge, evenly filled, and they stay at zero in every dimension; dashed ones have a middle. Below, hubs in the plane: with lists as long as a good part of the set, the middle of a square is on most of them.",
+            boundary,
+            {"points": POINTS, "k": K, "share": Range("List length in the plane, share of n", 0.01, 0.9), "seed": SEED},
+            draw_boundary,
+            live=False,
+            seconds=5,
+            brief={"points": 100},
+        ),
+        View(
+            "latent",
+            "Hub latents of a generator",
+            "A generator draws its latent from a standard normal. Liang and colleagues keep only the draws with $N_k \\ge t$ among many, and see better pictures. The kept ones are the short ones: the filter is a truncation that lets the neighbours decide, and the price is how few remain.",
+            latent_filter,
+            {
+                "dimension": DIMENSION,
+                "latents": Range("Latents drawn", 100, 10_000, step=100),
+                "neighbours": Range("List length k", 1, 50, step=1, help="5 in the papers quoted here."),
+                "threshold": Range("Threshold t", 0, 300, step=1),
+                "seed": SEED,
+            },
+            draw_latent,
+        ),
+        View(
+            "yours",
+            "Your own points",
+            "Embeddings from your own work: a .npy, .npz or .csv table, one point a row, up to 100,000 of them. Counts are exact and the file is only ever read as numbers; without a file you see the built-in sentences.",
+            survey_file,
+            {
+                "path": Upload("Table of points", (".npy", ".npz", ".csv"), 200),
+                "k": K,
+                "metric": METRIC,
+                "p": P,
+                "log_counts": LOG,
+            },
+            draw_survey,
+            live=False,
+            seconds=1,
+        ),
+    ),
+    stories=(
+        Story(
+            "Three dimensions: a fair world",
+            "Two thousand points in a three-dimensional cube. Hardly anyone is on more than twenty lists and nobody is on none: $N_{10}$ hugs the binomial that a lottery would give.",
+            "occurrence",
+            {"data": "uniform", "dimension": 3},
+        ),
+        Story(
+            "A hundred dimensions: celebrities",
+            "The same number of normal points in a hundred dimensions. One of them is among the ten nearest of 508 others, and a fifth of all points are on no list at all. The rank correlation says who the celebrities are: those closest to the mean.",
+            "occurrence",
+            {"data": "normal", "dimension": 100},
+        ),
+        Story(
+            "Only the intrinsic dimension counts",
+            "A hundred coordinates again, but the points fill only three directions of them. The hubs are gone: what counts is how many dimensions the data really has, as Radovanović and colleagues found on real sets.",
+            "occurrence",
+            {"data": "normal", "dimension": 100, "intrinsic": 3},
+        ),
+        Story(
+            "The emoji everyone resembles",
+            "Sixteen hundred emoji as points, their pixels summed up in a hundred numbers. Look at the hubs: average shapes in average colours, near the middle of everything. The antihubs are the ones with a look of their own.",
+            "occurrence",
+            {"data": "emoji"},
+        ),
+        Story(
+            "A change of angle",
+            "Sentences as latent-semantic vectors: by Euclidean distance the hubs are the shortest vectors, sentences of rare words that say little the model knows. Measure the angle instead and most of the inequality goes with the lengths.",
+            "occurrence",
+            {"data": "sentences", "metric": "cosine"},
+        ),
+        Story(
+            "Eight ways to share",
+            "Press Run. Scalings judge a distance by what is usual for both its ends, so a celebrity must be unusually near to count; DisSimLocal and CSLS subtract each point's own popularity; the angle ignores lengths altogether. All of them lift the curve towards the diagonal.",
+            "reduction",
+            {"points": 1000},
+        ),
+        Story(
+            "Take away the edge",
+            "Press Run, and compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the same points show none, up to a hundred dimensions. The skewness was never dimension's own: it measures how much more central some places are than others, which dimension only magnifies.",
+            "artefact",
+            {"points": 1000, "k": 10, "share": 0.3},
+        ),
+        Story(
+            "Truncation, chosen by neighbours",
+            "Three thousand latents in 128 dimensions, kept if they are on 30 lists or more. The kept ones all come from the short end of a narrow distribution: filtering by hubness imitates the truncation trick, without shortening any single latent.",
+            "latent",
+            {"dimension": 128, "latents": 3000, "neighbours": 5, "threshold": 30},
+        ),
+    ),
+    checks=(
+        Check(
+            "Five points from their distances, k = 2: N = 4, 3, 3, 0, 0 and skewness −0.2561204163",
+            HUB_TOOLBOX,
+            [4, 3, 3, 0, 0, -0.2561204163],
+            5e-11,
+            _five,
+        ),
+        Check(
+            "Uniform, d = 3: skewness, Robin Hood, antihubs, largest N",
+            ORACLE,
+            [0.105, 0.115, 0, 21],
+            6e-4,
+            lambda: _published("uniform"),
+        ),
+        Check(
+            "Normal, d = 100: skewness, Robin Hood, antihubs, largest N",
+            ORACLE,
+            [9.297, 0.536, 0.203, 508],
+            6e-4,
+            lambda: _published("normal"),
+        ),
+        Check("The same after cosine: skewness, Robin Hood", ORACLE, [0.345, 0.120], 6e-4, lambda: _reduced("cosine")),
+        Check("After mutual proximity (Gaussian)", ORACLE, [0.541, 0.245], 6e-4, lambda: _reduced("mutual proximity")),
+        Check("After local scaling", ORACLE, [1.887, 0.284], 6e-4, lambda: _reduced("local scaling")),
+        Check("After DisSimLocal", ORACLE, [1.347, 0.168], 6e-4, lambda: _reduced("dissimlocal")),
+        Check("After CSLS", ORACLE, [0.465, 0.084], 6e-4, lambda: _reduced("csls")),
+        Check(
+            "Counts that differ from a full sort in double precision",
+            "the definition, 1,000 normal points, d = 20",
+            0,
+            0,
+            _full_sort,
+        ),
+        Check(
+            "Counts that differ where most distances tie",
+            "the definition, ties by index, 1,000 lattice points",
+            0,
+            0,
+            _lattice,
+        ),
+        Check(
+            "Volume of the ball in 2, 3 and 4 dimensions",
+            "π, 4π/3, π²/2",
+            [math.pi, 4 * math.pi / 3, math.pi**2 / 2],
+            1e-12,
+            lambda: ball_volume(torch.tensor([2, 3, 4])).numpy(),
+        ),
+        Check(
+            "Spread of distances between normal points in 500 dimensions, times √(2d)",
+            "1 in the limit; Beyer et al. 1999 for why it falls",
+            1.0,
+            0.04,
+            lambda: concentration("normal", pairs=3000).spread[2, -1] * math.sqrt(1000),
+        ),
+    ),
+)
