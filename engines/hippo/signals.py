@@ -263,10 +263,10 @@ def _preset(name: str, t: np.ndarray, seed: int) -> np.ndarray:
         case (
             _
         ):  # speech: a glottal buzz of falling pitch whose harmonics two moving formants pick out, under four syllables
-            pitch = 2 * math.pi * (40 * s - 6 * s**2)
-            n = np.arange(1, 13)
+            pitch = 2 * math.pi * (14 * s - 3 * s**2)
+            n = np.arange(1, 9)
             bright = sum(
-                np.exp(-(((n - f[:, None]) / 1.2) ** 2)) for f in (3 + 2 * np.sin(9 * s), 8 + 3 * np.cos(7 * s))
+                np.exp(-(((n - f[:, None]) / 1.2) ** 2)) for f in (2.5 + 1.5 * np.sin(9 * s), 6 + 2 * np.cos(7 * s))
             )
             loud = np.maximum(0, np.sin(2 * math.pi * 2 * s) ** 2 - 0.05)
             return loud * ((0.2 + bright) * np.sin(np.outer(pitch, n)) / n).sum(1)

@@ -85,7 +85,7 @@ def _warning(u: Tensor, measure: str, order: int, method: str, window: float, al
     worth = f"(condition of the eigenvectors of A: {condition(transition(measure, order)[0]):.1e})"
     if MEASURES[measure].scaled:
         if peak > 100 * size:
-            tail = "then LegS heals, order by order" if measure == "legs" else "it takes long to fade"
+            tail = "after N steps it heals" if measure == "legs" else "it takes long to fade"
             return f"{name} at N = {order} throws the state up to {peak:.0e} in the first steps; {tail} {worth}."
         return ""
     if method == "zoh":
@@ -159,13 +159,13 @@ def own(
     samples: int = 1536,
     window: float = 0.33,
 ) -> Memory:
-    """`memory` of the user's own signal: a .wav or .csv file, else a drawn curve, else a stand-in that sounds like speech."""
+    """`memory` of the user's own signal: a .wav or .csv file, else a drawn curve, else a stand-in."""
     _option("measure", measure, MEASURES)
     order = _odd(measure, _whole("order", order, 1, 128))
     samples = _whole("samples", samples, 64, 4096)
     source = signals.upload(upload, samples) if upload else signals.drawing(drawing, samples) if drawing else None
     if source is None:
-        source = replace(load("speech", samples), note="A stand-in: choose a file or draw a curve to see your own.")
+        source = replace(load("steps", samples), note="A stand-in: choose a file or draw a curve to see your own.")
     elif upload and drawing:
         source = replace(source, note=f"{source.note} The file is shown; remove it to see the drawing.".strip())
     return _memory(source, measure, order, method, window, 0.5, "blog")
@@ -515,13 +515,13 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Rational:
-    """step: [L] k; fft, companion: [L] the kernel by one FFT and by the companion recurrence; pole_real, pole_imag: [N];
+    """step: [L] k; fft, recurrent: [L] the kernel by one FFT and by a recurrence (of the companion form, or of the model it was made from); pole_real, pole_imag: [N];
     frequency: [L/2+1] in cycles a step, gain: |H| there in decibels; input, output: [L] a test signal and the state-free output;
     kernel_gap, output_gap: largest differences from the recurrence; radius: largest |pole|; label, order, length: for titles."""
 
     step: np.ndarray
     fft: np.ndarray
-    companion: np.ndarray
+    recurrent: np.ndarray
     pole_real: np.ndarray
     pole_imag: np.ndarray
     frequency: np.ndarray
@@ -570,6 +570,8 @@ def rational(
     k = torch.arange(length, dtype=torch.float64)
     sweep = torch.sin(math.pi * 0.5 * k**2 / length)
     both = rtf.recurrence(a, b, torch.stack([impulse, sweep]))
+    if model == "legs":
+        both[0] = s4.recurrent_kernel(A, B, torch.ones(order, dtype=torch.float64), 4 / length, length)
     fft = rtf.kernel(a, cut, length)
     output = rtf.inference(a, cut, sweep)
     poles = torch.linalg.eigvals(rtf.companion(a, b)[0])
@@ -577,7 +579,7 @@ def rational(
     return Rational(
         step=_numpy(k),
         fft=_numpy(fft),
-        companion=_numpy(both[0]),
+        recurrent=_numpy(both[0]),
         pole_real=_numpy(poles.real),
         pole_imag=_numpy(poles.imag),
         frequency=_numpy(torch.arange(length // 2 + 1) / length),
