@@ -1,0 +1,496 @@
+"""Random segmentation: a text cut into pieces, drawn from all the ways there are."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import plotly.graph_objects as go
+
+from engines.segmentation import (
+    METHODS,
+    AlphaSweep,
+    Comparison,
+    LatticeView,
+    Reading,
+    Throughput,
+    alpha_sweep,
+    compare,
+    edge_posteriors,
+    enumerate_segmentations,
+    lattice,
+    log_partition,
+    parse_pieces,
+    read,
+    sample,
+    throughput,
+    viterbi_sampling_law,
+)
+from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, View
+from studio.figure import COLORS, figure, label
+
+ABABAB = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
+WATCHING = "watch=1, ing=1, wat=1, ching=1, w=1, atching=1"
+SHORT = {
+    "viterbi": "Viterbi",
+    "viterbi-sampling": "Viterbi Sampling",
+    "perfect": "perfect",
+    "ffbs": "FFBS",
+    "n-best": "n-best",
+}
+SYMBOLS = ("circle", "diamond", "square", "cross", "x")
+VOCABULARY = Choice(
+    "Vocabulary",
+    {"english": "English (story book)", "chinese": "Chinese (quatrains)", "own": "your own pieces"},
+    help="Two unigram vocabularies of 8,000 pieces, or the pieces written beside.",
+)
+PIECES = Text("Your own pieces", most=400, help="piece=probability, parted by commas. Used with “your own pieces”.")
+ALPHA = Range(
+    "α", 0, 3, step=0.05, help="0: all segmentations alike; 1: the unigram law; large: nearly always the best."
+)
+TEXT = Text("Text", most=40, help="A word or two. Chinese needs the Chinese vocabulary.")
+SEED = Range("Seed", 0, 999, step=1)
+NBEST = Range("n of n-best", 1, 64, step=1)
+DRAWS = Range("Draws", 100, 10_000, step=100, log=True)
+
+
+def dotted(segmentation: str) -> str:
+    """A segmentation as shown: pieces parted by a middle dot."""
+    return segmentation.replace("|", "·")
+
+
+def draw_comparison(result: Comparison) -> list:
+    """Exact probabilities as bars, the shares of each sampler as marks on them."""
+    top = min(12, len(result.segmentations))
+    names = [dotted(s) for s in result.segmentations[:top]]
+    drawn = figure(x="probability", height=130 + 30 * top)
+    drawn.add_trace(
+        go.Bar(
+            x=result.exact[:top].astype(np.float32),
+            y=names,
+            orientation="h",
+            name="exact",
+            marker={"color": COLORS[0], "opacity": 0.35},
+            hovertemplate="%{y}<br>exactly %{x:.4f}<extra></extra>",
+        )
+    )
+    for i, method in enumerate(result.methods):
+        drawn.add_trace(
+            go.Scatter(
+                x=result.frequency[i, :top].astype(np.float32),
+                y=names,
+                mode="markers",
+                name=SHORT[method],
+                marker={"color": COLORS[1 + i], "size": 10, "symbol": SYMBOLS[i], "line": {"width": 0}},
+                hovertemplate="%{y}<br>%{x:.4f} of the draws<extra>" + SHORT[method] + "</extra>",
+            )
+        )
+    drawn.update_yaxes(autorange="reversed", automargin=True, tickfont={"size": 12})
+    drawn.update_xaxes(rangemode="tozero", automargin=True)
+    drawn.update_layout(margin={"l": 10})
+    rows = [[METHODS[m], f"{d:.4f}"] for m, d in zip(result.methods, result.distance, strict=True)]
+    rows.append(["what chance alone gives to exact draws", f"{result.noise:.4f}"])
+    said = (
+        f"{result.text} has **{result.count:,}** segmentations; the {top} shown hold "
+        f"{result.exact[:top].sum():.1%} of the probability. {result.n:,} draws of each method."
+    )
+    if "viterbi-sampling" in result.methods and np.isfinite(result.published).all():
+        pairs = zip(result.segmentations, result.exact, result.published, strict=True)
+        worst = max(pairs, key=lambda row: abs(row[1] - row[2]))
+        said += (
+            f" Followed through all its comparisons, Viterbi Sampling as first published gives {dotted(worst[0])} "
+            f"{worst[2]:.3f} instead of {worst[1]:.3f}: no number of draws will cure that."
+        )
+    return [drawn, Table(("method", "total variation from the exact law"), rows), Prose(said)]
+
+
+def draw_lattice(result: LatticeView) -> list:
+    """Places on a line, pieces as arcs over them, as heavy as they are probable."""
+    size = len(result.text)
+    drawn = figure(height=380)
+    angle = np.linspace(0, math.pi, 17)
+    order = np.argsort(result.posterior, kind="stable")
+    for edge in order:
+        i, j, p = int(result.source[edge]), int(result.target[edge]), float(result.posterior[edge])
+        best = bool(result.best[edge])
+        piece = result.text[i:j]
+        drawn.add_trace(
+            go.Scatter(
+                x=((i + j) / 2 - (j - i) / 2 * np.cos(angle)).astype(np.float32),
+                y=((j - i) ** 0.8 * np.sin(angle)).astype(np.float32),
+                mode="lines",
+                line={"color": COLORS[1] if best else COLORS[0], "width": 1 + 7 * p},
+                opacity=0.25 + 0.75 * p,
+                showlegend=False,
+                text=[f"{piece}<br>used with probability {p:.4f}"] * len(angle),
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+        if (p > 0.08 or best) and j - i > 1:
+            drawn.add_annotation(
+                x=(i + j) / 2,
+                y=(j - i) ** 0.8,
+                text=f"{piece} {p:.2f}",
+                showarrow=False,
+                yanchor="bottom",
+                font={"size": 11},
+            )
+    drawn.add_trace(
+        go.Scatter(
+            x=np.arange(size + 1),
+            y=np.zeros(size + 1, np.float32),
+            mode="markers",
+            marker={"color": COLORS[2], "size": (4 + 10 * result.cut).astype(np.float32)},
+            text=[f"cut here with probability {c:.4f}" for c in result.cut],
+            hovertemplate="%{text}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    drawn.update_xaxes(
+        tickvals=np.arange(size) + 0.5,
+        ticktext=list(result.text),
+        showgrid=False,
+        zeroline=False,
+        tickfont={"size": 16},
+    )
+    drawn.update_yaxes(visible=False, rangemode="tozero")
+    drawn.update_layout(margin={"l": 16, "r": 16, "b": 40})
+    rows = [
+        ["segmentations", f"{math.exp(result.log_count):,.0f}"],
+        ["log Z (nats)", result.log_z],
+        ["entropy (bits)", result.entropy / math.log(2)],
+        ["expected pieces", result.pieces],
+        ["the best one", dotted(result.segmentation)],
+        ["its probability", result.best_probability],
+    ]
+    return [drawn, Table(("of this text", f"at α = {result.alpha:g}"), rows)]
+
+
+def draw_sweep(result: AlphaSweep) -> list:
+    """Entropy against alpha, and how many pieces to expect."""
+    alphas = result.alphas.astype(np.float32)
+    entropy = figure(x="α", y="entropy (bits)", height=340)
+    entropy.add_trace(
+        go.Scatter(x=alphas, y=result.entropy.astype(np.float32), mode="lines", line={"width": 3}, showlegend=False)
+    )
+    entropy.add_hline(y=result.most_entropy, line={"dash": "dash", "width": 1, "color": "#888888"})
+    label(entropy, float(alphas[-1]), result.most_entropy, f"all {2**result.most_entropy:,.0f} alike", xanchor="right")
+    entropy.update_yaxes(rangemode="tozero", range=[0, 1.15 * result.most_entropy + 0.1])
+    other = figure(x="α", y="pieces", height=340)
+    other.add_trace(
+        go.Scatter(
+            x=alphas,
+            y=result.pieces.astype(np.float32),
+            mode="lines",
+            line={"width": 3, "color": COLORS[2]},
+            name="expected pieces",
+            showlegend=False,
+        )
+    )
+    other.add_hline(y=result.best_pieces, line={"dash": "dash", "width": 1, "color": "#888888"})
+    label(other, float(alphas[-1]), result.best_pieces, "pieces of the best one", xanchor="right")
+    halfway = np.flatnonzero(result.best_probability >= 0.5)
+    said = f"The best segmentation alone has probability {result.best_probability[-1]:.3f} at α = {alphas[-1]:g}"
+    said += f", and reaches one half at α ≈ {alphas[halfway[0]]:.2f}." if len(halfway) else ", less than one half."
+    return [entropy, other, Prose(said)]
+
+
+def draw_reading(result: Reading) -> list:
+    """The first draws as lines, and the cut frequencies beside their probabilities."""
+    spelled = []
+    for row in result.cuts:
+        places = np.flatnonzero(row).tolist()
+        pieces = [result.text[i:j] for i, j in pairwise(places)]
+        spelled.append("·".join(pieces).replace("·▁", " ").replace("▁", " ").strip())
+    places = np.arange(1, len(result.text))
+    around = [f"{result.text[max(0, i - 6) : i]}|{result.text[i : i + 6]}" for i in places]
+    drawn = figure(x="place in the text", y="probability of a cut", height=320)
+    drawn.add_trace(
+        go.Bar(
+            x=places,
+            y=result.exact[1:-1].astype(np.float32),
+            name="exact",
+            marker={"color": COLORS[0], "opacity": 0.4},
+            text=around,
+            textposition="none",
+            hovertemplate="%{text}<br>exactly %{y:.3f}<extra></extra>",
+        )
+    )
+    drawn.add_trace(
+        go.Scatter(
+            x=places,
+            y=result.frequency[1:-1].astype(np.float32),
+            mode="markers",
+            name=f"{SHORT[result.method]}, {result.n:,} draws",
+            marker={"color": COLORS[1], "size": 6},
+            text=around,
+            hovertemplate="%{text}<br>%{y:.3f} of the draws<extra></extra>",
+        )
+    )
+    if len(places) <= 48:
+        drawn.update_xaxes(tickvals=np.arange(len(result.text)) + 0.5, ticktext=list(result.text), showgrid=False)
+    error = float(np.abs(result.frequency - result.exact).max())
+    said = (
+        f"10^{result.log10_count:.1f} segmentations, an entropy of {result.entropy:.1f} bits; {result.n:,} draws gave "
+        f"{result.distinct:,} different ones. The greatest error of a cut's share is {error:.3f}."
+    )
+    rows = [[i + 1, text] for i, text in enumerate(spelled)]
+    return [Table(("draw", "cut into"), rows), drawn, Prose(said)]
+
+
+def draw_throughput(result: Throughput) -> list:
+    """Megabytes a second of each method."""
+    speed = result.bytes_per_seconds / 1e6
+    drawn = figure(x="megabytes a second, here and now", height=300)
+    drawn.add_trace(
+        go.Bar(
+            x=speed.astype(np.float32),
+            y=[SHORT[m] for m in result.methods],
+            orientation="h",
+            text=[f"{s:.2g}" for s in speed],
+            marker={"color": COLORS[0]},
+            showlegend=False,
+        )
+    )
+    drawn.update_yaxes(autorange="reversed", automargin=True)
+    drawn.update_layout(margin={"l": 10})
+    said = (
+        f"{result.size / 1000:,.0f} kB that begin “{result.start}…”, in {result.chunks:,} chunks between forced cuts, "
+        f"of which {result.distinct:,} differ."
+    )
+    rows = [
+        [METHODS[m], float(s), int(p)] for m, s, p in zip(result.methods, result.seconds, result.pieces, strict=True)
+    ]
+    return [drawn, Table(("method", "seconds", "pieces"), rows), Prose(said)]
+
+
+def sampled_distance(method: str, n: int = 20_000) -> float:
+    """Total variation between n draws of "ababab" and the exact law."""
+    pieces, law = enumerate_segmentations("ababab", parse_pieces(ABABAB))
+    counts = Counter(map(tuple, sample("ababab", parse_pieces(ABABAB), method, 1.0, n, seed=0)))
+    return sum(abs(counts[tuple(p)] / n - q) for p, q in zip(pieces, law, strict=True)) / 2
+
+
+def published_distance() -> float:
+    """Total variation of Viterbi Sampling's own law on "ababab" from the exact one."""
+    exact = dict(
+        zip(map(tuple, (found := enumerate_segmentations("ababab", parse_pieces(ABABAB)))[0]), found[1], strict=True)
+    )
+    pieces, law = viterbi_sampling_law("ababab", parse_pieces(ABABAB))
+    own = dict(zip(map(tuple, pieces), law, strict=True))
+    return sum(abs(own.get(path, 0.0) - q) for path, q in exact.items()) / 2
+
+
+def three_ways() -> list[float]:
+    """The published sampler's law on the three equal segmentations of "watching", ascending."""
+    return sorted(viterbi_sampling_law("watching", parse_pieces(WATCHING))[1])
+
+
+EXHIBIT = Exhibit(
+    slug="segmentation",
+    title="Random segmentation",
+    summary="Words cut at random: all the ways to spell a text in pieces, and samplers that draw them rightly or not.",
+    sources=(
+        ("Su, Viterbi Sampling, a first look at random segmentation", "https://kexue.fm/archives/9768"),
+        ("Su, From Viterbi Sampling to the perfect sampler", "https://kexue.fm/archives/9811"),
+        ("Su, BytePiece", "https://kexue.fm/archives/9752"),
+        ("Kudo, Subword Regularization", "https://arxiv.org/abs/1804.10959"),
+        ("Kudo & Richardson, SentencePiece", "https://arxiv.org/abs/1808.06226"),
+    ),
+    views=(
+        View(
+            slug="law",
+            title="Drawn against exact",
+            caption=(
+                "A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to "
+                "$(p(w_1)\\cdots p(w_m))^\\alpha$. Bars are the exact law, every segmentation listed and weighed; marks are "
+                "the shares among the draws. Perfect sampling and forward filtering, backward sampling (FFBS) lie on the "
+                "bars up to chance. Viterbi Sampling, which tosses a coin wherever Viterbi's algorithm compares two paths, "
+                "does not: late comers get too much. Drawing from the n best can never give what it left out."
+            ),
+            compute=compare,
+            controls={
+                "text": TEXT,
+                "vocabulary": VOCABULARY,
+                "pieces": PIECES,
+                "methods": Choice("Samplers", METHODS, several=True),
+                "alpha": ALPHA,
+                "n": DRAWS,
+                "nbest": NBEST,
+                "seed": SEED,
+            },
+            draw=draw_comparison,
+        ),
+        View(
+            slug="lattice",
+            title="The lattice",
+            caption=(
+                "Every piece of the vocabulary that occurs in the text is an arc; a segmentation is a path from the left end "
+                "to the right. An arc is as heavy as the probability that a random segmentation uses it, found by one pass "
+                "forward and one back; orange is the best path. Dots grow with the probability of a cut."
+            ),
+            compute=lattice,
+            controls={"text": TEXT, "vocabulary": VOCABULARY, "pieces": PIECES, "alpha": ALPHA},
+            draw=draw_lattice,
+        ),
+        View(
+            slug="alpha",
+            title="What α does",
+            caption=(
+                "At $\\alpha=0$ all segmentations are alike and the entropy is the logarithm of their number; as $\\alpha$ "
+                "grows the best one takes everything. Useful noise for training lies between."
+            ),
+            compute=alpha_sweep,
+            controls={
+                "text": TEXT,
+                "vocabulary": VOCABULARY,
+                "pieces": PIECES,
+                "most": Range("Greatest α", 0.5, 5, step=0.5),
+            },
+            draw=draw_sweep,
+        ),
+        View(
+            slug="passage",
+            title="A passage, cut again and again",
+            caption=(
+                "What a language model that trains with random segmentation would read: the same words, never spelled "
+                "quite the same way. Below, how often each place was cut, against the probability that it should be."
+            ),
+            compute=read,
+            controls={
+                "passage": Text("Passage", most=400, lines=3),
+                "vocabulary": VOCABULARY,
+                "pieces": PIECES,
+                "method": Choice("Sampler", METHODS),
+                "alpha": ALPHA,
+                "n": DRAWS,
+                "nbest": NBEST,
+                "seed": SEED,
+            },
+            draw=draw_reading,
+        ),
+        View(
+            slug="speed",
+            title="Throughput",
+            caption=(
+                "A long text falls apart at forced cuts (before every space in English), and equal words have equal laws. "
+                "So FFBS runs its forward pass once for each different word and draws all words together. The perfect "
+                "sampler draws at every node and cannot share that work; that is the price of its single pass."
+            ),
+            compute=throughput,
+            controls={
+                "vocabulary": VOCABULARY,
+                "pieces": PIECES,
+                "kilobytes": Range("Kilobytes", 10, 500, step=10, log=True),
+                "alpha": ALPHA,
+                "seed": SEED,
+            },
+            draw=draw_throughput,
+            live=False,
+            seconds=2,
+            brief={"kilobytes": 10},
+        ),
+    ),
+    stories=(
+        Story(
+            "Three equal ways, one gets half",
+            "Six pieces spell “watching” in three ways, all equally probable. Viterbi Sampling as first published keeps "
+            "each new way with probability one half against whatever survived so far: the last to arrive gets ½, the "
+            "others ¼. The perfect sampler weighs the newcomer against all that came before, and gives each its third.",
+            "law",
+            {"text": "watching", "vocabulary": "own", "pieces": WATCHING, "alpha": 1.0, "n": 5000},
+        ),
+        Story(
+            "Twenty-four ways to spell ababab",
+            "The bias is no artefact of ties: with six pieces of different weight, “ababab” has 24 segmentations, and the "
+            "first sampler is off by 0.24 in total variation however long it draws. The perfect one and FFBS differ from "
+            "the bars by chance only.",
+            "law",
+            {"text": "ababab", "vocabulary": "own", "pieces": ABABAB, "alpha": 1.0, "n": 10_000},
+        ),
+        Story(
+            "What the n best leave out",
+            "SentencePiece can draw from the n best segmentations only. At a small α much of the probability lies "
+            "elsewhere, so the best few get more than their share and everything else nothing.",
+            "law",
+            {"text": "unkindest", "methods": ("n-best", "perfect"), "alpha": 0.2, "nbest": 4, "n": 5000},
+        ),
+        Story(
+            "Where a Chinese line may be cut",
+            "The first line of a quatrain in the lattice of a Chinese vocabulary: 人间万事 may be one piece, two, three or "
+            "four. Raise α and the arcs settle on the best path; lower it and single characters come back.",
+            "lattice",
+            {"text": "人间万事何须问", "vocabulary": "chinese", "alpha": 0.3},
+        ),
+        Story(
+            "A poem with trembling seams",
+            "The same lines cut a thousand times: common words such as 明月 mostly hold together, names and rare pairs "
+            "fall apart. Commas and stops always stand alone, for no piece of this vocabulary crosses them.",
+            "passage",
+            {"passage": "人间万事何须问，不知天上有人间，明月照流水。", "vocabulary": "chinese", "alpha": 0.3},
+        ),
+    ),
+    checks=(
+        Check(
+            "ababab: number of segmentations",
+            "enumeration",
+            24,
+            0,
+            lambda: len(enumerate_segmentations("ababab", parse_pieces(ABABAB))[0]),
+        ),
+        Check(
+            "ababab: log Z at α = 1",
+            "forward recursion",
+            -2.688704,
+            5e-7,
+            lambda: log_partition("ababab", parse_pieces(ABABAB)),
+        ),
+        Check(
+            "ababab: log Z at α = 0 is ln 24",
+            "closed form",
+            math.log(24),
+            1e-13,
+            lambda: log_partition("ababab", parse_pieces(ABABAB), 0.0),
+        ),
+        Check(
+            "watching: the exact law",
+            "three equal ways",
+            (1 / 3, 1 / 3, 1 / 3),
+            1e-14,
+            lambda: enumerate_segmentations("watching", parse_pieces(WATCHING))[1],
+        ),
+        Check("watching: Viterbi Sampling as first published", "kexue.fm 9811", (0.25, 0.25, 0.5), 1e-14, three_ways),
+        Check(
+            "ababab: the perfect sampler's distance over 20,000 draws (chance: 0.011)",
+            "exact law",
+            0.0,
+            0.025,
+            lambda: sampled_distance("perfect"),
+        ),
+        Check(
+            "ababab: FFBS's distance over 20,000 draws (chance: 0.011)",
+            "exact law",
+            0.0,
+            0.025,
+            lambda: sampled_distance("ffbs"),
+        ),
+        Check(
+            "ababab: Viterbi Sampling's distance, exactly",
+            "all outcomes of its 9 comparisons",
+            0.238851,
+            1e-6,
+            published_distance,
+        ),
+        Check(
+            "edges into the last place: their posteriors sum to",
+            "every path ends there",
+            1.0,
+            1e-12,
+            lambda: edge_posteriors("人间万事何须问", "chinese", 0.3)[2][
+                edge_posteriors("人间万事何须问", "chinese", 0.3)[1] == 7
+            ].sum(),
+        ),
+    ),
+)
