@@ -112,12 +112,13 @@ class LeastBase:
 
     length: tokens; head_dim; base: the least base b*
     touching: the distance at which f_b*(m) is least, there 0 to rounding
-    fails_again: a base above b* that fails again: the first passing stretch is at most this wide; inf where none was
-        found within a hundred times b*
+    fails_again: where, above b*, a base that fails was met again; the first passing stretch ends there or before. inf
+        where none was met up to a hundred times b*
     estimate: length / 0.6165, the estimate for an infinitely wide head (kexue.fm/archives/10122, from the first zero
         of the cosine integral)
     bases: float64 [n], evenly spaced by ratio around b*
     worst: min over m < length of f_b(m) at each of them, float32 [n]; such a base passes where it is not negative
+    near_bases, near_worst: the same, evenly spaced around the first passing stretch, float64 and float32 [k]
     paper, blog: the published bases for this length (d = 128), NaN where it is not in their tables
     """
 
@@ -129,36 +130,53 @@ class LeastBase:
     estimate: float
     bases: np.ndarray
     worst: np.ndarray
+    near_bases: np.ndarray
+    near_worst: np.ndarray
     paper: float
     blog: float
 
 
-def least_base_near(length: int = 8192, head_dim: int = 128) -> LeastBase:
+def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
     """The least base for `length` tokens (3 to 65,536) and min f_b around it (kexue.fm/archives/10122)."""
     length = check_length(length, "length", low=3, high=1 << 16)
     base = least_base(length, head_dim)
     s = exponents(head_dim)
 
-    def worst(b: float, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        return similarity_profile(length, b**-s, dtype)
+    def worst(bases: np.ndarray) -> np.ndarray:
+        return np.array([similarity_profile(length, b**-s, torch.float32).min().item() for b in bases], np.float32)
 
-    # Steps that grow from a millionth of the base find a failing one just above, if not the very first.
-    again = (base * (1 + 1e-6 * 1.5**i) for i in range(46))
-    fails_again = next((b for b in again if worst(b).min() < -1e-4), math.inf)
+    fails_again = _fails_again(base, length, head_dim)
     bases = base * np.geomspace(1 / 3, 6, 120)
+    width = min(fails_again, 1.05 * base) - base
+    near = base + width * np.linspace(-1, 3, 81)
     published = LENGTHS.index(length) if length in LENGTHS and head_dim == 128 else None
     return LeastBase(
         length=length,
         head_dim=head_dim,
         base=base,
-        touching=int(worst(base, torch.float64).argmin()),
+        touching=int(similarity_profile(length, base**-s).argmin()),
         fails_again=fails_again,
         estimate=length / COSINE_INTEGRAL_ZERO,
         bases=bases,
-        worst=np.array([worst(b).min().item() for b in bases], dtype=np.float32),
+        worst=worst(bases),
+        near_bases=near,
+        near_worst=worst(near),
         paper=math.nan if published is None else PAPER[published],
         blog=math.nan if published is None else BLOG[published],
     )
+
+
+def _fails_again(base: float, length: int, head_dim: int) -> float:
+    """The end of the stretch of passing bases that starts at `base`, or of one after it; inf if there seems to be none."""
+    low, step = base, 1e-7 * base
+    while passes(high := base + step, length, head_dim):
+        low, step = high, 1.5 * step
+        if step > 99 * base:
+            return math.inf
+    while high - low > 1e-9 * base:
+        middle = (low + high) / 2
+        low, high = (middle, high) if passes(middle, length, head_dim) else (low, middle)
+    return high
 
 
 @dataclass(frozen=True)

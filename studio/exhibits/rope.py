@@ -72,6 +72,18 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
+def ticks(low: float, high: float) -> dict:
+    """Ticks of a log axis that people can read: 1, 2, 5 of each decade, or the decades alone where there are many."""
+    steps = (1, 2, 5) if high / low < 300 else (1,)
+    values = [
+        step * 10.0**decade
+        for decade in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for step in steps
+        if low <= step * 10.0**decade <= high * 1.0001
+    ]
+    return {"tickvals": values, "ticktext": [short(value) for value in values]}
+
+
 def draw_similarity(result: SimilarityCurves) -> list:
     """f_b over distance: the range of each bin, and where it first turns negative."""
     drawn = figure(x="distance m (tokens)", y="similarity f<sub>b</sub>(m)", height=460)
@@ -84,28 +96,31 @@ def draw_similarity(result: SimilarityCurves) -> list:
                 y=np.concatenate((result.high[i, 1:], result.low[i, :0:-1])).astype(np.float32),
                 fill="toself",
                 mode="lines",
-                line={"color": color, "width": 1},
+                line={"color": color, "width": 0.6},
                 name=name,
                 hoverinfo="skip",
             )
         )
         first = int(result.first_negative[i])
         if first >= 0:
+            # Labels hang below the bands, where nothing covers them.
+            low = -result.head_dim * (0.2 + 0.035 * i)
             drawn.add_trace(
                 go.Scatter(
-                    x=[first],
-                    y=[0.0],
-                    mode="markers",
-                    marker={"color": color, "size": 11, "symbol": "x", "line": {"width": 1, "color": FAINT}},
+                    x=[first, first],
+                    y=[0.0, low],
+                    mode="lines+markers",
+                    marker={"color": color, "size": [11, 0.1], "symbol": "x"},
+                    line={"color": color, "width": 1, "dash": "dot"},
                     showlegend=False,
                     name=name,
                     hovertemplate=f"b = {base:,.6g}<br>first negative at {first:,}<extra></extra>",
                 )
             )
-            label(drawn, math.log10(first), 0, f"{first:,}", color, yshift=-26 - 15 * i, xanchor="center")
+            label(drawn, math.log10(first), low, f"{first:,}", color, xanchor="right", yanchor="middle", xshift=-4)
     drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
-    drawn.update_xaxes(type="log", range=[0, math.log10(result.distance)], dtick=1)
-    drawn.update_yaxes(range=[-result.head_dim * 0.26, result.head_dim * 0.52])
+    drawn.update_xaxes(type="log", range=[0, math.log10(result.distance)], **ticks(1, result.distance))
+    drawn.update_yaxes(range=[-result.head_dim * (0.21 + 0.035 * len(result.bases)), result.head_dim * 0.52])
     rows = [
         [f"{base:,.6g}", f"{first:,}" if first >= 0 else f"none up to {result.distance:,}", low, int(where)]
         for base, first, low, where in zip(
@@ -116,12 +131,42 @@ def draw_similarity(result: SimilarityCurves) -> list:
 
 
 def draw_least_base(result: LeastBase) -> list:
-    """min f_b around the least base: it crosses zero more than once."""
-    drawn = figure(x="base b", y=f"min f<sub>b</sub>(m) over m < {result.length:,}", height=420)
+    """min f_b around the least base, and the first stretch of passing bases close up."""
+    tokens = f"min f over m < {result.length:,}"
+    drawn = _crossing(result.bases, result.worst, x="base b", y=tokens, height=340)
     drawn.add_trace(
         go.Scatter(
-            x=result.bases,
-            y=np.maximum(result.worst, 0),
+            x=[result.base],
+            y=[0.0],
+            mode="markers",
+            marker={"color": COLORS[3], "size": 11},
+            name="least base",
+            hovertemplate=f"b* = {result.base:,.4f}<extra></extra>",
+        )
+    )
+    label(drawn, math.log10(result.base), 0, f"b* = {result.base:,.0f}", COLORS[3], xanchor="right", xshift=-6)
+    drawn.update_xaxes(type="log", **ticks(result.bases[0], result.bases[-1]))
+    close = _crossing(
+        result.near_bases - result.base, result.near_worst, x="b − b*: the first passing stretch", y=tokens, height=300
+    )
+    close.update_layout(showlegend=False)
+    rows = [
+        ["least base b*", f"{result.base:,.4f}"],
+        ["where f is 0 at distance", f"{result.touching:,}"],
+        ["it passes for at most another", f"{result.fails_again - result.base:,.5g}"],
+        ["estimate for d → ∞, L/0.6165", f"{result.estimate:,.0f}"],
+    ]
+    if not math.isnan(result.paper):
+        rows += [["Su's table", f"{result.blog:.1e}"], ["the paper's table", f"{result.paper:.1e}"]]
+    return [drawn, close, Table(("", f"L = {result.length:,}, d = {result.head_dim}"), rows)]
+
+
+def _crossing(bases: np.ndarray, worst: np.ndarray, **layout) -> go.Figure:
+    drawn = figure(**layout)
+    drawn.add_trace(
+        go.Scatter(
+            x=bases,
+            y=np.maximum(worst, 0),
             mode="none",
             fill="tozeroy",
             fillcolor="rgba(0,153,136,0.35)",
@@ -131,35 +176,16 @@ def draw_least_base(result: LeastBase) -> list:
     )
     drawn.add_trace(
         go.Scatter(
-            x=result.bases,
-            y=result.worst,
+            x=bases,
+            y=worst,
             mode="lines",
             line={"color": COLORS[0], "width": 2},
             name="lowest similarity",
-            hovertemplate="b = %{x:,.5s}<br>min f = %{y:.2f}<extra></extra>",
-        )
-    )
-    drawn.add_trace(
-        go.Scatter(
-            x=[result.base],
-            y=[0.0],
-            mode="markers",
-            marker={"color": COLORS[3], "size": 11},
-            name=f"least base {result.base:,.0f}",
-            hovertemplate=f"b* = {result.base:,.4f}<extra></extra>",
+            hovertemplate="%{x:,.6s}<br>min f = %{y:.3f}<extra></extra>",
         )
     )
     drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
-    drawn.update_xaxes(type="log", nticks=6)
-    rows = [
-        ["least base b*", f"{result.base:,.4f}"],
-        ["f is 0 there at distance", f"{result.touching:,}"],
-        ["and fails again, at the latest, at", "-" if math.isinf(result.fails_again) else f"{result.fails_again:,.4g}"],
-        ["estimate for d → ∞, L/0.6165", f"{result.estimate:,.0f}"],
-    ]
-    if not math.isnan(result.paper):
-        rows += [["Su's table", f"{result.blog:.1e}"], ["the paper's table", f"{result.paper:.1e}"]]
-    return [drawn, Table(("", f"L = {result.length:,}, d = {result.head_dim}"), rows)]
+    return drawn
 
 
 def draw_least_bases(result: LeastBases) -> list:
@@ -199,9 +225,10 @@ def draw_least_bases(result: LeastBases) -> list:
             name="L/0.6165",
         )
     )
-    ticks = result.lengths[:: 1 if len(result.lengths) < 5 else 2]
-    drawn.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{length >> 10}k" for length in ticks])
-    drawn.update_yaxes(type="log", dtick=1, exponentformat="power")
+    marks = result.lengths[:: 1 if len(result.lengths) < 5 else 2]
+    drawn.update_xaxes(type="log", tickvals=marks, ticktext=[f"{length >> 10}k" for length in marks])
+    shown = [*result.bases[done], *result.blog[published], *result.paper[published], *result.estimate]
+    drawn.update_yaxes(type="log", **ticks(min(shown), max(shown)))
     cells = zip(
         result.lengths, result.bases, result.blog, result.paper, result.blog_passes, result.paper_passes, strict=True
     )
@@ -285,8 +312,8 @@ def draw_passing(result: PassingLengths) -> go.Figure:
             )
         )
     low = max(1, int(result.length.min()) // 2)
-    drawn.update_xaxes(type="log", nticks=6)
-    drawn.update_yaxes(type="log", nticks=6, range=[math.log10(low), math.log10(result.limit * 1.3)])
+    drawn.update_xaxes(type="log", **ticks(result.bases[0], result.bases[-1]))
+    drawn.update_yaxes(type="log", **ticks(low, result.limit), range=[math.log10(low), math.log10(result.limit * 1.3)])
     return drawn
 
 
@@ -422,7 +449,7 @@ def draw_decay(result: DecayCurves) -> go.Figure:
                 hovertemplate="m = %{x:,.0f}<br>%{y:.2f}<extra>b = " + short(base) + "</extra>",
             )
         )
-    drawn.update_xaxes(type="log", dtick=1)
+    drawn.update_xaxes(type="log", **ticks(1, result.distance[-1]))
     drawn.update_yaxes(rangemode="tozero")
     return drawn
 
@@ -480,9 +507,10 @@ EXHIBIT = Exhibit(
             slug="least-base",
             title="The least base for a length",
             caption=(
-                "The worst similarity anywhere in a context of $L$ tokens, for bases around the least one that keeps it "
-                "from turning negative. It crosses zero again and again: a larger base can fail where a smaller one "
-                "passes, so bisection gives wrong answers. This search moves up only through bases proved to fail."
+                "The worst similarity in a context of $L$ tokens, for bases around $b^*$, the least one that keeps it from "
+                "turning negative. It crosses zero again and again: a larger base can fail where a smaller one "
+                "passes, so bisection gives wrong answers. This search moves up only through bases proved to fail. Below, "
+                "the first passing stretch close up: it can be narrower than a thousandth of the base."
             ),
             compute=least_base_near,
             controls={

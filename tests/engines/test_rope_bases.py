@@ -81,6 +81,9 @@ def test_the_neighbourhood_shows_the_crossing():
     assert (near.worst[below] < 0).all() and (near.worst[above] >= 0).any() and (near.worst[above] < 0).any()
     assert near.paper == near.blog == 4300
     assert near.base < near.fails_again and not passes(near.fails_again, 1024)
+    assert passes(near.fails_again - 1e-8 * near.base, 1024)
+    stretch = (near.near_bases > near.base) & (near.near_bases < near.fails_again)
+    assert (near.near_worst[stretch] > -1e-4).mean() > 0.9 and near.near_worst[0] < 0 and near.near_worst[-1] < 0
     assert abs(similarity(near.touching, 128, near.base).item()) < 1e-8
     assert math.isnan(least_base_near(1000).paper)
 
