@@ -67,7 +67,12 @@
   const drawPlot = async (holder, figure, name) => {
     const Plotly = await loadPlotly();
     const spec = themed(figure, isDark(), name);
-    // A scrubbed position outlives a redraw, as a zoom does.
+    // A zoom and a scrubbed position outlive a redraw of the same view. (plotly's own uirevision lets go of a zoom
+    // when the figure brings a new range of its own; it still keeps cameras and hidden traces.)
+    if (holder.dataset.name !== name) holder.zoom = {};
+    for (const [axis, range] of Object.entries(holder.zoom)) {
+      spec.layout[axis] = { ...spec.layout[axis], range: [...range], autorange: false };
+    }
     const slider = spec.layout.sliders?.[0];
     const kept = holder.dataset.name === name ? Number(holder.dataset.frame ?? -1) : -1;
     holder.dataset.name = name;
@@ -77,6 +82,14 @@
     if (slider && kept >= 0 && kept < slider.steps.length) await Plotly.animate(holder, [String(kept)], AT_ONCE);
     if (!holder.dataset.watched) {
       holder.dataset.watched = "yes";
+      holder.on("plotly_relayout", (change) => {
+        for (const [key, value] of Object.entries(change)) {
+          const [, axis, end] = key.match(/^([xy]axis\d*)\.(range\[[01]\]|autorange)$/) ?? [];
+          if (end === "autorange") delete holder.zoom[axis];
+          else if (axis) (holder.zoom[axis] ??= [])[Number(end[6])] = value;
+        }
+      });
+      holder.on("plotly_doubleclick", () => setTimeout(() => { holder.zoom = {}; }));
       holder.on("plotly_sliderchange", (event) => { holder.dataset.frame = event.slider.active; });
       new ResizeObserver(() => { if (holder.offsetWidth) Plotly.Plots.resize(holder); }).observe(holder);
     }

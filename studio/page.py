@@ -5,13 +5,19 @@ from __future__ import annotations
 import html
 import inspect
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import brotli
 import gradio as gr
 import plotly
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from studio import link
 from studio.checks import table
@@ -43,7 +49,6 @@ PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 def page() -> gr.Blocks:
     """The whole studio, wired and ready to launch."""
-    gr.set_static_paths([ASSETS / "thumbnails", _plotly()])
     with gr.Blocks(
         title="Scientific Spaces Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as blocks:
@@ -74,10 +79,6 @@ def _chosen(event: gr.EventData) -> dict:
 def _opened(request: gr.Request) -> dict:
     slug = request.query_params.get("tab")
     return gr.Tabs(selected=slug if slug in {exhibit.slug for exhibit in EXHIBITS} else "home")
-
-
-def _plotly() -> Path:
-    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def _cards() -> str:
@@ -321,9 +322,32 @@ def _endpoint(exhibit: Exhibit, view: View) -> None:
     gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="gpu", concurrency_limit=2)
 
 
+class _Plotly:
+    """plotly's own bundle, compressed once; gradio would compress it anew, and more loosely, for every visitor."""
+
+    address = f"studio/plotly-{plotly.__version__}.js"
+
+    def __init__(self) -> None:
+        self._body: Future[bytes] = Future()
+        threading.Thread(target=self._compress, daemon=True).start()
+
+    def _compress(self) -> None:
+        bundle = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+        self._body.set_result(brotli.compress(bundle.read_bytes(), quality=5))
+
+    def serve(self, request: Request) -> Response:
+        """The bundle, to be kept by the browser for good: its address names its version."""
+        kept = {"Cache-Control": "public, max-age=31536000, immutable"}
+        if "br" in request.headers.get("accept-encoding", ""):
+            return Response(
+                self._body.result(), media_type="text/javascript", headers={"Content-Encoding": "br", **kept}
+            )
+        return Response(brotli.decompress(self._body.result()), media_type="text/javascript", headers=kept)
+
+
 def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | None) -> None:
     """Serve the studio until it is stopped; None leaves a setting to gradio's environment variables."""
-    script = (ASSETS / "studio.js").read_text().replace("__PLOTLY__", f"gradio_api/file={_plotly().as_posix()}")
+    script = (ASSETS / "studio.js").read_text().replace("__PLOTLY__", _Plotly.address)
     page().queue(max_size=64, default_concurrency_limit=8).launch(
         server_name=host,
         server_port=port,
@@ -334,6 +358,7 @@ def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | N
         css_paths=[ASSETS / "studio.css"],
         head=f"<script>{script}</script>",
         footer_links=["api", "settings"],
+        app_kwargs={"routes": [Route(f"/{_Plotly.address}", _Plotly().serve)]},
         max_file_size="64mb",
         ssr_mode=False,
         run_history=False,

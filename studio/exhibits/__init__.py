@@ -1,5 +1,5 @@
 """The exhibits, in the order of their tabs."""
 
-from studio.exhibits import rope
+from studio.exhibits import diffusion, hippo, moe, rope
 
-EXHIBITS = (rope.EXHIBIT,)
+EXHIBITS = (diffusion.EXHIBIT, hippo.EXHIBIT, rope.EXHIBIT, moe.EXHIBIT)

@@ -1,0 +1,89 @@
+"""How soon the studio answers: start to first figure, first load in bytes, slider release to redraw.
+
+    python -m benchmarks.page [exhibit ...]
+
+The redraw is timed in the browser, from the event of letting go to the figure drawn; 20 drags a slider, the median said.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+from playwright.sync_api import Page, sync_playwright
+
+from studio.exhibit import Range
+from studio.exhibits import EXHIBITS
+from tests.browser.conftest import FLAGS, ROOT
+
+DRAGS = 20
+DRAG = """async ([label, value]) => {
+    const slider = [...document.querySelectorAll('.slider')].find(s => s.offsetParent && s.firstChild.textContent === label);
+    const range = slider.querySelector('[type=range]');
+    const stage = [...document.querySelectorAll('[data-drawn]')].find(e => e.offsetParent);
+    const before = stage.dataset.drawn;
+    range.value = Number(range.min) + value * (Number(range.max) - Number(range.min));
+    range.dispatchEvent(new Event('input', {bubbles: true}));
+    const start = performance.now();
+    range.dispatchEvent(new Event('change', {bubbles: true}));
+    while (stage.dataset.drawn === before && performance.now() - start < 5000) await new Promise(r => setTimeout(r, 1));
+    return performance.now() - start;
+}"""
+DRAWN = "[...document.querySelectorAll('[data-drawn]')].some(e => e.offsetParent && e.querySelector('.main-svg'))"
+
+
+def first_figure(page: Page, port: int) -> tuple[subprocess.Popen, float]:
+    """Start the studio and open an exhibit at once; seconds from process start to its figure."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.02)
+    page.goto(f"http://127.0.0.1:{port}/?tab=rope")
+    page.wait_for_function(DRAWN)
+    return process, time.perf_counter() - start
+
+
+def main() -> None:
+    """Print the table."""
+    chosen = sys.argv[1:] or ["rope", "softmax"]
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        starts = []
+        for port in (7981, 7982, 7983):
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            page = context.new_page()
+            session = context.new_cdp_session(page)
+            session.send("Network.enable")
+            sizes: list[float] = []
+            session.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
+            process, seconds = first_figure(page, port)
+            starts.append(seconds)
+            if port != 7983:
+                process.kill()
+                context.close()
+        print(f"start to first figure  {statistics.median(starts):.2f} s (of {', '.join(f'{s:.2f}' for s in starts)})")
+        print(f"first load             {sum(sizes) / 1e6:.2f} MB")
+        for exhibit in (e for e in EXHIBITS if e.slug in chosen):
+            for view in (v for v in exhibit.views if v.live):
+                page.goto(f"http://127.0.0.1:{port}/?tab={exhibit.slug}&view={view.slug}")
+                page.wait_for_function(DRAWN)
+                page.wait_for_timeout(500)
+                for control in (c for c in view.controls.values() if isinstance(c, Range)):
+                    times = []
+                    for i in range(DRAGS):
+                        times.append(page.evaluate(DRAG, [control.label, (i * 0.37 + 0.05) % 1]))
+                        page.wait_for_timeout(60)
+                    print(f"{exhibit.slug}/{view.slug:<16} {control.label:<32} {statistics.median(times):5.0f} ms")
+        process.kill()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
