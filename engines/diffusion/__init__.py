@@ -1,5 +1,7 @@
 """Diffusion samplers on exact scores, on images, and in few steps."""
 
+from engines.diffusion.few_views import few_steps, train_few_steps
+from engines.diffusion.images import SCHEDULERS, image_grid
 from engines.diffusion.measures import energy_distance, fitted_order, sliced_wasserstein, straightness
 from engines.diffusion.mixture import TARGETS, GaussianMixture, from_drawing, from_ink, from_letter, target_mixture
 from engines.diffusion.paths import (
@@ -21,6 +23,7 @@ __all__ = [
     "GRIDS",
     "PATHS",
     "SAMPLERS",
+    "SCHEDULERS",
     "TARGETS",
     "GaussianMixture",
     "Path",
@@ -31,10 +34,12 @@ __all__ = [
     "distances",
     "energy_distance",
     "evaluations",
+    "few_steps",
     "fitted_order",
     "from_drawing",
     "from_ink",
     "from_letter",
+    "image_grid",
     "karras_sigmas",
     "knot_sigmas",
     "logsnr_sigmas",
@@ -46,6 +51,7 @@ __all__ = [
     "straightness",
     "target_mixture",
     "time_sigmas",
+    "train_few_steps",
     "trajectory",
     "vector_field",
 ]

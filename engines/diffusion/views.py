@@ -17,7 +17,7 @@ from engines.diffusion.paths import AYS_KNOTS, GRIDS, PATHS, karras_sigmas, sigm
 from engines.diffusion.samplers import SAMPLERS, evaluations, solve, steps_within, trajectory
 from engines.progress import Progress
 
-EXTENT = 4.0  # half the side of the square that the figures show
+EXTENT = 3.4  # half the side of the square that the figures show
 SHOWN = 500  # particles a panel draws; the distances use all of them
 TRACED = 16
 FRAMES = 21

@@ -12,20 +12,27 @@ from engines.diffusion import (
     GRIDS,
     PATHS,
     SAMPLERS,
+    SCHEDULERS,
     GaussianMixture,
     append_zero,
     convergence,
     ddpm_sigmas,
     distances,
+    few_steps,
+    image_grid,
     karras_sigmas,
     sampler_panels,
     solve,
     target_mixture,
     time_sigmas,
+    train_few_steps,
     vector_field,
 )
+from engines.diffusion.few_views import ENTRIES, FewSteps
+from engines.diffusion.fewstep import METHODS, SHIPPED, exact_flow, identity_loss, load
+from engines.diffusion.images import ImageGrid
 from engines.diffusion.views import Convergence, Distances, Field, SamplerPanels
-from studio.exhibit import Check, Choice, Drawing, Exhibit, Numbers, Range, Story, Table, Text, View
+from studio.exhibit import Check, Choice, Drawing, Exhibit, Numbers, Pictures, Range, Story, Table, Text, View
 from studio.figure import COLORS, figure, label, scrubbed
 
 TARGET = Choice(
@@ -103,7 +110,7 @@ def draw_panels(result: SamplerPanels) -> list:
         axes.append({"xaxis": f"x{i + 1}".replace("x1", "x"), "yaxis": f"y{i + 1}".replace("y1", "y")})
         wide, high = 1 / columns, 1 / rows
         across = (column * wide + 0.02, (column + 1) * wide - 0.02)
-        up = (1 - (row + 1) * high + 0.03, 1 - row * high - 0.06)
+        up = (1 - (row + 1) * high + 0.05, 1 - row * high - 0.06)
         number = str(i + 1) if i else ""
         drawn.update_layout(
             {
@@ -117,8 +124,9 @@ def draw_panels(result: SamplerPanels) -> list:
             xref="paper",
             yref="paper",
             showarrow=False,
+            xanchor="center",
             yanchor="bottom",
-            text=f"<b>{result.labels[i]}</b> · {result.nfe[i]} NFE",
+            text=f"<b>{result.labels[i].split(' (')[0]}</b><br>{result.nfe[i]} NFE, W₁ {result.distance[i]:.3f}",
             font={"size": 12},
         )
 
@@ -155,8 +163,8 @@ def draw_panels(result: SamplerPanels) -> list:
     table = Table(
         ("sampler", "steps", "NFE", "distance to the target (sliced W₁)"),
         [
-            *zip(result.labels, result.steps, result.nfe, result.distance, strict=True),
-            ("two exact sets (chance alone)", "", "", result.floor),
+            *zip(result.labels, result.steps, result.nfe, result.distance.round(4), strict=True),
+            ("two exact sets (chance alone)", "", "", round(result.floor, 4)),
         ],
     )
     return [drawn, table]
@@ -272,6 +280,128 @@ def draw_distances(result: Distances) -> list:
     return panels
 
 
+def draw_few_steps(result: FewSteps) -> list:
+    """A row a model, a column a number of steps; what each costs; and the losses."""
+    rows, columns = len(result.methods), len(result.steps)
+    drawn = figure(height=60 + 190 * rows, showlegend=False)
+    for i in range(rows):
+        for j in range(columns):
+            number = str(i * columns + j + 1) if i + j else ""
+            axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
+            across = (j / columns + 0.01, (j + 1) / columns - 0.01)
+            up = (1 - (i + 1) / rows + 0.01, 1 - i / rows - 34 / (190 * rows))
+            bare = {"showticklabels": False, "ticks": "", "title": None, "showline": True, "mirror": True}
+            bare |= {"linecolor": "rgba(128,128,128,0.4)"}
+            drawn.update_layout(
+                {
+                    f"xaxis{number}": _square(result.extent, domain=across, anchor=f"y{number}", **bare),
+                    f"yaxis{number}": _square(
+                        result.extent, domain=up, anchor=f"x{number}", scaleanchor=f"x{number}", **bare
+                    ),
+                }
+            )
+            drawn.add_trace(_ground(result.density, result.extent, **axes))
+            drawn.add_trace(
+                go.Scatter(
+                    x=_milli(result.samples[i, j, :, 0]),
+                    y=_milli(result.samples[i, j, :, 1]),
+                    mode="markers",
+                    marker={"size": 2.5, "color": COLORS[1], "opacity": 0.8},
+                    hoverinfo="skip",
+                    **axes,
+                )
+            )
+            if j == columns - 1:
+                ways = _with_gaps(result.ways[i].astype(np.float32))
+                drawn.add_trace(
+                    go.Scatter(
+                        x=ways[:, 0],
+                        y=ways[:, 1],
+                        mode="lines",
+                        line={"width": 1, "color": "rgba(128,128,128,0.6)"},
+                        hoverinfo="skip",
+                        **axes,
+                    )
+                )
+            steps = int(result.steps[j])
+            drawn.add_annotation(
+                x=across[0],
+                y=up[1],
+                xref="paper",
+                yref="paper",
+                showarrow=False,
+                xanchor="left",
+                yanchor="bottom",
+                align="left",
+                text=(f"<b>{result.labels[i]}</b><br>" if j == 0 else "") + f"{steps} step{'s' * (steps > 1)}",
+                font={"size": 11},
+            )
+    drawn.update_layout(margin={"l": 8, "r": 8, "t": 14, "b": 8})
+    columns = (
+        "model",
+        *(f"W₁ in {k}" for k in result.steps),
+        "off the exact flow in 1",
+        "bend of the ways",
+        "E|x₁ − x₀|²",
+    )
+    table = Table(
+        columns,
+        [
+            *(
+                [
+                    label_,
+                    *(f"{d:.3f}" for d in distance),
+                    f"{off[0]:.3f}",
+                    "–" if np.isnan(bend) else f"{bend:.4f}",
+                    f"{cost:.2f}",
+                ]
+                for label_, distance, off, bend, cost in zip(
+                    result.labels, result.distance, result.off_flow, result.straightness, result.cost, strict=True
+                )
+            ),
+            ["chance alone", *[f"{result.floor:.3f}"] * len(result.steps), "", "", ""],
+        ],
+    )
+    losses = figure(x="training step", y="loss", height=300)
+    for i, curve in enumerate(result.losses):
+        if len(curve):
+            losses.add_trace(
+                go.Scatter(
+                    x=curve[:, 0].astype(np.float32),
+                    y=curve[:, 1].astype(np.float32),
+                    mode="lines",
+                    line={"color": COLORS[i % len(COLORS)], "width": 2},
+                    name=result.labels[i],
+                )
+            )
+    return [drawn, table, losses] if losses.data else [drawn, table]
+
+
+def draw_images(result: ImageGrid) -> list:
+    """Contact sheets, schedulers x steps, and how x̂0 of the first image came about."""
+    count, side = result.images.shape[2:4]
+    columns = math.ceil(math.sqrt(count))
+    sheets, captions = [], []
+    for j, steps in enumerate(result.steps):
+        for i, text in enumerate(result.labels):
+            if not result.done[i, j]:
+                continue
+            blank = np.full((columns * math.ceil(count / columns) - count, side, side, 3), 255, np.uint8)
+            tiles = np.concatenate([result.images[i, j], blank]).reshape(-1, columns, side, side, 3)
+            sheets.append(tiles.transpose(0, 2, 1, 3, 4).reshape(-1, columns * side, 3))
+            captions.append(f"{text}, {steps} steps: {result.nfe[i, j]} NFE, {result.seconds[i, j]:.2f} s")
+    scale = max(1, 128 // (columns * side))
+    panels = [Pictures(np.stack(sheets), captions, "The same noise, each scheduler and number of steps", scale)]
+    filmed = [i for i in range(len(result.labels)) if result.film_steps[i].any()]
+    if filmed:
+        strips = np.stack([result.film[i].transpose(1, 0, 2, 3).reshape(side, -1, 3) for i in filmed])
+        said = [f"{result.labels[i]}: x̂₀ after call {', '.join(map(str, result.film_steps[i]))}" for i in filmed]
+        panels.append(
+            Pictures(strips, said, f"The estimate of the first image on its way, {result.steps[-1]} steps", 1)
+        )
+    return panels
+
+
 # -- checks -----------------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +445,27 @@ def _endpoint() -> np.ndarray:
 def _order(sampler: str) -> float:
     (progress,) = convergence(ode_samplers=(sampler,), step_counts=(160, 320))
     return progress.result.fitted[0]
+
+
+def _exact_gaussian_map() -> float:
+    """The gain of the exact rectified flow to N(0, ½²), whose one straight step an ideal reflow learns."""
+    return exact_flow(_gaussian(0.5), _one(), 64).item()
+
+
+def _boundary() -> float:
+    model = load("ring", "consistency_distillation").model
+    x = torch.linspace(-3, 3, 20).reshape(10, 2)
+    return float((model.consistency(x, torch.ones(10)) - x).abs().max())
+
+
+def _sid_identity() -> float:
+    """SiD's loss over |Δ|² for a generator whose law is known, so that the fake denoiser is the optimal one."""
+    real, made, sigma, alpha = _gaussian(0.5), GaussianMixture([1.0], [[0.7]], [0.3]), 0.6, 0.8
+    truth = made.sample(200_000, 0)
+    noise = torch.randn(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = truth + sigma * noise
+    ours, theirs = made.denoise(x, sigma), real.denoise(x, sigma)
+    return float(identity_loss(theirs, ours, truth, alpha).mean() / (theirs - ours).square().sum(-1).mean())
 
 
 def _rectified_gain(steps: int) -> float:
@@ -510,6 +661,74 @@ EXHIBIT = Exhibit(
             live=False,
             seconds=3,
             brief={"any_samplers": ("ddpm",), "budgets": (8, 16)},
+        ),
+        View(
+            slug="few",
+            title="Few steps",
+            caption=(
+                "Small networks, trained once and shipped, asked for samples in 1, 2, 4 and 8 steps from the same "
+                "noise; the exact flow, taken in as few Euler steps, stands above them. Reflow straightens the ways, "
+                "consistency and shortcut models learn to jump along them, SiD and FGM forget them and match only the "
+                "law: see how far each ends from the exact flow. Generators know one step, so their rows repeat it."
+            ),
+            compute=few_steps,
+            controls={
+                "few_target": Choice("Target", {name: TARGET.options[name] for name in SHIPPED}),
+                "methods": Choice("Models (up to 6)", ENTRIES, several=True),
+                "seed": SEED,
+            },
+            draw=draw_few_steps,
+            seconds=0.3,
+        ),
+        View(
+            slug="train",
+            title="Train one now",
+            caption=(
+                "Train a model of few steps on any target, in at most 20 seconds on two cores; its teacher, where it "
+                "has one, is the exact velocity. The panels fill in as it learns."
+            ),
+            compute=train_few_steps,
+            controls={
+                "method": Choice("Method", {name: method.label for name, method in METHODS.items()}),
+                "target": TARGET,
+                "effort": Range("Share of the full training", 0.02, 1, step=0.02),
+                "alpha": Range("SiD's α", 0, 2, step=0.05, help="1 − α weighs the plain loss |Δ|²; 1 is usual."),
+                "seed": SEED,
+                "letter": LETTER,
+                "drawing": DRAWING,
+            },
+            draw=draw_few_steps,
+            live=False,
+            seconds=15,
+            brief={"effort": 0.02},
+        ),
+        View(
+            slug="images",
+            title="On images",
+            caption=(
+                "The same contest on pixels, run by diffusers' schedulers on a trained network: each picture of a "
+                "sheet starts from the same noise as its neighbours. A call to the network (NFE) is all the cost. "
+                "Timesteps are trailing, so that every run begins at the noisiest; diffusers 0.42's DDIM then steps "
+                "to wrong timesteps when their number does not divide 1,000 (an error of 0.05 that no number of steps "
+                "heals), so it is told each gap here."
+            ),
+            compute=image_grid,
+            controls={
+                "model": Text(
+                    "Model", 150, help="ddpm-emoji-32 ships with the page; google/ddpm-cifar10-32 comes from the Hub."
+                ),
+                "schedulers": Choice(
+                    "Schedulers (up to 4)", {n: row[0] for n, row in SCHEDULERS.items()}, several=True
+                ),
+                "image_steps": Numbers("Steps", 1, 100, most=4),
+                "count": Range("Images", 1, 9, step=1),
+                "seed": SEED,
+            },
+            draw=draw_images,
+            live=False,
+            seconds=10,
+            brief={"schedulers": ("ddim", "dpmpp_2m"), "image_steps": (2,), "count": 2},
+            gpu=True,
         ),
     ),
     stories=(

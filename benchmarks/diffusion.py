@@ -1,0 +1,129 @@
+"""Speeds of the diffusion engine: python benchmarks/diffusion.py [--only WHAT]. Medians of interleaved pairs."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from engines.diffusion import SAMPLERS, append_zero, karras_sigmas, sampler_panels, solve, target_mixture
+
+ROUNDS = 5
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call, the GPU's work included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def paired(one: Callable[[], object], other: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float, float]:
+    """(median of one, median of the other, median ratio), measured in turn."""
+    one(), other()
+    pairs = [(seconds(one), seconds(other)) for _ in range(rounds)]
+    return (*(statistics.median(p[i] for p in pairs) for i in (0, 1)), statistics.median(a / b for a, b in pairs))
+
+
+def first_figure() -> None:
+    """Four samplers, 2,000 particles, 20 steps."""
+    sampler_panels()
+    took = statistics.median(seconds(sampler_panels) for _ in range(ROUNDS))
+    print(f"first figure (4 samplers, 2,000 particles, 20 steps): {took:.3f} s; wanted 0.5")
+
+
+def overhead(particles: int = 100_000, steps: int = 6) -> None:
+    """Each sampler against its own denoiser calls, bare."""
+    mixture = target_mixture("ring")
+    x = mixture.sample(particles, 0, 80.0)
+    levels = append_zero(karras_sigmas(steps))
+    for name in SAMPLERS:
+        seen: list[tuple[torch.Tensor, float]] = []
+
+        def watched(state, sigma, seen=seen):
+            seen.append((state, sigma))
+            return mixture.denoise(state, sigma)
+
+        solve(name, watched, x, levels)
+
+        def bare(seen=seen):
+            for state, sigma in seen:
+                mixture.denoise(state, sigma)
+
+        took, least, ratio = paired(lambda name=name: solve(name, mixture.denoise, x, levels), bare, 3)
+        print(
+            f"{name:20} {len(seen):3} NFE  {took:7.3f} s, bare denoiser {least:7.3f} s, ratio {ratio:.3f}; wanted 1.2"
+        )
+
+
+def million() -> None:
+    """10^6 particles, 50 Heun steps on the GPU."""
+    if not torch.cuda.is_available():
+        print("10^6 particles x 50 Heun steps: no GPU here")
+        return
+    for dtype in (torch.float64, torch.float32):
+        mixture = target_mixture("ring").to("cuda", dtype)
+        x = mixture.sample(1_000_000, 0, 80.0)
+        levels = append_zero(karras_sigmas(50))
+        solve("heun", mixture.denoise, x, levels)
+        took = statistics.median(seconds(lambda m=mixture, x=x: solve("heun", m.denoise, x, levels)) for _ in range(3))
+        print(f"10^6 particles x 50 Heun steps on the GPU, {dtype}: {took:.3f} s")
+
+
+def images(steps: int = 20, count: int = 4) -> None:
+    """Image sampling against NFE bare forwards, and against diffusers' own pipeline."""
+    from diffusers import DDIMPipeline, DDPMScheduler, UNet2DModel
+
+    from engines.diffusion.images import sample_images, scheduler_for
+
+    torch.manual_seed(0)
+    net = UNet2DModel(sample_size=32, block_out_channels=(32, 64, 64), layers_per_block=1, norm_num_groups=8,
+                      down_block_types=("DownBlock2D",) * 3, up_block_types=("UpBlock2D",) * 3).eval()  # fmt: skip
+    config = DDPMScheduler().config
+    noise = torch.randn(count, 3, 32, 32)
+    scheduler = scheduler_for("ddim", config)
+    pipeline = DDIMPipeline(net, scheduler_for("ddim", config))
+    pipeline.set_progress_bar_config(disable=True)
+
+    def ours():
+        for _ in sample_images(net, scheduler, steps, noise):
+            pass
+
+    def bare():
+        with torch.inference_mode():
+            for t in range(steps):
+                net(noise, t)
+
+    def theirs():
+        pipeline(batch_size=count, num_inference_steps=steps, output_type="np")
+
+    for what, other, wanted in (("bare forwards", bare, 1.05), ("diffusers' pipeline", theirs, 1.0)):
+        took, least, ratio = paired(ours, other)
+        print(
+            f"{steps} DDIM steps of {count} images: {took:.3f} s, {what} {least:.3f} s, ratio {ratio:.3f}; wanted {wanted}"
+        )
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("figure", "overhead", "million", "images"))
+    only = parser.parse_args().only
+    for name, work in (("figure", first_figure), ("overhead", overhead), ("million", million), ("images", images)):
+        if only in (None, name):
+            work()
+
+
+if __name__ == "__main__":
+    main()
