@@ -83,11 +83,8 @@ def random_field(
         logits = model.logits(rows, marks[moving].expand(count, 1))[:, 0].cpu()
         tables.append(tempered(logits[:, words[moving]], pair_temperature).exp().numpy())
     x_given_y, y_given_x = tables[0].T, tables[1]
-    x_chain, y_chain = (
-        x_given_y @ y_given_x,
-        y_given_x.T @ x_given_y.T,
-    )  # [x, x'] and [y, y'], columns from the old value
-    x_law, y_law = kernels.stationary(x_chain.T), kernels.stationary(y_chain.T)
+    x_law = kernels.stationary(y_given_x @ x_given_y.T)  # x, then y given x, then x given y
+    y_law = kernels.stationary(x_given_y.T @ y_given_x)
     y_last, x_last = x_law[:, None] * y_given_x, x_given_y * y_law[None]
     found = PairField(
         text=model.text(ids[0, 1:-1].tolist()),
