@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.recipes.training import Run, arguments, descend, half, save_weights, write_card
+from engines.recipes.training import Run, arguments, descend, half, optimizers, save_weights, write_card
 
 CHANNELS = (16, 32, 64)
-RATE = 3e-3
-BATCH = 32
-AVERAGE = 0.998  # decay of the weights' moving average
+RATE = 2e-3
+BATCH = 16
+AVERAGE = 0.995  # decay of the weights' moving average
 SAMPLE = 64  # held-back images that are shipped and measured
 QUICK = 16  # of them, for the figure that the tests measure again
 
@@ -53,7 +53,7 @@ def build(channels: tuple[int, ...]):
         layers_per_block=1,
         block_out_channels=channels,
         norm_num_groups=8,
-        attention_head_dim=32,
+        attention_head_dim=min(32, channels[-1]),
         down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",),
         up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * plain,
     )
@@ -86,8 +86,9 @@ def train(a: Namespace, channels: tuple[int, ...] = CHANNELS) -> Run:
     scheduler = make_scheduler()
     model = build(channels).to(a.device, memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.0)
-    run = Run(a.out, {"model": model, "average": average, "optimizer": optimizer}, a, RATE)
+    steppers = optimizers(model, RATE)
+    parts = {"model": model, "average": average} | {f"optimizer {i}": o for i, o in enumerate(steppers)}
+    run = Run(a.out, parts, a, RATE)
     clean = to_model(images).to(a.device)
     # bfloat16 pays only where the processor has the instructions for it: elsewhere it is emulated, and 10 times slower
     fast = torch.device(a.device).type == "cuda" or torch.cpu._is_avx512_bf16_supported()
@@ -99,7 +100,7 @@ def train(a: Namespace, channels: tuple[int, ...] = CHANNELS) -> Run:
         times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) * 1_000 / BATCH).astype(np.int64)).to(a.device)
         with torch.autocast(torch.device(a.device).type, torch.bfloat16, enabled=fast):
             loss = v_loss(model, scheduler, batch, noise, times).mean()
-        run.record(loss=descend(model, [optimizer], loss, run.rate))
+        run.record(loss=descend(model, steppers, loss, run.rate))
         decay = min(AVERAGE, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
     export(a, run, average, scheduler, images, held)
@@ -147,7 +148,7 @@ emoji-32.npz: {len(images) + len(held):,} Noto emoji (Google, Apache-2.0) on whi
 back; `held-back.safetensors` holds {len(sample)} of them. No flips: letters, digits and arrows have a side.""",
         "Training": f"""
 `python -m engines.recipes.ddpm_emoji --data DATA --out OUT --seed {a.seed} --minutes {a.minutes:g}`;
-{run.sentence()}, {BATCH} images a step ({run.step * BATCH / len(images):.0f} passes over the images). AdamW; weights
+{run.sentence()}, {BATCH} images a step ({run.step * BATCH / len(images):.0f} passes over the images). Muon and Adam; weights
 stored in float16. Final loss (mean of the last 100 steps): {run.recent("loss"):.4f}.""",
         "Measured": f"""
 Mean squared error of v, averaged over evenly spaced times: {loss:.4f} on the held-back images, {seen:.4f} on as many

@@ -19,6 +19,7 @@ from engines.recipes.training import Run, arguments, card_table, descend, half, 
 
 RULES = ("none", "auxiliary", "loss-free")
 DOMAINS = ("story", "quatrain", "python")
+SIZES = {"width": 96, "heads": 3, "hidden": 64, "layers": 3, "experts": 8, "top_k": 2}
 RATE = 3e-3
 BATCH = 9  # three sequences of each domain
 AUXILIARY = 0.01  # weight of the auxiliary loss
@@ -47,13 +48,13 @@ def read(data: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {domain: text.split(source[domain]) for domain in DOMAINS}
 
 
-def train(a: Namespace, layers: int = 3) -> Run:
+def train(a: Namespace, **sizes) -> Run:
     """Train, measure and export; the finished run."""
     blocks = read(a.data)
     models, parts, steppers = {}, {}, {}
     for rule in RULES:
         torch.manual_seed(a.seed)
-        model = Decoder(DecoderConfig(width=96, heads=3, hidden=64, layers=layers, experts=8, top_k=2)).to(a.device)
+        model = Decoder(DecoderConfig(**SIZES | sizes)).to(a.device)
         models[rule], steppers[rule] = model, optimizers(model, RATE)
         parts[f"model {rule}"] = model
         parts |= {f"optimizer {rule} {i}": o for i, o in enumerate(steppers[rule])}

@@ -15,19 +15,20 @@ from engines.recipes import text
 from engines.recipes.training import Run, arguments, card_table, descend, half, optimizers, save_weights, write_card
 
 BASES = (100, 1_000, 10_000, 100_000, 1_000_000)
+SIZES = {"width": 96, "heads": 3, "hidden": 192, "layers": 3}
 RATE = 3e-3
 BATCH = 8
 LONG = 2_048  # bytes of a held-back sequence: sixteen times the length trained on
 
 
-def train(a: Namespace, layers: int = 3) -> Run:
+def train(a: Namespace, **sizes) -> Run:
     """Train, measure and export; the finished run."""
     story = (a.data / "storybook.txt").read_bytes()
     train_blocks, held_blocks = text.split(story)
     models, parts, steppers = {}, {}, {}
     for base in BASES:
         torch.manual_seed(a.seed)  # the same start for every base
-        model = Decoder(DecoderConfig(width=96, heads=3, hidden=192, layers=layers, rope_base=float(base))).to(a.device)
+        model = Decoder(DecoderConfig(**SIZES | sizes, rope_base=float(base))).to(a.device)
         models[base], steppers[base] = model, optimizers(model, RATE)
         parts[f"model {base}"] = model
         parts |= {f"optimizer {base} {i}": o for i, o in enumerate(steppers[base])}

@@ -66,7 +66,7 @@ class Run:
     @property
     def rate(self) -> float:
         """Learning rate now: a short rise, then a straight fall to zero."""
-        return self.peak * min(1.0, (self.step + 1) / 50) * max(0.01, 1 - self.progress)
+        return self.peak * min(1.0, (self.step + 1) / 20) * max(0.01, 1 - self.progress)
 
     def __iter__(self) -> Iterator[int]:
         before, saved, shown = self.clock(), time.monotonic(), time.monotonic()
@@ -151,9 +151,11 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(p)
                 state["momentum"].mul_(group["momentum"]).add_(p.grad)
-                update = orthogonalize(p.grad + group["momentum"] * state["momentum"])
+                update = p.grad + group["momentum"] * state["momentum"]
+                # a convolution is a matrix too: outputs x (inputs x height x width)
+                update = orthogonalize(update.flatten(1) if p.ndim == 4 else update)
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-0.2 * max(p.shape[-2:]) ** 0.5 * group["lr"])
+                p.add_(update.view_as(p), alpha=-0.2 * max(update.shape[-2:]) ** 0.5 * group["lr"])
 
 
 def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:

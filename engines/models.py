@@ -1,0 +1,274 @@
+"""Loading models by name: the small ones that ship with the studio, and known ones of the Hugging Face Hub.
+
+`model, companion = load(name)`: the companion is the tokenizer of a language model or the scheduler of a diffusion model.
+Whatever is loaded comes from safetensors at a pinned revision and never runs code of the repository it came from.
+"""
+
+import copy
+import hashlib
+import json
+import os
+import re
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from engines.decoder import Decoder, DecoderConfig
+from engines.device import resolve
+
+ASSETS = Path(__file__).parent.parent / "assets" / "models"
+CACHE_BYTES = 8 * 2**30  # of weights kept loaded, apart from the model asked for last
+ALLOW = "STUDIO_ALLOW_HUB"  # set to 1 by a host who lets visitors load any pinned model of the Hub
+
+FAMILIES = {
+    "diffusion": "a pixel diffusion model (UNet2DModel)",
+    "masked": "a masked language model (BertForMaskedLM)",
+    "causal": "a causal language model with rotary positions",
+    "moe": "a mixture-of-experts language model",
+    "decoder": "a tiny byte-level decoder",
+}
+
+# name -> (family, weight file in assets/models)
+EMBEDDED = {
+    "ddpm-emoji-32": ("diffusion", "ddpm-emoji-32/unet/diffusion_pytorch_model.safetensors"),
+    "bert-quatrain": ("masked", "bert-quatrain/model.safetensors"),
+    "bert-storybook": ("masked", "bert-storybook/model.safetensors"),
+    **{
+        f"rope-base-{base}": ("decoder", f"rope-decoders/rope-base-{base}.safetensors")
+        for base in (100, 1_000, 10_000, 100_000, 1_000_000)
+    },
+    **{
+        f"moe-{rule}": ("decoder", f"moe-decoders/moe-{rule}.safetensors")
+        for rule in ("none", "auxiliary", "loss-free")
+    },
+}
+
+# name -> (family, revision, gigabytes of weights)
+HUB = {
+    "google/ddpm-cifar10-32": ("diffusion", "267b167dc01f0e4e61923ea244e8b988f84deb80", 0.15),
+    "google-bert/bert-base-uncased": ("masked", "86b5e0934494bd15c9632b12f734a8a67f723594", 0.45),
+    "google-bert/bert-base-chinese": ("masked", "8f23c25b06e129b6c986331a13d8d025a92cf0ea", 0.42),
+    "HuggingFaceTB/SmolLM2-135M": ("causal", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2", 0.27),
+    "Qwen/Qwen2.5-0.5B": ("causal", "060db6499f32faf8b98477b0a26969ef7d8b9987", 1.0),
+    "ibm-granite/granite-3.0-1b-a400m-instruct": ("moe", "ffec3c35bdfd97a06f0b4cd5fcc92cd9b1584445", 2.7),
+    "allenai/OLMoE-1B-7B-0924": ("moe", "6d84c48581ece794365f2b8e9cfb043c68ade9c5", 13.9),
+    "Qwen/Qwen1.5-MoE-A2.7B": ("moe", "1a758c50ecb6350748b9ce0a99d2352fd9fc11c9", 28.7),
+    "mistralai/Mixtral-8x7B-v0.1": ("moe", "fc7ac94680e38d7348cfa806e51218e6273104b0", 93.5),
+}
+MOE_TYPES = ("olmoe", "mixtral", "granitemoe", "qwen2_moe")
+
+
+class ModelError(ValueError):
+    """A model cannot be had; the message says why and what to do."""
+
+
+class Loaded(NamedTuple):
+    """model: in evaluation mode, on the device; companion: its tokenizer or scheduler, or None. Shared: do not change."""
+
+    model: Any
+    companion: Any
+
+
+_cache: OrderedDict[tuple[str, str | None, torch.device], Loaded] = OrderedDict()
+_lock = threading.Lock()
+
+
+def names(family: str | None = None) -> list[str]:
+    """Names that `load` takes, embedded ones first, of one family or of all."""
+    return [name for table in (EMBEDDED, HUB) for name, row in table.items() if family in (None, row[0])]
+
+
+def load(name: str, family: str | None = None, device: str | torch.device | None = None) -> Loaded:
+    """The named model and its tokenizer or scheduler, on the device, from a cache of bounded size.
+
+    name: one of `names()`; where the host has set STUDIO_ALLOW_HUB=1, also any "owner/name@commit" of the Hub
+    family: what is needed, a key of FAMILIES; another kind of model is refused
+    Raises ModelError, a ValueError.
+    """
+    if not isinstance(name, str) or len(name) > 200:
+        raise ModelError("model must be the name of a model")
+    if family is not None and family not in FAMILIES:
+        raise ModelError(f"family must be one of {', '.join(FAMILIES)}")
+    device = resolve(device)
+    key = (name, family, device)
+    with _lock:  # one load at a time: two visitors asking for one model wait for one copy
+        if key not in _cache:
+            _cache[key] = _load_embedded(name, family, device) if name in EMBEDDED else _load_hub(name, family, device)
+            while len(_cache) > 1 and sum(_bytes(entry.model) for entry in _cache.values()) > CACHE_BYTES:
+                _cache.popitem(last=False)
+        _cache.move_to_end(key)
+        model, companion = _cache[key]
+    # schedulers keep the state of a run: everyone gets their own
+    return Loaded(model, copy.deepcopy(companion) if hasattr(companion, "set_timesteps") else companion)
+
+
+def fingerprint(name: str) -> str:
+    """What pins the weights of a name: SHA-256 of an embedded weight file, commit of a Hub model."""
+    if name in EMBEDDED:
+        return _checked(ASSETS / EMBEDDED[name][1])
+    return _row(name, None)[2]
+
+
+def _bytes(model: torch.nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+
+
+def _need(name: str, has: str, family: str | None) -> None:
+    if family is not None and has != family:
+        raise ModelError(f"{name} is {FAMILIES[has]}; {FAMILIES[family]} is needed here")
+
+
+def _checked(path: Path) -> str:
+    """SHA-256 of an embedded weight file, which must be the one SHA256SUMS tells."""
+    folder = next(f for f in path.parents if f.parent == ASSETS)
+    told = folder / "SHA256SUMS"
+    if not path.exists() or not told.exists():
+        raise ModelError(
+            f"the weights {path.relative_to(ASSETS)} are missing from assets/models: get the project again"
+        )
+    sums = dict(reversed(line.split(maxsplit=1)) for line in told.read_text(encoding="utf-8").splitlines())
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sums.get(path.relative_to(folder).as_posix()):
+        raise ModelError(
+            f"the weight file {path.relative_to(ASSETS)} is cut short or altered (its checksum differs from SHA256SUMS): "
+            "get the project again"
+        )
+    return found
+
+
+def _load_embedded(name: str, family: str | None, device: torch.device) -> Loaded:
+    has, file = EMBEDDED[name]
+    _need(name, has, family)
+    path = ASSETS / file
+    _checked(path)
+    if has != "decoder":
+        return _from_folder(ASSETS / name, has, device)
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as weights:
+        config = json.loads(weights.metadata()["config"])
+        state = {key: weights.get_tensor(key) for key in weights.keys()}  # noqa: SIM118
+    config.pop("model_type")
+    model = Decoder(DecoderConfig(**config))
+    model.load_state_dict(state)
+    return Loaded(model.eval().requires_grad_(False).to(device), None)
+
+
+def _row(name: str, family: str | None) -> tuple[str | None, str, str, float | None]:
+    """(family, repository, revision, gigabytes) of a Hub name, if it may be loaded."""
+    if name in HUB:
+        has, revision, size = HUB[name]
+        return has, name, revision, size
+    repository, _, revision = name.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise ModelError(f"there is no model named {name!r}; the choice is {', '.join(names(family))}")
+    if os.environ.get(ALLOW) != "1":
+        raise ModelError(
+            f"{repository} is not among the models of this studio ({', '.join(names(family))}); "
+            f"its host can allow others by setting {ALLOW}=1"
+        )
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ModelError(f"pin the revision: write {repository}@ and the 40 digits of a commit")
+    return None, repository, revision, None
+
+
+def _load_hub(name: str, family: str | None, device: torch.device) -> Loaded:
+    has, repository, revision, gigabytes = _row(name, family)
+    if has is not None:
+        _need(name, has, family)
+    room = _memory(device) / 1e9
+    if gigabytes and gigabytes > 0.9 * room:
+        raise ModelError(f"{name} needs about {gigabytes:g} GB; the {device.type} device here has {room:.0f} GB")
+    folder = Path(_download(repository, revision))
+    if not any(folder.rglob("*.safetensors")):
+        raise ModelError(f"{name} has no weights as safetensors at this revision, and no other kind is loaded")
+    found = _family(folder)
+    if found is None:
+        raise ModelError(f"{name} is none of the kinds the studio knows: {'; '.join(FAMILIES.values())}")
+    # a mixture of experts is a causal model too
+    if not (family == "causal" and found == "moe"):
+        _need(name, found, family)
+    try:
+        return _from_folder(folder, found, device)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{name} was fetched but does not load: {str(error).splitlines()[0]}") from error
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of memory of the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _download(repository: str, revision: str) -> str:
+    """Folder of a snapshot: weights as safetensors, configuration and vocabulary, nothing that could run."""
+    from huggingface_hub import HfApi, errors, snapshot_download
+
+    wanted = {
+        "repo_id": repository,
+        "revision": revision,
+        "allow_patterns": ["*.safetensors", "*.json", "*.txt", "tokenizer.model"],
+        "ignore_patterns": ["*.fp16.safetensors", "*non_ema*", "onnx/*", "coreml/*", "*.mlpackage/*"],
+    }
+    try:
+        # asked first because it fails at once where the network is cut; the download itself would try for half a minute
+        HfApi().model_info(repository, revision=revision, timeout=5)
+        return snapshot_download(**wanted)
+    except errors.GatedRepoError:
+        raise ModelError(f"{repository} asks its users to agree to terms: log in with an account that did") from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(f"the Hub has no public model {repository}") from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"{repository} has no commit {revision}") from None
+    except Exception:  # connection, time-out, proxy, offline mode: the libraries below raise a dozen kinds
+        pass
+    try:
+        return snapshot_download(**wanted, local_files_only=True)
+    except errors.LocalEntryNotFoundError:
+        raise ModelError(
+            f"{repository} could not be fetched: the Hugging Face Hub cannot be reached from here, "
+            "and no copy is on this machine. The embedded models work without a network"
+        ) from None
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _family(folder: Path) -> str | None:
+    """What a downloaded folder holds, by its configuration."""
+    config = _read(folder / "config.json")
+    if "UNet2DModel" in (config.get("_class_name"), _read(folder / "unet" / "config.json").get("_class_name")):
+        return "diffusion"
+    if "BertForMaskedLM" in (config.get("architectures") or ()) or config.get("model_type") == "bert":
+        return "masked"
+    if config.get("model_type") in MOE_TYPES:
+        return "moe"
+    return "causal" if "rope_theta" in config or "rope_parameters" in config else None
+
+
+def _from_folder(folder: Path, family: str, device: torch.device) -> Loaded:
+    """Load what lies in a local folder in the format of diffusers or transformers."""
+    safe = {"use_safetensors": True, "local_files_only": True}
+    if family == "diffusion":
+        from diffusers import DDPMScheduler, UNet2DModel
+
+        # two layouts: unet/ and scheduler/, or everything at the root
+        inner = (folder / "unet").is_dir()
+        model = UNet2DModel.from_pretrained(folder / "unet" if inner else folder, torch_dtype=torch.float32, **safe)
+        if model.config.in_channels != 3 or model.config.out_channels != 3:
+            raise ModelError(f"{folder.name} does not work on RGB pixels")
+        companion = DDPMScheduler.from_pretrained(folder / "scheduler" if inner else folder, local_files_only=True)
+    else:
+        from transformers import AutoModelForCausalLM, AutoTokenizer, BertForMaskedLM
+
+        kind = BertForMaskedLM if family == "masked" else AutoModelForCausalLM
+        # half precision is slow on a CPU; on a GPU large models keep the type they are stored in
+        dtype = "auto" if device.type == "cuda" and family != "masked" else torch.float32
+        model = kind.from_pretrained(folder, dtype=dtype, trust_remote_code=False, **safe)
+        companion = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    return Loaded(model.eval().requires_grad_(False).to(device), companion)
