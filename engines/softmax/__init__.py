@@ -119,22 +119,30 @@ def perturb_max(scores: Tensor, dim: int = -1, noise: str = "uniform") -> Tensor
         return torch.softmax(scores, dim)
     if n > MAX_PERTURBED:
         raise ValueError(f"scores must be at most {MAX_PERTURBED} numbers for {noise} noise.")
-    win = _uniform_wins(z, n) if noise == "uniform" else _normal_wins(z)
+    if noise == "normal":
+        win = _normal_wins(z)
+    else:  # a few rows at a time stay in the processor's cache
+        win = torch.cat([_uniform_wins(rows) for rows in z.reshape(-1, n).split(max(1, 2**18 // n**3))]).view(z.shape)
     return (win / win.sum(-1, keepdim=True)).movedim(-1, dim)
 
 
-def _uniform_wins(z: Tensor, n: int) -> Tensor:
-    """int f(x - z_i) prod_{j != i} F(x - z_j) dx. The winner's value x lies above every z, and where z_j + 1 < x the factor is 1."""
-    top = z.amax(-1, keepdim=True)
-    ends = (z + 1).clamp(min=top).sort(-1).values
-    starts = torch.cat([top, ends[..., :-1]], -1)
-    nodes, weights = _gauss_legendre((n + 1) // 2, z)
-    x = starts[..., None] + (ends - starts)[..., None] * nodes  # [..., piece, node]
-    weight = (ends - starts)[..., None] * weights
-    factors = (x[..., None, :, :] - z[..., :, None, None]).clamp(max=1)  # [..., entry, piece, node], all > 0
-    own = (z + 1).clamp(min=top)[..., :, None, None] > x[..., None, :, :]
-    others = factors.prod(-3, keepdim=True) / factors.clamp_min(torch.finfo(z.dtype).tiny)
-    return (torch.where(own, others, 0) * weight[..., None, :, :]).sum((-2, -1))
+def _uniform_wins(z: Tensor) -> Tensor:
+    """int f(x - z_i) prod_{j != i} F(x - z_j) dx for rows z [m, n].
+
+    The winner's value x lies above every z, and where z_j + 1 < x the factor is 1: the pieces between those points.
+    """
+    everyone = z
+    z, index = z.topk(int((z > z.amax(-1, keepdim=True) - 1).sum(-1).max()))  # nobody else can win
+    top = z[:, :1]
+    own = (z + 1).clamp(min=top)
+    ends = own.sort(-1).values
+    starts = torch.cat([top, ends[:, :-1]], -1)
+    nodes, weights = _gauss_legendre((z.shape[-1] + 1) // 2, z)
+    x = starts[..., None] + (ends - starts)[..., None] * nodes  # [row, piece, node]
+    factors = (x[:, None] - z[..., None, None]).clamp(max=1)  # [row, entry, piece, node], all > 0
+    all_below = factors.prod(1) * (ends - starts)[..., None] * weights
+    wins = (all_below[:, None] / factors.clamp_min(torch.finfo(z.dtype).tiny)).sum(-1)  # [row, entry, piece]
+    return torch.zeros_like(everyone).scatter(-1, index, (wins * (ends[:, None] <= own[..., None])).sum(-1))
 
 
 def _normal_wins(z: Tensor) -> Tensor:

@@ -232,27 +232,29 @@ def _ridders(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tenso
 
 
 def _at(u: Tensor, gap: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """p(u) [m, k] and its summed derivative [m, 1], alpha <= 2."""
+    """p(u) [m, k] and its summed derivative [m, 1], alpha <= 2. In place where it can: fresh memory costs more than arithmetic."""
     r = alpha - 1
     if alpha == 2:
-        p = torch.relu(u - gap)
+        p = (u - gap).relu_()
         return p, (p > 0).sum(-1, keepdim=True)
     if alpha == 1.5:
         root = u.sqrt()
-        t = torch.relu(root - gap / 2)
-        return t * t, t.sum(-1, keepdim=True) / root
+        t = (gap * -0.5).add_(root).relu_()
+        slope = t.sum(-1, keepdim=True) / root
+        return t.square_(), slope
     if alpha < 1.5:  # through log p, without the cancellation of u^r near 1
-        base = (torch.expm1(r * u.log()) - r * gap).clamp_(min=-1)
-        p = (torch.log1p(base) / r).exp_()
+        base = (gap * -r).add_(torch.expm1(r * u.log())).clamp_(min=-1)
+        p = base.log1p().div_(r).exp_()
         base += 1
     else:
-        base = torch.relu(u**r - r * gap)
+        base = (gap * -r).add_(u**r).relu_()
         p = base ** (1 / r)
-    return p, (p / base.clamp_(min=torch.finfo(p.dtype).tiny)).sum(-1, keepdim=True) * u ** (r - 1)
+    base = torch.div(p, base.clamp_(min=torch.finfo(p.dtype).tiny), out=base)
+    return p, base.sum(-1, keepdim=True) * u ** (r - 1)
 
 
 def _power(u: Tensor, gap: Tensor, alpha: float) -> Tensor:
-    return torch.relu(u ** (alpha - 1) - (alpha - 1) * gap) ** (1 / (alpha - 1))
+    return (gap * (1 - alpha)).add_(u ** (alpha - 1)).relu_().pow_(1 / (alpha - 1))
 
 
 def _floating(scores: Tensor) -> Tensor:

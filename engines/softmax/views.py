@@ -18,6 +18,7 @@ from engines.softmax.passage import PASSAGE
 from engines.softmax.reference import entmax15_by_sorting, entmax_by_bisection, sparsemax_by_sorting
 
 NAMES = tuple(family.MAPS)
+DEFAULT_MAPS = ("softmax", "entmax", "sparsemax", "top_k", "perturb_max", "taylor")
 MOST_SCORES = 32
 MOST_CHARACTERS = 4000
 MOST_SPEED_NUMBERS = 1 << 22
@@ -47,7 +48,7 @@ class Comparison:
 
 def compare(
     scores: Sequence[float] = (2.0, 1.0, 0.5, 0.0, -3.0),
-    maps: Sequence[str] = ("softmax", "entmax", "sparsemax", "taylor", "perturb_max", "sigmoid"),
+    maps: Sequence[str] = DEFAULT_MAPS,
     temperature: float = 1.0,
     alpha: float = 1.5,
     k: int = 3,
@@ -99,7 +100,7 @@ class Sparsity:
 
 
 def sparsity(
-    maps: Sequence[str] = ("softmax", "entmax", "sparsemax", "top_k", "perturb_max"),
+    maps: Sequence[str] = DEFAULT_MAPS,
     n: int = 32,
     temperature: float = 1.0,
     alpha: float = 1.5,
@@ -114,7 +115,7 @@ def sparsity(
     own = _own(alpha, k, order, margin)
     temperature = _number("temperature", temperature, 0.01, 100)
     generator = torch.Generator().manual_seed(_whole("seed", seed, 0, 2**31 - 1))
-    temperatures = torch.logspace(-1.5, 1.5, 31, dtype=torch.float64)
+    temperatures = torch.logspace(-1.5, 1.5, 25, dtype=torch.float64)
     sizes = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
     rows = torch.randn(16, sizes[-1], generator=generator, dtype=torch.float64)
 
@@ -273,7 +274,7 @@ class Losses:
 
 
 def losses(
-    maps: Sequence[str] = ("softmax", "entmax", "sparsemax", "margin", "taylor", "sigmoid"),
+    maps: Sequence[str] = DEFAULT_MAPS,
     classes: int = 3,
     alpha: float = 1.5,
     k: int = 3,
@@ -442,12 +443,12 @@ class Speed:
     threads: int
 
 
-def speed(rows: int = 128, columns: int = 4096, scale: float = 1.0, alpha: float = 1.25) -> Iterator[Progress]:
+def speed(rows: int = 128, columns: int = 4096, scale: float = 1.0, general_alpha: float = 1.25) -> Iterator[Progress]:
     """Time the maps and the published algorithms they replace on normal float32 scores times `scale`, taking turns."""
     rows, columns = _whole("rows", rows, 1, 4096), _whole("columns", columns, 2, 32_768)
     if rows * columns > MOST_SPEED_NUMBERS:
         raise ValueError(f"rows times columns must be at most {MOST_SPEED_NUMBERS:,}.")
-    alpha = _number("alpha", alpha, 1, 4)
+    alpha = _number("general_alpha", general_alpha, 1, 4)
     z = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)) * _number("scale", scale, 1e-3, 1e3)
     timed: list[tuple[str, int, Callable[[Tensor], Tensor]]] = [
         ("softmax", 0, family.softmax),
