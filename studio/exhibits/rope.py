@@ -72,6 +72,11 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
+def printed(base: float) -> str:
+    """A base as the tables print it: 2.7e4."""
+    return f"{base:.1e}".replace("e+0", "e")
+
+
 def ticks(low: float, high: float) -> dict:
     """Ticks of a log axis that people can read: 1, 2, 5 of each decade, or the decades alone where there are many."""
     steps = (1, 2, 5) if high / low < 300 else (1,)
@@ -157,7 +162,7 @@ def draw_least_base(result: LeastBase) -> list:
         ["estimate for d → ∞, L/0.6165", f"{result.estimate:,.0f}"],
     ]
     if not math.isnan(result.paper):
-        rows += [["Su's table", f"{result.blog:.1e}"], ["the paper's table", f"{result.paper:.1e}"]]
+        rows += [["Su's table", printed(result.blog)], ["the paper's table", printed(result.paper)]]
     return [drawn, close, Table(("", f"L = {result.length:,}, d = {result.head_dim}"), rows)]
 
 
@@ -204,7 +209,7 @@ def draw_least_bases(result: LeastBases) -> list:
     published = np.isfinite(result.blog)
     for name, values, symbol, color in (
         ("Su's table", result.blog, "circle-open", COLORS[2]),
-        ("the paper's", result.paper, "x", COLORS[1]),
+        ("the paper's", result.paper, "x-thin", COLORS[1]),
     ):
         if published.any():
             drawn.add_trace(
@@ -248,8 +253,7 @@ def draw_least_bases(result: LeastBases) -> list:
 def _said(base: float, published: float, passed: int) -> tuple[str, str]:
     if math.isnan(published):
         return "-", "-"
-    fails = " (as printed it fails)" if passed == 0 else ""
-    return f"{published:.1e}", "…" if math.isnan(base) else f"{published / base:.3f}{fails}"
+    return printed(published), "…" if math.isnan(base) else f"{published / base:.3f}{' ✗' if passed == 0 else ''}"
 
 
 def _verdict(result: LeastBases) -> str:
@@ -267,7 +271,8 @@ def _verdict(result: LeastBases) -> str:
 
     return (
         f"To the two digits they print, Su's table {differ(result.blog)}, and the paper's {differ(result.paper)}. "
-        "Passing bases come in slivers: rounding a least base to two digits may already step out of the first one."
+        "Passing bases come in slivers, so rounding a least base to two digits may already step out of the first one: "
+        "✗ marks bases that fail as they are printed."
     )
 
 
@@ -349,8 +354,8 @@ def draw_wavelengths(result: Wavelengths) -> list:
     reach = result.factor * result.context_length
     for tokens, text in ((result.context_length, "trained"), (reach, "wanted")):
         drawn.add_hline(y=tokens, line={"width": 1, "dash": "dash", "color": "#888888"})
-        label(drawn, 0, math.log10(tokens), f"{text}: {short(tokens)}")
-    drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
+        label(drawn, 0, math.log10(tokens), f"{text}: {tokens:,.0f}")
+    drawn.update_yaxes(type="log", **ticks(result.wavelength.min(), max(result.wavelength.max(), reach)))
     rows = [
         [SCALING[name], short(wave[-1]), int(partial), int(unseen.sum()), attention]
         for name, wave, partial, unseen, attention in zip(
@@ -369,7 +374,7 @@ def draw_wavelengths(result: Wavelengths) -> list:
 
 def draw_dials(result: Dials) -> list:
     """A ring for each digit and each pair, with a bead that turns as the position grows."""
-    drawn = figure(height=420, showlegend=False)
+    drawn = figure(height=380, showlegend=False)
     circle = np.linspace(0, 1, 61)
     spots = [(result.digits - 1 - m) * 2.6 for m in range(result.digits)]
     rows = (("digit", 3.0, result.digit_seen), ("RoPE", 0.0, result.rotary_seen))
@@ -411,7 +416,7 @@ def draw_dials(result: Dials) -> list:
         label(drawn, -1.2, height + 1.25, f"{name}s" if name == "digit" else "RoPE pairs")
     hidden = {"visible": False, "fixedrange": True}
     drawn.update_xaxes(**hidden)
-    drawn.update_yaxes(**hidden, scaleanchor="x", range=[-1.3, 5.0])
+    drawn.update_yaxes(**hidden, scaleanchor="x", range=[-1.2, 4.9])
     drawn.update_layout(margin={"l": 10, "r": 10, "t": 10})
     scrubbed(
         drawn,
@@ -602,7 +607,7 @@ EXHIBIT = Exhibit(
             title="Decay with distance",
             caption=(
                 "RoFormer bounds an attention score at distance $m$ by the mean of $|S_j|$, "
-                "$S_j=\\sum_{i<j}e^{\\mathrm{i}m\\theta_i}$, times a factor that does not depend on $m$. The bound falls: far "
+                "$S_j=\\sum_{i\\lt j}e^{\\mathrm{i}m\\theta_i}$, times a factor that does not depend on $m$. The bound falls: far "
                 "tokens count for less, whatever they say. A larger base makes it fall later and less far."
             ),
             compute=decay_curves,
@@ -666,8 +671,8 @@ EXHIBIT = Exhibit(
         ),
         Story(
             "1,749 on four dials",
-            "A model trained on numbers below 1,000 has seen the fourth digit only as 0, and a quarter of a turn or less "
-            "of its pair. At 1,749 both beads are red. Write n/8 instead, or write it in radix 16.8, and they fall back "
+            "A model trained on numbers below 1,000 has seen the fourth digit only as 0, and a sixth of a turn of its "
+            "pair. At 1,749 both beads are red. Write n/8 instead, or write it in radix 16.8, and they fall back "
             "onto the arc; interpolation pays with a lowest digit that moves in eighths.",
             "digits",
             {"position": 1749, "numeral": "none"},
