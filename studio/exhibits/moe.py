@@ -94,7 +94,7 @@ def draw_tokens(result: TextRouting) -> go.Figure:
         text=written.reshape(rows, width).tolist(),
         customdata=said.reshape(rows, width).tolist(),
         texttemplate="%{text}",
-        textfont={"size": 11},
+        textfont={"size": 11, "color": "#ffffff"},  # the cells are coloured, whatever the theme
         hovertemplate="%{text}<br>expert and weight: %{customdata}<extra></extra>",
         hoverongaps=False,
         colorscale=steps,
@@ -123,7 +123,7 @@ def draw_heat(result: TextRouting) -> go.Figure:
     layers, tokens, _ = result.indices.shape
     n = result.experts
     x = _columns(result)
-    if result.layer == 0 and layers * n > 256:
+    if result.layer == 0 and layers * n * tokens > 150_000:
         heat = go.Heatmap(
             z=np.where(result.indices[..., 0] < 0, 0, result.indices[..., 0] + 1).astype(np.uint8),
             x=x,
@@ -307,7 +307,7 @@ def _repeats(result: TextRouting) -> go.Figure:
             )
         chance = 100 * float(result.repeat_chance[kind])
         drawn.add_hline(y=chance, line={"width": 1, "dash": "dash", "color": color})
-        label(drawn, 1, chance, f"even chance {chance:.1f} %", color, xref="paper", xanchor="right")
+        label(drawn, 0.5, chance, f"even chance {chance:.1f} %", color, xref="paper", xanchor="center", yanchor="top")
     drawn.update_xaxes(dtick=max(1, len(layers) // 8))
     drawn.update_yaxes(rangemode="tozero")
     return drawn
@@ -430,7 +430,7 @@ def draw_balancing(result: Balancing) -> list:
 
     first = 0 if "top-k" not in result.rules else result.rules.index("top-k")
     order = result.load[first, 0].argsort()[::-1]
-    moments = sorted({round(m) for m in np.geomspace(1, result.rounds + 1, 10) - 1})
+    moments = sorted({round(m) for m in np.geomspace(1, result.rounds + 1, 10 if result.experts <= 128 else 6) - 1})
 
     def traces(moment: int) -> list:
         return [

@@ -132,6 +132,21 @@ def test_hash_depends_on_the_token_alone():
     assert torch.equal(first[0], first[2]) and torch.equal(first[1], first[4])
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_weights_carry_the_gradient(rule):
+    scores = torch.randn(30, 6, generator=torch.Generator().manual_seed(3), requires_grad=True)
+    routing = route(scores, 2, rule, "sigmoid", rounds=3)
+    routing.weights.sum().backward()
+    chosen = torch.zeros(30, 7, dtype=torch.bool).scatter_(1, routing.indices % 7, True)[:, :6]
+    slope = (scores.sigmoid() * (1 - scores.sigmoid())).detach()
+    assert torch.allclose(scores.grad, torch.where(chosen, slope, 0.0))
+
+
+def test_half_precision_is_routed():
+    scores = torch.randn(64, 8, generator=torch.Generator().manual_seed(3)).bfloat16()
+    assert torch.equal(route(scores, 2, "quantile").indices, route(scores.float(), 2, "quantile").indices)
+
+
 def test_ties_still_give_k_experts():
     routing = route(torch.zeros(50, 8), 2)
     assert routing.indices.shape == (50, 2) and (routing.indices >= 0).all()
