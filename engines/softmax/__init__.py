@@ -184,13 +184,13 @@ def gumbel_max(scores: Tensor, dim: int = -1, noise: str = "gumbel", samples: in
 
 MAPS: dict[str, Callable[..., Tensor]] = {
     "softmax": softmax,
-    "margin": margin_softmax,
-    "taylor": taylor_softmax,
-    "sparsemax": sparsemax,
     "entmax": entmax,
+    "sparsemax": sparsemax,
     "top_k": top_k_softmax,
     "perturb_max": perturb_max,
+    "taylor": taylor_softmax,
     "sigmoid": sigmoid_normalised,
+    "margin": margin_softmax,
 }
 
 

@@ -35,13 +35,13 @@ from studio.figure import COLORS, DIVERGING, SEQUENTIAL, figure, label
 
 LABELS = {
     "softmax": "softmax",
-    "margin": "margin softmax",
-    "taylor": "Taylor softmax",
-    "sparsemax": "sparsemax",
     "entmax": "α-entmax",
+    "sparsemax": "sparsemax",
     "top_k": "top-k softmax",
     "perturb_max": "perturb-max (uniform)",
+    "taylor": "Taylor softmax",
     "sigmoid": "normalised sigmoid",
+    "margin": "margin softmax",
 }
 COLOR = dict(zip(NAMES, COLORS, strict=True))
 GREY = "#888888"
