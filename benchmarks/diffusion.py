@@ -72,10 +72,10 @@ def million() -> None:
     if not torch.cuda.is_available():
         print("10^6 particles x 50 Heun steps: no GPU here")
         return
+    levels = append_zero(karras_sigmas(50))
     for dtype in (torch.float64, torch.float32):
         mixture = target_mixture("ring").to("cuda", dtype)
         x = mixture.sample(1_000_000, 0, 80.0)
-        levels = append_zero(karras_sigmas(50))
         solve("heun", mixture.denoise, x, levels)
         took = statistics.median(seconds(lambda m=mixture, x=x: solve("heun", m.denoise, x, levels)) for _ in range(3))
         print(f"10^6 particles x 50 Heun steps on the GPU, {dtype}: {took:.3f} s")

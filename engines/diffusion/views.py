@@ -25,9 +25,7 @@ FRAMES = 21
 
 def whole(name: str, value, low: int, high: int) -> int:
     """A whole number from low to high, or a ValueError that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or value != int(value):
-        raise ValueError(f"{name} must be a whole number from {low} to {high:,}.")
-    if not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value % 1:
         raise ValueError(f"{name} must be a whole number from {low} to {high:,}.")
     return int(value)
 

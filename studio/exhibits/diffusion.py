@@ -212,10 +212,9 @@ def draw_field(result: Field) -> go.Figure:
 def draw_convergence(result: Convergence) -> list:
     """Error over NFE, log-log, each line with its fitted order beside the theoretical one."""
     drawn = figure(x="denoiser calls (NFE)", y="median endpoint error", height=520, showlegend=False)
-    for i, text in enumerate(result.labels):
-        if np.isnan(result.error[i]).all():
-            continue
-        color = COLORS[i % len(COLORS)]
+    done = [i for i in range(len(result.labels)) if not np.isnan(result.error[i]).all()]
+    for i in done:
+        color, text = COLORS[i % len(COLORS)], result.labels[i]
         drawn.add_trace(
             go.Scatter(
                 x=result.nfe[i],
@@ -226,17 +225,27 @@ def draw_convergence(result: Convergence) -> list:
                 hovertemplate="%{x} NFE<br>error %{y:.2e}<extra>" + text + "</extra>",
             )
         )
+    decades = np.ptp(np.log10(result.error[done])) or 1
+    below = -np.inf
+    for i in sorted(done, key=lambda i: result.error[i, -1]):
+        height = math.log10(result.error[i, -1]) * 400 / decades  # in pixels
+        shift = max(0.0, below + 15 - height)  # names keep a line's distance
+        below = height + shift
+        name = (
+            result.labels[i].replace("DPM-Solver", "DPM").replace("as published", "").replace("term doubled", "doubled")
+        )
         label(
             drawn,
             math.log10(result.nfe[i, -1]),
             math.log10(result.error[i, -1]),
-            f"{text.split(' (')[0].replace('DPM-Solver', 'DPM')} {result.fitted[i]:.2f}",
-            color,
+            f"{name.split(' (EDM')[0].split(' (Adams')[0].removesuffix(' ()')}: {result.fitted[i]:.2f} ({result.theory[i]})",
+            COLORS[i % len(COLORS)],
             xshift=6,
+            yshift=shift,
             yanchor="middle",
         )
     drawn.update_xaxes(
-        type="log", dtick=1, range=[0.95 * math.log10(result.nfe.min()), math.log10(result.nfe.max()) + 1]
+        type="log", dtick=1, range=[0.95 * math.log10(result.nfe.min()), math.log10(result.nfe.max()) + 1.2]
     )
     drawn.update_yaxes(type="log", exponentformat="power")
     rows = [
@@ -256,10 +265,9 @@ def draw_distances(result: Distances) -> list:
         ("energy distance", result.energy, result.energy_floor),
     ):
         drawn = figure(x="denoiser calls (NFE)", y=name, height=430)
-        least = max(floor[1], 1e-4)
-        drawn.add_hrect(
-            y0=max(floor[0], least / 3), y1=floor[2], fillcolor="rgba(128,128,128,0.25)", line_width=0, layer="below"
-        )
+        # estimates may fall below 0, where chance rules: they are drawn at the foot of the band
+        least = max(floor[0], floor[2] / 5)
+        drawn.add_hrect(y0=least / 1.3, y1=floor[2], fillcolor="rgba(128,128,128,0.25)", line_width=0, layer="below")
         label(drawn, math.log10(result.nfe.min()), math.log10(floor[2]), "exact samples (chance alone)")
         for i, text in enumerate(result.labels):
             if np.isnan(values[i]).all():
@@ -267,15 +275,16 @@ def draw_distances(result: Distances) -> list:
             drawn.add_trace(
                 go.Scatter(
                     x=result.nfe[i],
-                    y=np.where(values[i] > 0, values[i], np.nan),
+                    y=np.maximum(values[i], least),
+                    customdata=values[i],
                     mode="lines+markers",
                     line={"color": COLORS[i], "width": 2},
                     name=text,
-                    hovertemplate="%{x} NFE<br>%{y:.3g}<extra>" + text + "</extra>",
+                    hovertemplate="%{x} NFE<br>%{customdata:.3g}<extra>" + text + "</extra>",
                 )
             )
         drawn.update_xaxes(type="log", tickvals=result.nfe[-1])
-        drawn.update_yaxes(type="log", exponentformat="power")
+        drawn.update_yaxes(type="log", dtick=1, exponentformat="power")
         panels.append(drawn)
     return panels
 
@@ -620,8 +629,8 @@ EXHIBIT = Exhibit(
             title="Orders of convergence",
             caption=(
                 "How fast the endpoint of the flow from σ = 80 to 0.002 is approached, against an exact solution: on "
-                "log-log axes a method of order $p$ falls with slope $-p$. The number beside each name is the slope "
-                "fitted to the three largest step counts. The published third-order DPM-Solver++ falls like a second: "
+                "log-log axes a method of order $p$ falls with slope $-p$. Beside each name stands the slope "
+                "fitted to the three largest step counts, with the order in theory in brackets. The published third-order DPM-Solver++ falls like a second: "
                 "its last term is half of Taylor's; doubled, it falls like a third."
             ),
             compute=convergence,
@@ -741,8 +750,8 @@ EXHIBIT = Exhibit(
         ),
         Story(
             "A straight line through the wrong time",
-            "Uniform steps in σ spend nearly all of their effort where everything is noise. Karras' grid, which the "
-            "next press restores, puts most levels near the data: the same sampler, the same cost.",
+            "Steps uniform in σ spend nearly all of their effort where everything is noise, and leap from σ = 4 to the "
+            "data. Set the noise levels back to Karras': the same samplers at the same cost find every cluster.",
             "samplers",
             {"target": "two_scales", "grid": "time", "path": "ve"},
         ),
@@ -752,6 +761,34 @@ EXHIBIT = Exhibit(
             "difference, as Taylor's formula asks, gives 3.1: compare the two last lines.",
             "orders",
             {"ode_samplers": ("dpmpp_2m", "dpmpp_3m", "dpmpp_3m_doubled")},
+        ),
+        Story(
+            "When a particle makes up its mind",
+            "At the noisy end every arrow points at the common mean, and no particle is for one mode or another. Scrub: "
+            "the plane splits into three basins, and whoever sits on a watershed is undecided longest.",
+            "field",
+            {"target": "three", "path": "rf"},
+        ),
+        Story(
+            "Noise heals",
+            "Heun reaches the floor in a few dozen calls, then stays there. The stochastic samplers also forget earlier "
+            "errors at each step: with calls to spare they all arrive in the band that exact samples fill.",
+            "distances",
+            {"target": "two_scales"},
+        ),
+        Story(
+            "Straight ways, one step",
+            "Euler's single step along the exact flow lands everyone on the mean. Reflow learns from the flow's own pairs, "
+            "whose ways never cross: they straighten (see the bend), and one step reaches the ring.",
+            "few",
+            {"methods": ("exact", "rectified", "reflow", "reflow_twice")},
+        ),
+        Story(
+            "Law without the way",
+            "SiD and FGM never learn where a given noise should go, only that the law be right; so do the critics of "
+            "WGAN-GP, and of its reading as ReFlow. All sample in one step, and all end off the exact flow.",
+            "few",
+            {"methods": ("sid", "fgm", "wgan_gp", "gan_reflow")},
         ),
         Story(
             "Write your name",

@@ -1,0 +1,134 @@
+"""The views of the exact targets: same particles, honest budgets, refusals."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from engines.diffusion import convergence, distances, sampler_panels, target_mixture, vector_field
+from engines.diffusion.views import density_picture
+
+
+def test_panels_start_from_the_same_particles_and_repeat():
+    asked = {"samplers": ("euler", "ddpm"), "steps": 6, "particles": 300}
+    result, again = sampler_panels(**asked), sampler_panels(**asked)
+    np.testing.assert_array_equal(result.positions[0, 0], result.positions[1, 0])
+    for field in dataclasses.fields(result):
+        np.testing.assert_array_equal(getattr(result, field.name), getattr(again, field.name))
+    assert (sampler_panels(**asked, seed=1).positions != result.positions).any()
+    assert np.isfinite(result.positions).all() and np.abs(result.positions).max() < 30
+
+
+def test_equal_calls_are_equal():
+    result = sampler_panels(samplers=("euler", "heun", "rk4"), match="nfe", steps=21, particles=100)
+    assert result.nfe.tolist() == [21, 21, 21] and result.steps.tolist() == [21, 11, 6]
+    assert result.moments[0] == "NFE 0" and result.moments[-1] == "NFE 21"
+    asked = np.array([int(moment.split()[1]) for moment in result.moments])
+    assert (result.spent <= asked).all() and (result.spent[:, -1] == 21).all()
+    assert (np.diff(result.sigma) <= 0).all() and (result.sigma[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize("path", ["ve", "vp_linear", "vp_cosine", "rf"])
+@pytest.mark.parametrize("grid", ["karras", "time", "logsnr"])
+def test_every_path_and_grid_draws_near_the_target(path, grid):
+    result = sampler_panels(samplers=("dpmpp_2s",), path=path, grid=grid, steps=30, particles=400)
+    assert np.isfinite(result.positions).all()
+    assert result.distance[0] < (0.25 if (path, grid) != ("ve", "time") else 2)  # steps even in σ leap at the data
+
+
+def test_more_steps_come_nearer():
+    far, near = (sampler_panels(samplers=("euler",), steps=n, particles=1000).distance[0] for n in (4, 60))
+    assert near < 0.5 * far
+
+
+def test_letters_and_drawings_are_targets(tmp_path):
+    from PIL import Image, ImageDraw
+
+    page = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(page).line([(20, 20), (180, 180)], fill="black", width=9)
+    page.save(tmp_path / "line.png")
+    drawn = sampler_panels("drawing", ("heun",), particles=500, drawing=str(tmp_path / "line.png"))
+    x, y = drawn.positions[0, -1].T
+    assert np.corrcoef(x, y)[0, 1] < -0.95  # downwards to the right
+    assert sampler_panels("letter", ("heun",), particles=100, letter="Ab").distance[0] < 0.5
+    Image.new("RGB", (200, 200), "white").save(tmp_path / "empty.png")
+    with pytest.raises(ValueError, match="no ink"):
+        sampler_panels("drawing", drawing=str(tmp_path / "empty.png"))
+
+
+@pytest.mark.parametrize("field", ["velocity", "score", "denoised"])
+@pytest.mark.parametrize("path", ["ve", "rf"])
+def test_field_points_home(field, path):
+    result = vector_field("three", path, field)
+    assert np.linalg.norm(result.arrows, axis=2).max(1) == pytest.approx(np.ones(len(result.sigma)), abs=1e-6)
+    corner = result.places.sum(1).argmax()
+    # from far up right every arrow points down left; near the data rectified flow's t x_1 grows, and points outwards
+    assert (result.arrows[:10, corner] < 0).all()
+    assert np.isfinite(result.particles).all() and result.density.dtype == np.uint8
+
+
+def test_rectified_velocity_is_drawn_in_its_own_units():
+    result, target = vector_field("three", "rf", "velocity"), target_mixture("three")
+
+    frame = 12
+    velocity = target.velocity(torch.as_tensor(result.places, dtype=torch.float64), result.time[frame])
+    np.testing.assert_allclose(result.arrows[frame] * result.longest[frame], velocity, rtol=0, atol=1e-5)
+
+
+def test_density_picture_stands_upright():
+    picture = density_picture(target_mixture("three"), 0.0, 1.0, 40)
+    row, column = np.unravel_index(picture.argmax(), picture.shape)
+    extent = 3.4
+    assert ((column + 0.5) / 40 * 2 - 1) * extent == pytest.approx(-2.0, abs=0.3)  # the heaviest mode is at (−2, 0)
+    assert ((row + 0.5) / 40 * 2 - 1) * extent == pytest.approx(0.0, abs=0.3)
+
+
+def test_convergence_reports_sampler_by_sampler():
+    reports = list(convergence(ode_samplers=("euler", "heun"), step_counts=(40, 20)))
+    assert [r.step for r in reports] == [60, 180] and reports[-1].total == 180
+    assert np.isnan(reports[0].result.error[1]).all() and np.isfinite(reports[1].result.error).all()
+    assert reports[1].result.nfe.tolist() == [[20, 40], [40, 80]]
+    assert reports[1].result.fitted == pytest.approx([1, 2.1], abs=0.25)
+
+
+def test_distances_know_what_chance_leaves():
+    *_, last = distances("ring", ("heun",), budgets=(4, 60), draws=600)
+    result = last.result
+    assert result.wasserstein[0, 0] > result.wasserstein_floor[2] > result.wasserstein_floor[0] > 0
+    assert result.wasserstein[0, 1] < 1.5 * result.wasserstein_floor[2]
+    assert abs(result.energy[0, 1]) < 3 * np.abs(result.energy_floor).max()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: sampler_panels(steps=0), "steps"),
+        (lambda: sampler_panels(steps=2.5), "steps"),
+        (lambda: sampler_panels(steps=math.nan), "steps"),
+        (lambda: sampler_panels(steps=math.inf), "steps"),
+        (lambda: sampler_panels(particles=10**9), "particles"),
+        (lambda: sampler_panels(samplers=()), "samplers"),
+        (lambda: sampler_panels(samplers=("euler", "euler")), "samplers"),
+        (lambda: sampler_panels(samplers=("leapfrog",)), "samplers"),
+        (lambda: sampler_panels(samplers=("euler", "heun", "rk4", "lms", "ddim")), "samplers"),
+        (lambda: sampler_panels(target="torus"), "target"),
+        (lambda: sampler_panels(path="arc"), "path"),
+        (lambda: sampler_panels(grid="even"), "grid"),
+        (lambda: sampler_panels(match="time"), "match"),
+        (lambda: sampler_panels(seed=-1), "seed"),
+        (lambda: sampler_panels(grid="ays", knots=(1.0, math.nan)), "knots"),
+        (lambda: sampler_panels(target="letter", letter="long word"), "letter"),
+        (lambda: sampler_panels(target="drawing"), "no drawing"),
+        (lambda: vector_field(field="wind"), "field"),
+        (lambda: next(convergence(order_target="letter")), "order_target"),
+        (lambda: next(convergence(ode_samplers=("ddpm",))), "ode_samplers"),
+        (lambda: next(convergence(step_counts=(10**9,))), "step_counts"),
+        (lambda: next(distances(budgets=())), "budgets"),
+        (lambda: next(distances(draws=10**9)), "draws"),
+    ],
+)
+def test_bad_arguments_are_answered_with_a_sentence(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
