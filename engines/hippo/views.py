@@ -252,7 +252,7 @@ def orders(
         width = samples if MEASURES[measure].scaled else max(8, round(window * samples))
         best = project(u, measure, _odd(measure, ORDERS[-1]), width)
         # in an orthogonal basis the error splits (Parseval): what N functions must leave out, and what the state has got wrong
-        norm = 1 / (2 * torch.arange(len(best)) + 1) if measure == "lmu" else torch.ones(len(best))
+        norm = 1 / (2 * torch.arange(len(best)).double() + 1) if measure == "lmu" else torch.ones_like(best)
         if measure == "lagt":
             edge = torch.exp(-torch.arange(samples, -1, -1, dtype=torch.float64) / width)
             power = float((u.square() * edge.diff()).sum())

@@ -641,7 +641,7 @@ EXHIBIT = Exhibit(
             caption=(
                 "Any such model is a ratio of two polynomials, $b(z)/a(z)$. Give it as $(a, b)$ and the kernel is one division of FFTs, whatever "
                 "$N$; the companion matrix runs it step by step. From a given $(A, B, C)$ it works only while the characteristic polynomial "
-                "survives floating point: for HiPPO at such small steps up to $N = 8$."
+                "survives floating point: for HiPPO at such small steps up to $N = 7$."
             ),
             compute=rational,
             controls={
@@ -714,7 +714,7 @@ EXHIBIT = Exhibit(
         Story(
             "Polynomials forget their roots",
             "Going from HiPPO to a transfer function means writing down a polynomial whose roots lie close together, and each further N costs about two digits: "
-            "2e-14 off at N = 2, 3e-6 at N = 6, 0.006 at N = 8; from N = 9 on it is no longer stable. Training a and b directly, as RTF does, never meets the problem.",
+            "6e-14 off at N = 2, 5e-6 at N = 6, 0.001 at N = 7; from N = 8 on it is not even stable. Training a and b directly, as RTF does, never meets the problem.",
             "rtf",
             {"model": "legs", "order": 6},
         ),
