@@ -77,10 +77,11 @@ def synthetic_scores(source: str, tokens: int, experts: int, seed: int = 0) -> t
 
 def model_scores(tokens: int) -> tuple[Tensor, Tensor]:
     """Log probabilities [tokens, 8] of the last router of `moe-none` on held-back text, and the bytes; the three domains in turn."""
-    from engines.moe.language import embedded, held_back, send_through_decoder
+    from engines import models
+    from engines.moe.language import held_back, send_through_decoder
 
     ids = torch.stack(list(held_back().values()), 1).flatten()[:tokens]
-    return send_through_decoder(embedded("moe-none"), ids).probabilities[-1].log(), ids
+    return send_through_decoder(models.load("moe-none").model, ids).probabilities[-1].log(), ids
 
 
 def compare_rules(

@@ -6,7 +6,7 @@ Recorded are the experts that tokens were really sent to, not the top-k of the r
 from __future__ import annotations
 
 import inspect
-import json
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,21 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.decoder import Decoder, DecoderConfig
+from engines import models
 from engines.moe import statistics
 from engines.moe.rules import load as load_of
 from engines.moe.rules import violation
 from engines.moe.texts import PRESETS
 
 EMBEDDED = {"moe-none": "none", "moe-auxiliary": "auxiliary", "moe-loss-free": "loss-free"}
-HUB = (
-    "ibm-granite/granite-3.0-1b-a400m-base",
-    "allenai/OLMoE-1B-7B-0924",
-    "Qwen/Qwen1.5-MoE-A2.7B",
-    "mistralai/Mixtral-8x7B-v0.1",
-)
+HUB = tuple(name for name in models.names("moe") if name in models.HUB)
 LONGEST = 2048  # tokens of one text
-ASSETS = Path(__file__).parents[2] / "assets" / "models" / "moe-decoders"
+ASSETS = models.ASSETS / "moe-decoders"
+_recording = threading.Lock()  # hooks sit on a model that visitors share: one text at a time
 
 
 class Sent(NamedTuple):
@@ -55,7 +51,7 @@ def send_through_decoder(model: nn.Module, ids: Tensor) -> Sent:
     routing = model(stretches.to(next(model.parameters()).device)).routing
 
     def gathered(part: str) -> Tensor:
-        return torch.stack([getattr(layer, part).flatten(0, 1)[: len(ids)] for layer in routing])
+        return torch.stack([getattr(layer, part).flatten(0, 1)[: len(ids)] for layer in routing]).to(ids.device)
 
     return Sent(gathered("scores").float(), gathered("indices"), gathered("weights").float())
 
@@ -76,14 +72,15 @@ def send_through_transformers(model: nn.Module, input_ids: Tensor, attention_mas
         bound = inspect.signature(module.forward).bind(*arguments, **named).arguments
         given.append((bound["top_k_index"], bound["top_k_weights"]))
 
-    handles = [module.register_forward_pre_hook(record, with_kwargs=True) for module in experts]
-    try:
-        output = model.base_model(
-            input_ids=input_ids, attention_mask=attention_mask, output_router_logits=True, use_cache=False
-        )
-    finally:
-        for handle in handles:
-            handle.remove()
+    with _recording:
+        handles = [module.register_forward_pre_hook(record, with_kwargs=True) for module in experts]
+        try:
+            output = model.base_model(
+                input_ids=input_ids, attention_mask=attention_mask, output_router_logits=True, use_cache=False
+            )
+        finally:
+            for handle in handles:
+                handle.remove()
     here = input_ids.device
     probabilities = torch.stack([logits.to(here).float().softmax(-1) for logits in output.router_logits])
     tokens = input_ids.numel()
@@ -189,7 +186,8 @@ def route_text(model: str = "moe-loss-free", preset: str = "mixed", text: str = 
     ids = np.frombuffer(text.encode(), np.uint8)
     if len(ids) > LONGEST:
         raise ValueError(f"text is too long: {len(ids):,} bytes in UTF-8, and at most {LONGEST:,} are read at once.")
-    sent = send_through_decoder(embedded(model), torch.from_numpy(ids.astype(np.int64)))
+    decoder = models.load(model).model
+    sent = send_through_decoder(decoder, torch.tensor(ids.astype(np.int64), device=next(decoder.parameters()).device))
     return summarise(sent, model, text, byte_labels(text), layer)
 
 
@@ -199,10 +197,8 @@ def route_text_on_hub(
     """Route a text through a model of the Hub (or an embedded one), by name; parameters otherwise as in `route_text`."""
     if hub_model in EMBEDDED:
         return route_text(hub_model, preset, text, hub_layer)
-    from engines import models
-
     text = chosen_text(preset, text)
-    model, tokenizer = models.load(hub_model)
+    model, tokenizer = models.load(hub_model, "moe")
     return route_text_through(model, tokenizer, text, hub_layer, hub_model)
 
 
@@ -296,7 +292,7 @@ def domain_routing(model: str = "moe-loss-free", layer: int = 0, often: int = 12
     texts = held_back()
     domains = tuple(texts)
     ids = torch.cat([part.flatten() for part in texts.values()])
-    sent = send_through_decoder(embedded(model), ids)
+    sent = send_through_decoder(models.load(model).model, ids)
     layers, _, n = sent.probabilities.shape
     if not 0 <= layer <= layers:
         raise ValueError(f"layer must be between 0 (the last) and {layers} for {model}, not {layer}.")
@@ -334,20 +330,6 @@ def domain_routing(model: str = "moe-loss-free", layer: int = 0, often: int = 12
 def byte_name(byte: int) -> str:
     """A byte as shown: its character in ASCII, its two hex digits otherwise."""
     return shown(chr(byte)) if 32 <= byte < 127 or byte in (9, 10) else f"{byte:02X}"
-
-
-@lru_cache(maxsize=3)
-def embedded(model: str) -> Decoder:
-    """An embedded model by name, in float32 on the CPU (it is small), ready to read."""
-    from safetensors import safe_open
-
-    with safe_open(_asset(f"{model}.safetensors"), "pt") as file:
-        config = json.loads(file.metadata()["config"])
-        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    config.pop("model_type")
-    decoder = Decoder(DecoderConfig(**config))
-    decoder.load_state_dict(weights)
-    return decoder.eval()
 
 
 @lru_cache(maxsize=1)

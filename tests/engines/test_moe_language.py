@@ -11,6 +11,7 @@ from engines.moe.language import (
     byte_labels,
     domain_routing,
     route_text,
+    route_text_on_hub,
     route_text_through,
     send_through_decoder,
     send_through_transformers,
@@ -149,6 +150,10 @@ def test_route_text(model):
     assert result.history.shape[0] == len(result.history_rules) == 3
 
 
+def test_the_hub_view_also_reads_an_embedded_model():
+    assert (route_text_on_hub("moe-none").indices == route_text("moe-none").indices).all()
+
+
 def test_typed_text_wins_and_one_byte_is_enough():
     assert route_text(preset="poem", text="x").tokens == ("x",)
     assert route_text(preset="own", text="山\n").tokens == ("山", "·", "·", "⏎")
@@ -181,6 +186,9 @@ def test_byte_labels_and_classes():
         (lambda: route_text(text="  \n"), "text is empty"),
         (lambda: route_text(text="x" * 10**6), "text is too long: 1,000,000 characters"),
         (lambda: route_text(text="山" * 2000), "text is too long: 6,000 bytes"),
+        (lambda: route_text_on_hub("Qwen/Qwen2.5-0.5B"), "a mixture-of-experts language model is needed here"),
+        (lambda: route_text_on_hub("nobody/nothing"), "not among the models"),
+        (lambda: route_text_on_hub(text="x" * 10**6), "text is too long"),
         (lambda: route_text(model="gpt2"), "model must be one of"),
         (lambda: route_text(preset="?"), "preset must be one of"),
         (lambda: route_text(layer=99), "layer must be between"),
