@@ -1,5 +1,14 @@
 """The exhibits, in the order of their tabs."""
 
-from studio.exhibits import diffusion, hippo, moe, rope
+from studio.exhibits import diffusion, gibbs, hippo, hubness, moe, rope, segmentation, softmax
 
-EXHIBITS = (diffusion.EXHIBIT, hippo.EXHIBIT, rope.EXHIBIT, moe.EXHIBIT)
+EXHIBITS = (
+    diffusion.EXHIBIT,
+    hippo.EXHIBIT,
+    rope.EXHIBIT,
+    moe.EXHIBIT,
+    softmax.EXHIBIT,
+    hubness.EXHIBIT,
+    gibbs.EXHIBIT,
+    segmentation.EXHIBIT,
+)
