@@ -3,6 +3,7 @@
 from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
 from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps, neighbours
 from engines.hubness.reduction import METHODS, reduce, reduced_k_occurrence
+from engines.hubness.samples import latent_samples
 from engines.hubness.views import (
     boundary,
     compare_reductions,
@@ -27,6 +28,7 @@ __all__ = [
     "k_occurrence",
     "k_occurrence_steps",
     "latent_filter",
+    "latent_samples",
     "neighbours",
     "reduce",
     "reduced_k_occurrence",

@@ -51,14 +51,21 @@ def check_points(points: Tensor, k: int, metric: str = "euclidean", p: float = 0
     if points.is_complex():
         raise ValueError("points must be real numbers; these are complex.")
     points = points.to(torch.float64)
-    bad = (~torch.isfinite(points)).any(1).nonzero().flatten()
-    if len(bad):
-        first = ", ".join(str(int(i)) for i in bad[:3])
-        more = ", ..." if len(bad) > 3 else ""
-        raise ValueError(
-            f"points: {len(bad)} of {n} rows hold NaN or infinity (rows {first}{more}); remove or fill them."
-        )
+    low, high = points.aminmax()
+    if not torch.isfinite(low + high):
+        bad = (~torch.isfinite(points)).any(1).nonzero().flatten()
+        first = ", ".join(str(int(i)) for i in bad[:3]) + (", ..." if len(bad) > 3 else "")
+        if len(bad):
+            raise ValueError(
+                f"points: {len(bad)} of {n} rows hold NaN or infinity (rows {first}); remove or fill them."
+            )
     return points
+
+
+def scale_of(points: Tensor) -> float:
+    """The power of two next above the largest magnitude (1 where all are zero)."""
+    low, high = points.aminmax()
+    return 2.0 ** max(-1000, min(1000, math.frexp(max(float(high), -float(low)))[1]))
 
 
 def prepare(points: Tensor, metric: str) -> Tensor:
@@ -68,9 +75,7 @@ def prepare(points: Tensor, metric: str) -> Tensor:
         return points
     if metric == "centred cosine":
         points = points - points.mean(0)
-    largest = float(points.abs().max())
-    if largest > 0:
-        points = torch.ldexp(points, torch.tensor(-math.frexp(largest)[1], device=points.device))
+    points = points / scale_of(points)
     if metric in ("cosine", "centred cosine"):
         norm = torch.linalg.vector_norm(points, dim=1, keepdim=True)
         zero = int((norm == 0).sum())
@@ -153,7 +158,7 @@ def _screened(points: Tensor, k: int, metric: str) -> Iterator[tuple[int, Tensor
     norm = torch.linalg.vector_norm(centred, dim=1)
     # A dot product of d + 1 terms whose factors were rounded to float32, whatever the order of the sum.
     error = (_ROUNDING * (d + 4) * (norm * norm.max() + half.max())).float()
-    area = 2**28 if device.type == "cuda" else 2**22
+    area = 2**28 if device.type == "cuda" else 2**24
     block = max(1, min(n, area // width))
     buffer = torch.empty(block, width, device=device)
     for start in range(0, n, block):
@@ -230,7 +235,7 @@ def neighbours(
     if metric in ("cosine", "centred cosine"):
         distance = distance.square() / 2
     elif metric in ("euclidean", "lp", "inner product"):
-        scale = 2.0 ** math.frexp(float(checked.abs().max()))[1]
+        scale = scale_of(checked)
         distance = distance * (scale * scale if metric == "inner product" else scale)
     return torch.cat(indices), distance
 

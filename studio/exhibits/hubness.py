@@ -18,6 +18,7 @@ from engines.hubness import (
     concentration,
     k_occurrence,
     latent_filter,
+    latent_samples,
     reduced_k_occurrence,
     robin_hood,
     skewness,
@@ -25,7 +26,9 @@ from engines.hubness import (
     survey,
     survey_file,
 )
+from engines.hubness.samples import LatentSamples
 from engines.hubness.views import Boundary, Concentration, LatentFilter, Reductions, SkewnessCurve, Survey, ball_volume
+from engines.models import names
 from studio.exhibit import Check, Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View
 from studio.figure import COLORS, SEQUENTIAL, figure, label
 
@@ -71,6 +74,8 @@ K = Range("Neighbours k", 1, 49, log=True)
 METRIC = Choice("Distance", METRICS)
 P = Range("Exponent p of Lp", 0.1, 10, log=True)
 LOG = Toggle("Log axes", help="Of the histogram.")
+LATENTS = Range("Latents drawn", 100, 10_000, step=100)
+NEIGHBOURS = Range("List length k", 1, 50, step=1, help="5 in the papers quoted here.")
 SEED = Range("Seed", 0, 999, step=1)
 
 
@@ -521,6 +526,29 @@ def draw_latent(result: LatentFilter) -> list:
     return [lengths, Prose(said), scatter, leaves]
 
 
+def draw_samples(result: LatentSamples) -> list:
+    """A row of pictures a kind of latent, and how long and how popular the latents are."""
+    told = {
+        "hubs": "Hubs: the latents on most lists",
+        "ordinary": "Ordinary latents",
+        "ordinary, shortened": f"The same latents, shortened to the hubs’ length (× {result.shortening:.3f})",
+        "antihubs": "Antihubs: on no list",
+    }
+    rows = [
+        Pictures(
+            pictures, [f"N = {n}, ‖z‖ = {norm:.1f}" for n, norm in zip(counts, norms, strict=True)], title=told[group]
+        )
+        for group, pictures, counts, norms in zip(
+            result.groups, result.pictures, result.counts, result.norms, strict=True
+        )
+    ]
+    said = (
+        f"Step {result.step} of {result.steps}. {result.latents:,} latents in {result.dimension:,} dimensions, mean length "
+        f"{result.norm_all:.2f}; the {len(result.norms[0])} hubs are {1 - result.shortening:.1%} shorter than ordinary ones."
+    )
+    return [*rows, Prose(said)]
+
+
 @cache
 def _normal() -> torch.Tensor:
     return torch.from_numpy(np.random.RandomState(0).normal(size=(2000, 100)))
@@ -628,7 +656,7 @@ EXHIBIT = Exhibit(
                 "metric": METRIC,
                 "p": P,
                 "sample": Range("Points per set", 100, 10_000, step=100),
-                "neighbours": Range("List length k", 1, 50, step=1, help="5 in the papers quoted here."),
+                "neighbours": NEIGHBOURS,
                 "seeds": Range("Seeds", 1, 10, step=1),
                 "seed": SEED,
             },
@@ -689,12 +717,31 @@ EXHIBIT = Exhibit(
             latent_filter,
             {
                 "dimension": DIMENSION,
-                "latents": Range("Latents drawn", 100, 10_000, step=100),
-                "neighbours": Range("List length k", 1, 50, step=1, help="5 in the papers quoted here."),
+                "latents": LATENTS,
+                "neighbours": NEIGHBOURS,
                 "threshold": Range("Threshold t", 0, 300, step=1),
                 "seed": SEED,
             },
             draw_latent,
+        ),
+        View(
+            "samples",
+            "What hub latents become",
+            "The same filter on a real generator: the initial noise of a small diffusion model of emoji, taken to its picture by DDIM. Compare hubs with antihubs, and with ordinary noise shortened to the hubs’ length: whatever the shortening alone explains is truncation, not hubness. A diffusion model scales its noise as it goes, so expect less than the paper sees on GANs.",
+            latent_samples,
+            {
+                "model": Choice("Generator", names("diffusion")),
+                "latents": LATENTS,
+                "neighbours": NEIGHBOURS,
+                "each": Range("Pictures of each kind", 1, 10, step=1),
+                "steps": Range("Denoising steps", 2, 100, step=1),
+                "seed": SEED,
+            },
+            draw_samples,
+            live=False,
+            seconds=8,
+            brief={"latents": 100, "each": 1, "steps": 2},
+            gpu=True,
         ),
         View(
             "yours",

@@ -13,6 +13,7 @@ from engines.hubness import (
     hub_latents,
     k_occurrence,
     latent_filter,
+    samples,
     skewness_against_dimension,
     survey,
     survey_file,
@@ -155,6 +156,32 @@ def test_latent_filter_keeps_short_latents():
 def test_latent_filter_that_keeps_none_says_so():
     result = latent_filter(latents=200, threshold=1000)
     assert result.kept_share == 0 and math.isnan(result.norm_kept)
+
+
+def test_samples_of_hub_latents(monkeypatch):
+    """With an untrained network in the model's place: which latents are taken, and that all four kinds come out."""
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    network = UNet2DModel(
+        8,
+        3,
+        3,
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        norm_num_groups=4,
+    )
+    monkeypatch.setattr(samples.models, "load", lambda *_: (network, DDPMScheduler()))
+    steps = list(samples.latent_samples(latents=200, each=2, steps=3))
+    result = steps[-1].result
+    assert [s.result.step for s in steps] == [1, 2, 3]
+    assert result.pictures.shape == (4, 2, 8, 8, 3) and result.pictures.dtype == np.uint8
+    assert (result.counts[0] >= result.counts[1]).all() and (result.counts[3] <= result.counts[1]).all()
+    assert result.norms[2].mean() == pytest.approx(result.norms[0].mean(), rel=1e-5)
+    assert result.norms[0].mean() < result.norms[1].mean() < result.norms[3].mean()
+    again = list(samples.latent_samples(latents=200, each=2, steps=3))[-1].result
+    np.testing.assert_array_equal(result.pictures, again.pictures)
 
 
 @pytest.mark.parametrize("kind", [".npy", ".npz", ".csv", "heading.csv", ";.csv", ".NPY"])
