@@ -47,7 +47,7 @@ class Comparison:
 
 
 def compare(
-    scores: Sequence[float] = (2.0, 1.0, 0.5, 0.0, -3.0),
+    scores: Sequence[float] = (1.5, 1.0, 0.6, 0.0, -3.0),
     maps: Sequence[str] = DEFAULT_MAPS,
     temperature: float = 1.0,
     alpha: float = 1.5,
@@ -223,7 +223,7 @@ class Sensitivity:
 
 def sensitivity(
     map: str = "sparsemax",
-    scores: Sequence[float] = (2.0, 1.0, 0.5, 0.0, -3.0),
+    scores: Sequence[float] = (1.5, 1.0, 0.6, 0.0, -3.0),
     temperature: float = 1.0,
     alpha: float = 1.5,
     k: int = 3,
@@ -325,7 +325,7 @@ class Perturbed:
 
 
 def perturbed(
-    scores: Sequence[float] = (2.0, 1.0, 0.5, 0.0, -3.0),
+    scores: Sequence[float] = (1.5, 1.0, 0.6, 0.0, -3.0),
     temperature: float = 1.0,
     noise: str = "uniform",
     samples: int = 1000,

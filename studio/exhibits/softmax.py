@@ -58,9 +58,9 @@ SEED = Range("Seed", 0, 999, step=1)
 OWN = {"temperature": TEMPERATURE, "alpha": ALPHA, "k": TOP, "order": ORDER, "margin": MARGIN}
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number for a table; a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.{digits}g}"
+def number(value: float, digits: int = 3) -> float | str:
+    """A rounded number for a table; a dash where there is none."""
+    return "–" if math.isnan(value) else float(f"{value:.{digits}g}")
 
 
 def draw_compare(result: Comparison) -> list:
@@ -80,7 +80,7 @@ def draw_compare(result: Comparison) -> list:
     drawn.update_xaxes(tickmode="array", tickvals=list(range(len(names))), ticktext=names)
     drawn.update_yaxes(range=[0, 1.02])
     rows = [
-        [LABELS[name], int(size), number(h), "yes" if rising else "no", number(move) if move > 1e-9 else "0"]
+        [LABELS[name], int(size), number(h), "yes" if rising else "no", number(move) if move > 1e-9 else 0]
         for name, size, h, rising, move in zip(
             result.maps, result.support, result.entropy, result.monotone, result.shift, strict=True
         )
@@ -198,6 +198,7 @@ def draw_sensitivity(result: Sensitivity) -> list:
 def draw_losses(result: Losses) -> list:
     """Cross-entropy where it is finite, and Fenchel-Young losses with the point from which they are 0."""
     cross = figure(x="the target's score t (others 0)", y="cross-entropy −log p (nats)", height=380)
+    infinite = 0
     for name, values in zip(result.maps, result.cross_entropy, strict=True):
         finite = np.isfinite(values)
         cross.add_trace(
@@ -206,7 +207,7 @@ def draw_losses(result: Losses) -> list:
                 y=values[finite].astype(np.float32),
                 mode="lines",
                 name=LABELS[name],
-                line={"color": COLOR[name], "width": 2},
+                line={"color": COLOR[name], "width": 2, "dash": "dash" if name == "top_k" else "solid"},
             )
         )
         if not finite.all() and finite.any():
@@ -261,7 +262,7 @@ def draw_perturbed(result: Perturbed) -> list:
         drawn.add_trace(bars)
     drawn.update_xaxes(tickmode="array", tickvals=x.tolist(), ticktext=[f"{score:g}" for score in result.scores])
     rows = [
-        [f"{score:g}", number(exact, 4), number(share, 4), number(soft, 4)]
+        [float(score), number(exact, 4), number(share, 4), number(soft, 4)]
         for score, exact, share, soft in zip(result.scores, result.exact, result.drawn, result.softmax, strict=True)
     ]
     return [drawn, Table(("score", f"{result.noise} noise, closed form", "drawn", "softmax"), rows)]
@@ -303,7 +304,7 @@ def draw_speed(result: Speed) -> list:
             x=ms.astype(np.float32),
             orientation="h",
             marker={"color": [GREY if old else COLORS[0] for old in published]},
-            text=[number(value) for value in ms],
+            text=[f"{value:.3g}" for value in ms],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{y}: %{x:.3g} ms<extra></extra>",
@@ -323,7 +324,7 @@ VIEWS = (
     View(
         slug="compare",
         title="The same scores, many maps",
-        caption="Softmax never gives exactly 0; sparsemax and entmax do. With the first scores, Taylor softmax prefers −3 to 0: "
+        caption="Softmax never gives exactly 0; sparsemax and entmax do. With these scores Taylor softmax likes −3 better than 0.6: "
         "its polynomial grows again on the left. It and the normalised sigmoid also change when every score gains the same "
         "constant, which the others do not notice.",
         compute=compare,
@@ -334,7 +335,7 @@ VIEWS = (
         slug="sparsity",
         title="How wide they spread",
         caption="Standard normal scores, mean of 16 rows. Softmax's support is always everything, and its entropy grows with the "
-        "logarithm of n; the sparse maps choose how many entries live, and hardly notice that n grows. Perturb-max is "
+        "logarithm of n; the sparse maps keep a few entries alive, and hardly more as n grows. Perturb-max is "
         "shown up to 64 scores.",
         compute=sparsity,
         controls={
@@ -439,7 +440,7 @@ STORIES = (
         "Five scores, the largest 2. Softmax leaves 0.4 % to the −3; entmax keeps three entries, and sparsemax gives all to "
         "the winner, because it leads by 1. Move α from 1 to 2 and watch the entries die one by one.",
         "compare",
-        {"maps": ("softmax", "entmax", "sparsemax")},
+        {"maps": ("softmax", "entmax", "sparsemax"), "scores": (2.0, 1.0, 0.5, 0.0, -3.0)},
     ),
     Story(
         "A polynomial is no exponential",
@@ -450,8 +451,8 @@ STORIES = (
     ),
     Story(
         "Attention that does not thin out",
-        "As n grows, softmax spreads over ever more entries: its entropy rises with log n. Sparsemax and 1.5-entmax keep a few "
-        "entries whether there are 16 scores or 4,096, which is why they were proposed for long contexts.",
+        "As n grows, softmax spreads over ever more entries: its entropy rises with log n. Between 16 and 4,096 scores "
+        "sparsemax goes from three entries to fewer than five, and 1.5-entmax from seven to about twenty.",
         "sparsity",
         {"maps": ("softmax", "entmax", "sparsemax", "top_k")},
     ),
