@@ -79,7 +79,7 @@ def _failing(frequencies: torch.Tensor, length: int) -> torch.Tensor:
         failing = (values < -margin).nonzero()[:, 0]
         if len(failing):
             break
-    most = max(64, math.isqrt(length) // 2)
+    most = max(64, 2 * math.isqrt(length) // 3)
     if len(failing) > most:
         failing = failing[(values[failing] / failing.square()).topk(most, largest=False).indices]
     return failing.double()
@@ -99,7 +99,7 @@ def _leap(x: float, failing: torch.Tensor, s: torch.Tensor) -> float:
         roots = (torch.addcmul(slope.square(), curvature, value, value=-2).clamp_min_(0).sqrt_() - slope) / curvature
         leap = (roots * (value < 0)).max().item()
         # Once leaps are short, other distances than these will do better.
-        if leap <= RESOLUTION or leap < 0.1 * longest:
+        if leap <= RESOLUTION or leap < 0.2 * longest:
             break
         longest = max(longest, leap)
         x += leap
@@ -146,9 +146,9 @@ def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
         return np.array([similarity_profile(length, b**-s, torch.float32).min().item() for b in bases], np.float32)
 
     fails_again = _fails_again(base, length, head_dim)
-    bases = base * np.geomspace(1 / 3, 6, 120)
+    bases = base * np.geomspace(1 / 3, 6, 100)
     width = min(fails_again, 1.05 * base) - base
-    near = base + width * np.linspace(-1, 3, 81)
+    near = base + width * np.linspace(-1, 3, 41)
     published = LENGTHS.index(length) if length in LENGTHS and head_dim == 128 else None
     return LeastBase(
         length=length,

@@ -1,0 +1,162 @@
+"""What the bases and scalings do to a real model: loss against position, far beyond the length it was trained on.
+
+The five embedded decoders differ in nothing but their base; each scaling is applied as they stand, without retraining.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engines import models
+from engines.decoder import Decoder, token_losses
+from engines.progress import Progress
+from engines.rope.frequencies import (
+    MOST_FACTOR,
+    attention_factor,
+    check_factor,
+    check_length,
+    check_scaling,
+    inverse_frequencies,
+)
+
+TRAINED_BASES = ("100", "1000", "10000", "100000", "1000000")
+LONGEST = 2_048
+MOST_TEXTS = 16
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """Held-back loss over position, a curve for each base and scaling.
+
+    head_dim; context_length: bytes the models were trained on; factor: what the scalings stretch for; texts: how many
+    were read, each of `length` bytes
+    bases: float64 [c]; scalings: their names, [c], of the curves
+    position: bytes that stand before the one foretold, geometric mean of each bin, float64 [n]
+    loss: mean negative log-likelihood in each bin, nats a byte, float64 [c, n]
+    error: standard error of that mean over the texts, float64 [c, n] (0 for a single text)
+    inside: mean loss over the second half of the trained length, float64 [c]
+    beyond: mean loss over the second half of the whole length, float64 [c]
+    """
+
+    head_dim: int
+    context_length: int
+    factor: float
+    texts: int
+    length: int
+    bases: np.ndarray
+    scalings: tuple[str, ...]
+    position: np.ndarray
+    loss: np.ndarray
+    error: np.ndarray
+    inside: np.ndarray
+    beyond: np.ndarray
+
+
+def extrapolation(
+    trained_bases: Sequence[str] = ("10000",),
+    scalings: Sequence[str] = ("none", "linear", "ntk", "yarn"),
+    factor: float = 8.0,
+    bytes_read: int = LONGEST,
+    texts: int = 4,
+    longrope_factors: Sequence[float] = (1.0, 1.0, 2.0, 8.0),
+) -> Iterator[Progress]:
+    """Progress with Extrapolation: loss over position of the embedded decoders, as in YaRN's figures (arXiv 2309.00071).
+
+    trained_bases: of TRAINED_BASES; scalings: of SCALINGS. dynamic is what it is in use: the frequencies at position n
+    are those for n bytes (here for n rounded up to 128 times a power of two). bytes_read: of each text.
+    longrope_factors are spread over the pairs as in `wavelengths`.
+    """
+    bases = tuple(trained_bases)
+    if not bases or len(set(bases)) < len(bases) or not set(bases) <= set(TRAINED_BASES):
+        raise ValueError(f"trained_bases must name some of {', '.join(TRAINED_BASES)}, each once.")
+    names = tuple(check_scaling(name, "scalings") for name in scalings)
+    if not names or len(set(names)) < len(names):
+        raise ValueError("scalings must name at least one scaling, each once.")
+    factor = check_factor(factor)
+    length = check_length(bytes_read, "bytes_read", low=256, high=LONGEST)
+    texts = check_length(texts, "texts", high=MOST_TEXTS)
+    knots = np.asarray(longrope_factors, dtype=np.float64)
+    if knots.ndim != 1 or not 1 <= len(knots) <= 128 or not ((knots >= 1) & (knots <= MOST_FACTOR)).all():
+        raise ValueError(f"longrope_factors must be 1 to 128 numbers from 1 to {MOST_FACTOR:g}.")
+
+    tokens = held_back()[:texts, :length]
+    curves = [(base, name) for base in bases for name in names]
+    losses = []
+    for base, name in curves:
+        model = models.load(f"rope-base-{base}", "decoder").model
+        losses.append(position_losses(model, tokens, name, factor, knots))
+        done = curves[: len(losses)]
+        yield Progress(len(losses), len(curves), _result(model, done, np.stack(losses), factor))
+
+
+def held_back() -> torch.Tensor:
+    """The texts that the models were not trained on, uint8 [16, 2048]."""
+    from safetensors.torch import load_file
+
+    return load_file(models.ASSETS / "rope-decoders" / "held-back.safetensors")["tokens"]
+
+
+@torch.no_grad()
+def position_losses(
+    model: Decoder, tokens: torch.Tensor, scaling: str, factor: float = 1.0, longrope_factors: Sequence[float] = (1.0,)
+) -> np.ndarray:
+    """Loss in nats of each byte given those before it, float64 [texts, length − 1], under a scaling of the rotation."""
+    trained, head_dim = model.config.context, model.config.head_dim
+    tokens = tokens.to(next(model.parameters()).device).long()
+    length = tokens.shape[1]
+    at = np.linspace(0, head_dim // 2 - 1, len(longrope_factors))
+    factors = np.exp(np.interp(np.arange(head_dim // 2), at, np.log(longrope_factors))).tolist()
+    scale = attention_factor(scaling, factor, trained)
+
+    def read(prefix: int) -> torch.Tensor:
+        frequencies = inverse_frequencies(
+            head_dim,
+            model.config.rope_base,
+            scaling,
+            factor=factor,
+            context_length=trained,
+            length=prefix,
+            factors=factors,
+        )
+        # a text at a time: its attention fits the cache of the processor
+        rows = [row[None, :prefix] for row in tokens]
+        return torch.cat([token_losses(model(row, frequencies, scale).logits, row) for row in rows])
+
+    if scaling != "dynamic":
+        return read(length).cpu().double().numpy()
+    losses, end = [], 0
+    for doubling in range(math.ceil(math.log2(length / trained)) + 1):
+        prefix = min(trained << doubling, length)
+        losses.append(read(prefix)[:, end:])
+        end = prefix - 1
+    return torch.cat(losses, dim=1).cpu().double().numpy()
+
+
+def _result(model: Decoder, curves: Sequence[tuple[str, str]], losses: np.ndarray, factor: float) -> Extrapolation:
+    """Bin the losses [c, texts, length − 1] by position, eight bins an octave."""
+    texts, count = losses.shape[1:]
+    trained = model.config.context
+    edges = np.unique(np.r_[np.round(2 ** np.arange(0, math.log2(count), 1 / 8)).astype(int), count + 1])
+    position = np.arange(1, count + 1)
+    binned = np.add.reduceat(losses, edges[:-1] - 1, axis=-1) / np.diff(edges)
+    centre = np.exp(np.add.reduceat(np.log(position), edges[:-1] - 1) / np.diff(edges))
+    spread = binned.std(axis=1, ddof=1) / math.sqrt(texts) if texts > 1 else np.zeros_like(binned[:, 0])
+    return Extrapolation(
+        head_dim=model.config.head_dim,
+        context_length=trained,
+        factor=factor,
+        texts=texts,
+        length=count + 1,
+        bases=np.array([float(base) for base, _ in curves]),
+        scalings=tuple(name for _, name in curves),
+        position=centre,
+        loss=binned.mean(axis=1),
+        error=spread,
+        inside=losses[:, :, trained // 2 : trained - 1].mean((1, 2)),
+        beyond=losses[:, :, count // 2 :].mean((1, 2)),
+    )
