@@ -379,6 +379,8 @@ def load(target: str, method: str, path: Path = WEIGHTS) -> Training:
     start = f"{target}/{method}/"
     with safe_open(path, "pt") as file:
         tensors = {key[len(start) :]: file.get_tensor(key).float() for key in file.keys() if key.startswith(start)}  # noqa: SIM118
+    if not tensors:
+        raise ValueError(f"method {method} has no shipped weights for {target}: train it instead.")
     losses = [(int(step), float(loss)) for step, loss in tensors.pop("losses")]
     net = Net(METHODS[method].times)
     net.load_state_dict(tensors)
