@@ -399,7 +399,7 @@ def draw_timing(result: Timing) -> list:
                 name=name,
             )
         )
-        rows.append([name, *(f"{1e3 * t:.3g}" if t > 0 else "–" for t in taken)])
+        rows.append([name, *((f"{1e3 * t:,.0f}" if t >= 1 else f"{1e3 * t:.3g}") if t > 0 else "–" for t in taken)])
     drawn.update_xaxes(type="log", tickvals=list(result.lengths), ticktext=[f"{n:,}" for n in result.lengths])
     drawn.update_yaxes(type="log", exponentformat="power", dtick=1)
     columns = ("ms for one kernel", *(f"L = {n:,}" for n in result.lengths))
@@ -658,7 +658,7 @@ EXHIBIT = Exhibit(
             title="Time against length",
             caption=(
                 "One kernel of length $L$, four ways, timed on this machine as you watch. Powers and recurrence take their steps one after another; S4 "
-                "needs $O(NL)$ sums; RTF two FFTs, independent of $N$: change $N$ and run again."
+                "needs $O(NL)$ sums; RTF three FFTs and a division, whatever $N$: change $N$ and run again."
             ),
             compute=timing,
             controls={"order": ORDER, "longest": Range("Longest L", 1024, 262144, step=1, log=True)},
