@@ -101,10 +101,16 @@ class Vocabulary:
         after[self._letters(_codes("".join(piece[:-1] for piece in self.pieces)))] = False
         return before, after
 
-    def _letters(self, codes: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """Code point -> letter (0: none), as far as the alphabet reaches and one further."""
         alphabet = self.trie[0]
-        at = np.minimum(np.searchsorted(alphabet, codes), len(alphabet) - 1)
-        return np.where(alphabet[at] == codes, at + 1, 0)
+        table = np.zeros(int(alphabet[-1]) + 2, np.int64)
+        table[alphabet] = np.arange(1, len(alphabet) + 1)
+        return table
+
+    def _letters(self, codes: np.ndarray) -> np.ndarray:
+        return self._table[np.minimum(codes, len(self._table) - 1)]
 
     def prepare(self, text: str) -> str:
         """The text as the lattice reads it, or ValueError for an empty one or a character in no piece."""
@@ -118,12 +124,13 @@ class Vocabulary:
             raise ValueError(f"text holds {text[unknown[0]]!r}, a character that is in no piece of this vocabulary")
         return text
 
-    def chunks(self, text: str) -> list[str]:
-        """The prepared text, split at the cuts that every segmentation has."""
+    def chunks(self, text: str) -> tuple[list[str], np.ndarray]:
+        """The prepared text, split at the cuts that every segmentation has, and where each part starts."""
         letters = self._letters(_codes(text))
         before, after = self.borders
         cuts = (np.flatnonzero(after[letters[:-1]] | before[letters[1:]]) + 1).tolist()
-        return [text[i:j] for i, j in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        starts = [0, *cuts]
+        return [text[i:j] for i, j in zip(starts, [*cuts, len(text)], strict=True)], np.array(starts)
 
 
 def _codes(text: str) -> np.ndarray:
@@ -188,6 +195,8 @@ class Lattice:
         places, state = np.arange(self.nodes), np.zeros(self.nodes, np.int64)
         found = []
         for length in range(1, vocabulary.longest + 1):
+            inside = places + length <= self.nodes
+            places, state = places[inside], state[inside]
             key = state * (len(alphabet) + 1) + letters[places + length - 1]
             at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
             goes_on = keys[at] == key
@@ -195,10 +204,9 @@ class Lattice:
             piece = spells[state]
             whole = piece >= 0
             found.append((places[whole], places[whole] + length, piece[whole]))
-            keep = places + length < self.nodes
-            places, state = places[keep], state[keep]
-        source, target, piece = (np.concatenate(column) for column in zip(*found, strict=True))
-        order = np.lexsort((source, target))
+        # longest first, so that a stable sort by target leaves them so; it has but few sorted runs to merge
+        source, target, piece = (np.concatenate(column) for column in zip(*reversed(found), strict=True))
+        order = np.argsort(target, kind="stable")
         self.source, self.target, self.piece = source[order], target[order], piece[order]
         self.log_probs = vocabulary.log_probs[self.piece]
 
@@ -322,14 +330,14 @@ def log_partition(text: str, vocabulary: Vocabulary | Mapping[str, float] | str,
     """
     vocabulary = _vocabulary(vocabulary)
     _check_alpha(alpha)
-    lattice, which = _unique(vocabulary.chunks(vocabulary.prepare(text)), vocabulary)
+    lattice, which = _unique(vocabulary.chunks(vocabulary.prepare(text))[0], vocabulary)
     return float(lattice.forward(alpha * lattice.log_probs)[lattice.end][which].sum())
 
 
 def _unique(chunks: list[str], vocabulary: Vocabulary) -> tuple[Lattice, np.ndarray]:
     """The lattice of the distinct chunks, and which of them each chunk is."""
     number: dict[str, int] = {}
-    which = np.array([number.setdefault(chunk, len(number)) for chunk in chunks])
+    which = np.fromiter((number.setdefault(chunk, len(number)) for chunk in chunks), np.int64, len(chunks))
     return Lattice(list(number), vocabulary), which
 
 
@@ -350,13 +358,13 @@ def _draw(text: str, vocabulary: Vocabulary, method: str, alpha: float, n: int, 
         law = np.exp(alpha * (scores - scores[0]))
         return paths[rng.choice(len(paths), n, p=law / law.sum())]
 
-    chunks = vocabulary.chunks(text)
-    places = np.cumsum([0, *map(len, chunks[:-1])])
+    chunks, places = vocabulary.chunks(text)
     if method in ("viterbi", "ffbs"):
         lattice, which = _unique(chunks, vocabulary)
     else:  # these draw at every node, so equal chunks cannot share the work
         lattice, which = Lattice(chunks, vocabulary), np.arange(len(chunks))
-    lattice.forward(lattice.log_probs)
+    if method != "ffbs":  # whose own forward pass says so
+        lattice.forward(lattice.log_probs)  # raises where nothing spells the text
     ends = lattice.end[which]
     cuts = np.zeros((n, len(text) + 1), bool)
     cuts[:, 0] = True
@@ -844,7 +852,7 @@ def throughput(
     drawn = np.random.default_rng(seed).choice(len(table.pieces), count, p=law / law.sum())
     text = "".join(table.pieces[i] for i in drawn)
     text = table.prepare(text.replace("▁", " ") if table.metaspace else text)
-    chunks = table.chunks(text)
+    chunks, _ = table.chunks(text)
     methods = tuple(method for method in METHODS if method != "n-best")
     seconds, found = [], []
     for method in methods:

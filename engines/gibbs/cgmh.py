@@ -124,8 +124,8 @@ def _fill(model: Conditionals, plans: list[tuple[list[int], str, int]], frame: t
 
 
 class ByteTarget:
-    """log P(text and a line's end | a line's end) under a causal model of bytes, plus `reward` nats a token (a language model
-    alone prefers the shortest sentence), with the keyword constraint.
+    """log P(text and a line's end | a line's end) under a causal model of bytes, the text capitalised, plus `reward` nats
+    a token (a language model alone prefers the shortest sentence), with the keyword constraint.
 
     keywords: token sequences; each that is missing costs `penalty` nats, infinity for a hard constraint
     """
@@ -138,7 +138,7 @@ class ByteTarget:
     def __call__(self, sentences: list[list[int]]) -> Tensor:
         fresh = [s for s in dict.fromkeys(map(tuple, sentences)) if s not in self.seen]
         if fresh:
-            texts = [self.model.text(list(s)) for s in fresh]
+            texts = [capital(self.model.text(list(s))) for s in fresh]
             self.seen.update(zip(fresh, text_log_probability(self.decoder, texts).tolist(), strict=True))
         found = []
         for sentence in sentences:
@@ -146,6 +146,11 @@ class ByteTarget:
             cost = self.penalty * missing if missing else 0.0
             found.append(self.seen[tuple(sentence)] + self.reward * len(sentence) - cost)
         return torch.tensor(found, dtype=torch.float64)
+
+
+def capital(text: str) -> str:
+    """A sentence as it is printed, for vocabularies without capitals."""
+    return text[:1].upper() + text[1:]
 
 
 def _holds(sentence: list[int], keyword: list[int]) -> bool:

@@ -315,7 +315,7 @@ def draw_scans(result: ScanLaws) -> list:
                 y=result.stationary[k, order].astype(np.float32),
                 mode="markers",
                 marker={
-                    "color": COLORS[(2, 1, 3, 4)[mark % 4]],
+                    "color": COLORS[k if k in wrong else 2],
                     "size": 8,
                     "symbol": ("circle", "diamond", "x", "square")[mark % 4],
                 },

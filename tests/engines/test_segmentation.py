@@ -137,7 +137,7 @@ def test_viterbi_agrees_with_tokenizers():
 def test_forced_cuts_change_nothing(method):
     """A text of several chunks has the law of its chunks put together."""
     table = Vocabulary(("▁", "▁a", "a", "b", "ab", "▁ab", "ba"), np.log([0.1, 0.1, 0.2, 0.2, 0.2, 0.1, 0.1]), True)
-    assert table.chunks(table.prepare("abab ab")) == ["▁abab", "▁ab"]
+    assert table.chunks(table.prepare("abab ab"))[0] == ["▁abab", "▁ab"]
     n = 20_000
     text, cuts = sample_cuts("abab ab", table, method, 1.0, n, seed=4, nbest=100)
     _, target, posterior = edge_posteriors("abab ab", table)
