@@ -1,0 +1,184 @@
+"""The small pictures on the opening page, drawn from the engines: python -m studio.thumbnails.
+
+They are SVG in the page's own ink, so that they turn with light and dark.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from studio.figure import COLORS
+from studio.theme import ASSETS
+
+WIDTH, HEIGHT = 240.0, 110.0
+
+
+def curve(values: torch.Tensor, color: str, low: float, high: float, width: float = 1.6, opacity: float = 1.0) -> str:
+    """A line through values [n] over the whole width, `low` at the bottom and `high` at the top."""
+    x = torch.linspace(2, WIDTH - 2, len(values))
+    y = HEIGHT - 4 - (values - low) / (high - low) * (HEIGHT - 8)
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="{width}" opacity="{opacity}"/>'
+
+
+def dots(points: torch.Tensor, color: str, radius: float, opacity: float = 0.7) -> str:
+    """Points [n, 2] in pixels."""
+    circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>' for x, y in points.tolist())
+    return f'<g fill="{color}" opacity="{opacity}">{circles}</g>'
+
+
+def bars(values: torch.Tensor, color: str, opacity: float = 1.0) -> str:
+    """Bars [n] side by side, the highest as high as the picture."""
+    step = WIDTH / len(values)
+    heights = values / values.max() * (HEIGHT - 10)
+    made = "".join(
+        f'<rect x="{i * step + 1:.1f}" y="{HEIGHT - 4 - h:.1f}" width="{step - 2:.1f}" height="{max(h, 0.6):.1f}"/>'
+        for i, h in enumerate(heights.tolist())
+    )
+    return f'<g fill="{color}" opacity="{opacity}">{made}</g>'
+
+
+def cells(values: torch.Tensor, color: str) -> str:
+    """A heat map [rows, columns] of values in 0..1."""
+    rows, columns = values.shape
+    w, h = WIDTH / columns, (HEIGHT - 4) / rows
+    made = "".join(
+        f'<rect x="{j * w:.1f}" y="{2 + i * h:.1f}" width="{w - 1:.1f}" height="{h - 1:.1f}" opacity="{value:.2f}"/>'
+        for i, row in enumerate(values.tolist())
+        for j, value in enumerate(row)
+        if value > 0.04
+    )
+    return f'<g fill="{color}">{made}</g>'
+
+
+def writing(lines: list[str], size: float, accent: str) -> str:
+    """Lines of characters on a grid; those after a `*` in the accent."""
+    made = ""
+    for i, line in enumerate(lines):
+        marked, column = False, 0
+        left = (WIDTH - size * 1.5 * len(line.replace("*", ""))) / 2
+        for character in line:
+            if character == "*":
+                marked = True
+                continue
+            fill = accent if marked else "currentColor"
+            made += f'<text x="{left + column * size * 1.5:.0f}" y="{24 + i * 25}" font-size="{size}" fill="{fill}">{character}</text>'
+            marked, column = False, column + 1
+    return made
+
+
+def diffusion() -> str:
+    """Particles of a ring and the straight ways they came on."""
+    from engines.diffusion import append_zero, karras_sigmas, target_mixture, trajectory
+
+    mixture = target_mixture("ring")
+    start = torch.randn(90, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) * 4
+    path, _ = trajectory("heun", mixture.denoise, start, append_zero(karras_sigmas(24, 0.01, 4.0, 7.0)))
+    path = path * 21 + torch.tensor([WIDTH / 2, HEIGHT / 2])
+    ways = "".join(
+        f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in path[:, i].tolist())}"/>' for i in range(0, 90, 3)
+    )
+    return (
+        f'<g fill="none" stroke="currentColor" stroke-width="0.7" opacity="0.28">{ways}</g>'
+        + dots(path[0], "currentColor", 1.1, 0.3)
+        + dots(path[-1], COLORS[0], 1.9, 0.9)
+    )
+
+
+def hippo() -> str:
+    """A chirp and what twenty numbers remember of it."""
+    from engines.hippo import reconstruct
+
+    t = torch.linspace(0, 1, 400, dtype=torch.float64)
+    signal = torch.sin(2 * math.pi * (1.2 * t + 3.2 * t**2)) * (1 - 0.4 * t)
+    remembered = reconstruct(signal, "legs", 20)[1][-1].flip(0)
+    return curve(signal, "currentColor", -1.2, 1.2, 1.2, 0.45) + curve(remembered, COLORS[1], -1.2, 1.2, 2)
+
+
+def rope() -> str:
+    """Similarity over distance for two bases."""
+    from engines.rope import similarity
+
+    distance = torch.logspace(0, 4.3, 260, dtype=torch.float64)
+    drawn = "".join(
+        curve(similarity(distance, 128, base), color, -22, 66) for base, color in ((1e4, COLORS[1]), (5e5, COLORS[0]))
+    )
+    zero = HEIGHT - 4 - 22 / 88 * (HEIGHT - 8)
+    return f'<path d="M0 {zero:.1f}H{WIDTH:g}" stroke="currentColor" opacity="0.35"/>' + drawn
+
+
+def moe() -> str:
+    """Which of eight experts each token is given."""
+    from engines.moe import route
+
+    scores = torch.rand(30, 8, generator=torch.Generator().manual_seed(3)).softmax(-1)
+    routing = route(scores, 2)
+    weight = torch.zeros(30, 8).scatter_(1, routing.indices, 1.0)
+    shades = weight * (scores - scores.min()) / (scores.max() - scores.min())
+    return cells(shades.T.contiguous(), COLORS[2])
+
+
+def softmax() -> str:
+    """Softmax of some scores, and the few that sparsemax keeps."""
+    from engines.softmax import softmax, sparsemax
+
+    scores = torch.tensor([0.1, 0.5, 0.95, 1.4, 1.75, 1.5, 1.05, 0.6, 0.2, -0.2])
+    return bars(sparsemax(scores), COLORS[3], 0.9) + bars(softmax(scores), "currentColor", 0.3)
+
+
+def hubness() -> str:
+    """How often a point is a neighbour: few points are very often."""
+    from engines.hubness import k_occurrence
+
+    points = torch.randn(1500, 60, generator=torch.Generator().manual_seed(0))
+    counts = k_occurrence(points, 10).float()
+    return bars(torch.histc(counts.clamp(max=90), 31, 0, 90) ** 0.5, COLORS[4])
+
+
+def gibbs() -> str:
+    """A quatrain in the making."""
+    return writing(["悠悠*流水白云间", "千里*青山独自闲", "□□□□□□□", "□□□□□□□"], 17, COLORS[3])
+
+
+def segmentation() -> str:
+    """The ways through a short word."""
+    letters = "ababab"
+    x = [21 + 33 * i for i in range(len(letters) + 1)]
+    edges = [
+        (0, 1, 0),
+        (1, 2, 1),
+        (2, 3, 0),
+        (3, 4, 1),
+        (4, 5, 0),
+        (5, 6, 1),
+        (0, 2, 2),
+        (2, 4, 2),
+        (4, 6, 2),
+        (1, 4, 5),
+        (3, 6, 5),
+    ]
+    arcs = "".join(
+        f'<path d="M{x[a]} 78Q{(x[a] + x[b]) / 2} {78 - 30 * (b - a)} {x[b]} 78" stroke="{COLORS[c]}"/>'
+        for a, b, c in edges
+    )
+    text = "".join(
+        f'<text x="{x[i] + 11}" y="100" font-size="15" fill="currentColor">{c}</text>' for i, c in enumerate(letters)
+    )
+    nodes = dots(torch.tensor([[float(v), 78.0] for v in x]), "currentColor", 2.6, 0.9)
+    return f'<g fill="none" stroke-width="1.6">{arcs}</g>{nodes}{text}'
+
+
+def main() -> None:
+    """Write assets/thumbnails/<subject>.svg for every subject."""
+    for draw in (diffusion, hippo, rope, moe, softmax, hubness, gibbs, segmentation):
+        picture = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" preserveAspectRatio="xMidYMid meet" aria-hidden="true">{draw()}</svg>'
+        path = ASSETS / "thumbnails" / f"{draw.__name__}.svg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(picture + "\n")
+        print(path.name, len(picture))
+
+
+if __name__ == "__main__":
+    main()
