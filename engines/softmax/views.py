@@ -191,8 +191,8 @@ def simplex_map(
 
     axis = torch.linspace(-3, 3, 121, dtype=torch.float64)
     support = family.support_size(sent(axis[None, :].expand(121, -1), axis[:, None].expand(-1, 121)))
-    ticks = torch.linspace(-3, 3, 13, dtype=torch.float64)[:, None].expand(-1, 61)
-    along = torch.linspace(-3, 3, 61, dtype=torch.float64).expand(13, -1)
+    ticks = torch.linspace(-3, 3, 25, dtype=torch.float64)[:, None].expand(-1, 61)
+    along = torch.linspace(-3, 3, 61, dtype=torch.float64).expand(25, -1)
     lines = torch.cat([sent(ticks, along), sent(along, ticks)])
     share = [float((support == size).double().mean()) for size in (1, 2, 3)]
     return SimplexMap(name, axis.numpy(), support.to(torch.uint8).numpy(), np.array(share), lines.numpy())

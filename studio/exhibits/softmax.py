@@ -110,6 +110,7 @@ def draw_sparsity(result: Sparsity) -> list:
                     )
                 )
             drawn.update_xaxes(type="log", dtick=1)
+            drawn.update_layout(showlegend=y_title.startswith("support"))  # the entropy's lines are the same
             if y_title.startswith("support"):
                 drawn.update_yaxes(type="log", dtick=1)
             panels.append(drawn)
@@ -162,7 +163,8 @@ def draw_simplex(result: SimplexMap) -> list:
             hovertemplate="support %{z}<extra></extra>",
         )
     )
-    plane.update_yaxes(scaleanchor="x")
+    plane.update_yaxes(scaleanchor="x", constrain="domain")
+    plane.update_xaxes(constrain="domain")
     rows = [[size, f"{share:.1%}"] for size, share in zip((1, 2, 3), result.share, strict=True)]
     return [triangle, plane, Table(("entries above 0", "share of this plane"), rows)]
 
@@ -212,9 +214,8 @@ def draw_losses(result: Losses) -> list:
         )
         if not finite.all() and finite.any():
             first = int(np.argmax(finite))
-            label(
-                cross, result.t[first], min(float(values[first]), 6.5), "∞ left of here", COLOR[name], xanchor="right"
-            )
+            infinite += 1
+            label(cross, result.t[first], 7 - 0.7 * infinite, "∞ ←", COLOR[name], xanchor="right")
     cross.update_yaxes(range=[-0.15, 7])
     cross.update_xaxes(range=[-5, 5])
     young = figure(x="the target's score t (others 0)", y="Fenchel–Young loss", height=380)

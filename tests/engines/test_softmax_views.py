@@ -47,7 +47,7 @@ def test_simplex():
     result = simplex_map()
     assert abs(result.share.sum() - 1) < 1e-12 and result.share[0] > 0.5
     np.testing.assert_allclose(result.lines.sum(-1), 1, atol=1e-14)
-    centre = result.lines[6, 29:32]  # around the origin, steps of 0.1
+    centre = result.lines[12, 29:32]  # around the origin, steps of 0.1
     np.testing.assert_allclose(np.linalg.norm(np.diff(centre, axis=0), axis=-1), 0.1, atol=1e-12)
     for name in NAMES:
         moved = np.abs(simplex_map(map=name, offset=2).lines - simplex_map(map=name).lines).max()
