@@ -193,7 +193,9 @@ def _load_hub(name: str, family: str | None, device: torch.device) -> Loaded:
         _need(name, found, family)
     try:
         return _from_folder(folder, found, device)
-    except (OSError, RuntimeError, ValueError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # the libraries below have a dozen kinds
         raise ModelError(f"{name} was fetched but does not load: {str(error).splitlines()[0]}") from error
 
 

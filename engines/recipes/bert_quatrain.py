@@ -52,7 +52,7 @@ def train(a: Namespace, **sizes) -> Run:
         rows = training[7 if rng.random() < len(training[7]) / total else 5]
         return rows[rng.integers(len(rows), size=BATCH)]
 
-    run, model = masked.train(a, tokenizer, draw, skip, **{"length": 40} | sizes)
+    run, model = masked.train(a, tokenizer, draw, counts, skip, **{"length": 40} | sizes)
     data = f"""
 {len(poems[7]):,} seven-character and {len(poems[5]):,} five-character quatrains in simplified characters
 (chinese-poetry, MIT). Every tenth line of each file is held back."""

@@ -51,7 +51,7 @@ def train(a: Namespace, pieces: int = PIECES, **sizes) -> Run:
         start = np.where(rng.random(BATCH) < 0.5, opening, rng.integers(len(stream) - inner, size=BATCH))
         return np.pad(stream[start[:, None] + np.arange(inner)], ((0, 0), (1, 1)), constant_values=((0, 0), (cls, sep)))
 
-    run, model = masked.train(a, tokenizer, draw, skip, **{"length": LENGTH} | sizes)
+    run, model = masked.train(a, tokenizer, draw, counts, skip, **{"length": LENGTH} | sizes)
     held = []
     for p, h in zip(paragraphs, is_held, strict=True):
         if h and len(row := tokenizer(p, add_special_tokens=False)["input_ids"]) >= 20:

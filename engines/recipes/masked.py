@@ -73,11 +73,20 @@ def unigram(counts: np.ndarray, tokenizer, texts: Sequence[str], skip: Sequence[
 
 
 def train(
-    a: Namespace, tokenizer, draw: Callable[[np.random.Generator], np.ndarray], skip: Sequence[int], **sizes
+    a: Namespace,
+    tokenizer,
+    draw: Callable[[np.random.Generator], np.ndarray],
+    counts: np.ndarray,
+    skip: Sequence[int],
+    **sizes,
 ) -> tuple[Run, object]:
     """Train on the batches that `draw` gives, never hiding the ids in `skip`; the run and the model."""
     torch.manual_seed(a.seed)
-    model = build(tokenizer, **sizes).to(a.device)
+    model = build(tokenizer, **sizes)
+    # it starts from the frequencies of the tokens instead of learning them first
+    frequencies = torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())).float()
+    model.cls.predictions.bias.data.copy_(frequencies)
+    model.to(a.device)
     steppers = optimizers(model, RATE)
     run = Run(a.out, {"model": model} | {f"optimizer {i}": o for i, o in enumerate(steppers)}, a, RATE)
     for step in run:

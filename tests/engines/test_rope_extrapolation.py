@@ -1,0 +1,89 @@
+"""Loss over position: the same model under every scaling, and the bins that are drawn."""
+
+import numpy as np
+import pytest
+import torch
+
+from engines.decoder import Decoder, DecoderConfig, token_losses
+from engines.rope import SCALINGS
+from engines.rope.extrapolation import Extrapolation, _result, extrapolation, held_back, position_losses
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = Decoder(DecoderConfig(width=32, heads=2, layers=1, hidden=32, context=32, rope_base=1_000.0))
+    for p in model.parameters():
+        p.data *= 10  # as sharp as a trained one, so that a rotation shows
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 150), dtype=np.uint8))
+
+
+def test_no_scaling_is_the_model_as_it_is(model, tokens):
+    plain = token_losses(model(tokens.long()).logits, tokens.long()).detach()
+    np.testing.assert_allclose(position_losses(model, tokens, "none"), plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_every_scaling_applies_and_a_factor_of_one_changes_nothing(model, tokens, scaling):
+    plain = position_losses(model, tokens, "none")
+    stretched = position_losses(model, tokens, scaling, 4.0, (1.0, 2.0, 4.0))
+    assert stretched.shape == plain.shape == (2, 149)
+    assert np.isfinite(stretched).all()
+    if scaling not in ("none", "dynamic"):
+        assert np.abs(stretched - plain)[:, -50:].max() > 1e-3
+        np.testing.assert_allclose(position_losses(model, tokens, scaling, 1.0), plain, rtol=1e-5)
+
+
+def test_dynamic_keeps_the_trained_length_and_follows_the_length_read(model, tokens):
+    plain, dynamic = position_losses(model, tokens, "none"), position_losses(model, tokens, "dynamic", 4.0)
+    np.testing.assert_allclose(dynamic[:, :31], plain[:, :31], rtol=1e-5)
+    # positions 64 to 127 are read with the frequencies for 128 bytes, whatever follows
+    np.testing.assert_allclose(dynamic[:, :127], position_losses(model, tokens[:, :128], "dynamic", 4.0), rtol=1e-5)
+    assert np.abs(dynamic - plain)[:, 40:].max() > 1e-3
+
+
+def test_bins_hold_the_mean_and_its_error(model):
+    losses = np.random.default_rng(0).random((1, 4, 255))
+    result = _result(model, [("100", "none")], losses, 8.0)
+    assert result.position[0] == 1 and (np.diff(result.position) > 0).all() and result.position[-1] < 255
+    assert result.loss[0, 0] == pytest.approx(losses[0, :, 0].mean())
+    assert result.error[0, 0] == pytest.approx(losses[0, :, 0].std(ddof=1) / 2)
+    assert result.inside[0] == pytest.approx(losses[0, :, 16:31].mean())
+    assert result.beyond[0] == pytest.approx(losses[0, :, 127:].mean())
+
+
+def test_the_shipped_models_are_read():
+    steps = list(extrapolation(("100", "1000000"), ("none", "ntk"), bytes_read=512, texts=1))
+    assert [p.step for p in steps] == [1, 2, 3, 4] and steps[-1].total == 4
+    result = steps[-1].result
+    assert isinstance(result, Extrapolation)
+    assert result.bases.tolist() == [100, 100, 1e6, 1e6] and result.scalings == ("none", "ntk", "none", "ntk")
+    assert result.loss.shape == result.error.shape == (4, len(result.position))
+    assert np.isfinite(result.loss).all() and (result.error == 0).all()
+    again = list(extrapolation(("100", "1000000"), ("none", "ntk"), bytes_read=512, texts=1))[-1].result
+    np.testing.assert_array_equal(result.loss, again.loss)
+    assert held_back().shape == (16, 2048)
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ({"trained_bases": ()}, "trained_bases"),
+        ({"trained_bases": ("7",)}, "trained_bases"),
+        ({"scalings": ("magic",)}, "scalings"),
+        ({"scalings": ("none", "none")}, "scalings"),
+        ({"factor": float("nan")}, "factor"),
+        ({"factor": 0.5}, "factor"),
+        ({"bytes_read": 10**9}, "bytes_read"),
+        ({"texts": 0}, "texts"),
+        ({"longrope_factors": (float("inf"),)}, "longrope_factors"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, name):
+    with pytest.raises(ValueError, match=name):
+        next(extrapolation(**arguments))
