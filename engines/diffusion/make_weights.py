@@ -1,4 +1,4 @@
-"""Train the shipped models of few steps: python -m engines.diffusion.make_weights (about ten minutes on two cores)."""
+"""Train the shipped models of few steps: python -m engines.diffusion.make_weights (about five minutes on two cores)."""
 
 from engines.diffusion.fewstep import METHODS, SHIPPED, save, train
 from engines.diffusion.mixture import TARGETS

@@ -29,7 +29,7 @@ from engines.diffusion import (
     vector_field,
 )
 from engines.diffusion.few_views import ENTRIES, FewSteps
-from engines.diffusion.fewstep import METHODS, SHIPPED, exact_flow, identity_loss, load
+from engines.diffusion.fewstep import METHODS, exact_flow, identity_loss, load
 from engines.diffusion.images import ImageGrid
 from engines.diffusion.views import Convergence, Distances, Field, SamplerPanels
 from studio.exhibit import Check, Choice, Drawing, Exhibit, Numbers, Pictures, Range, Story, Table, Text, View
@@ -675,14 +675,13 @@ EXHIBIT = Exhibit(
             slug="few",
             title="Few steps",
             caption=(
-                "Small networks, trained once and shipped, asked for samples in 1, 2, 4 and 8 steps from the same "
+                "Small networks, trained once on the ring and shipped, asked for samples in 1, 2, 4 and 8 steps from the same "
                 "noise; the exact flow, taken in as few Euler steps, stands above them. Reflow straightens the ways, "
                 "consistency and shortcut models learn to jump along them, SiD and FGM forget them and match only the "
                 "law: see how far each ends from the exact flow. Generators know one step, so their rows repeat it."
             ),
             compute=few_steps,
             controls={
-                "few_target": Choice("Target", {name: TARGET.options[name] for name in SHIPPED}),
                 "methods": Choice("Models (up to 6)", ENTRIES, several=True),
                 "seed": SEED,
             },
