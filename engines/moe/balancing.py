@@ -235,10 +235,10 @@ def shared_scale(
     _check_shared(experts, top_k, shared, gate, 1)
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be between 0 and {2**32 - 1:,}, not {seed}.")
-    scales = _shared_scales(experts, top_k, shared, gate, renormalize, 2000, seed)
+    scales = _shared_scales(experts, top_k, shared, gate, renormalize, 4000, seed)
     low, high = torch.quantile(scales, torch.tensor([0.05, 0.95], dtype=scales.dtype), dim=0)
     settings = tuple(setting for setting, _ in KNOWN.values())
-    computed = [float(_shared_scales(*setting, 1000, 0)[:, -1].mean()) for setting in settings]
+    computed = [float(_shared_scales(*setting, 4000, 0)[:, -1].mean()) for setting in settings]
     return SharedScale(
         np.arange(1, top_k - shared + 1),
         scales.mean(0).float().numpy(),

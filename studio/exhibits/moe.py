@@ -32,7 +32,7 @@ from engines.moe.language import (
 from engines.moe.statistics import repeat_chance
 from engines.moe.training import TRAINED, Training, train
 from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View
-from studio.figure import COLORS, figure, label, scrubbed
+from studio.figure import COLORS, SEQUENTIAL, figure, label, scrubbed
 
 MODEL = Choice(
     "Model",
@@ -232,7 +232,7 @@ def _co_activation(result: TextRouting) -> go.Figure:
         z=np.round(share, 1),
         x=np.arange(1, n + 1),
         y=np.arange(1, n + 1),
-        colorscale=CLEAR,
+        colorscale=SEQUENTIAL,
         zmin=0,
         colorbar={"title": {"text": "%"}, "thickness": 10},
         hoverongaps=False,
@@ -382,7 +382,7 @@ def draw_domains(result: Domains) -> list:
                 z=_percent(result.class_share[there]),
                 x=experts,
                 y=[name for name, is_there in zip(result.classes, there, strict=True) if is_there],
-                colorscale=CLEAR,
+                colorscale=SEQUENTIAL,
                 zmin=0,
                 zmax=100,
                 texttemplate="%{z}",
@@ -390,7 +390,7 @@ def draw_domains(result: Domains) -> list:
                 hovertemplate="%{y}: %{z} % go to expert %{x}<extra></extra>",
             )
         ],
-        x=f"expert of layer {result.layer} (cells: % of the tokens of that kind)",
+        x=f"expert of layer {result.layer} (% of that kind)",
         height=320,
         margin={"l": 130, "r": 12, "t": 20, "b": 48},
     )
@@ -425,7 +425,7 @@ def draw_balancing(result: Balancing) -> list:
             )
         )
     over.add_hline(y=BALANCED, line={"width": 1, "dash": "dot", "color": GREY})
-    label(over, 1, np.log10(BALANCED), "balanced", GREY, xref="paper", xanchor="right")
+    label(over, 0.12, np.log10(BALANCED), "balanced", GREY, xref="paper")
     over.update_yaxes(type="log", exponentformat="power", dtick=1)
 
     first = 0 if "top-k" not in result.rules else result.rules.index("top-k")
@@ -513,7 +513,7 @@ def draw_training(result: Training) -> list:
             z=_percent(result.load[:, moment]),
             x=np.arange(1, result.experts + 1),
             y=list(result.labels),
-            colorscale=CLEAR,
+            colorscale=SEQUENTIAL,
             zmin=0,
             zmax=min(100, 300 / result.experts),
             texttemplate="%{z}" if result.experts <= 16 else None,
@@ -524,7 +524,7 @@ def draw_training(result: Training) -> list:
     moments = sorted(set(np.linspace(0, len(result.step) - 1, 20).round().astype(int).tolist()))
     loads = figure(
         [heat(moments[-1])],
-        x=f"expert (cells: % of the load; even is {100 / result.experts:.3g})",
+        x=f"expert (% of the load; even: {100 / result.experts:.3g})",
         height=230 + 26 * len(result.rules),
         margin={"l": 150, "r": 12, "t": 20, "b": 48},
     )
@@ -819,8 +819,8 @@ EXHIBIT = Exhibit(
             title="The best k vectors",
             caption=(
                 "Cut a dense layer into $n$ blocks and its output is a sum of $n$ vectors. If they were orthogonal, the best $k$ "
-                "would be the longest; here the best subset is found by trying all. Norms come close to it, a linear router that sees "
-                "only the input nearly as close: this is a mixture of experts. More dimensions: more nearly orthogonal."
+                "would be the longest; here the best subset is found by trying all. Norms come close to it, and a linear router that sees "
+                "only the input keeps much of the gain: this is a mixture of experts. More dimensions: more nearly orthogonal."
             ),
             compute=subset_errors,
             controls={
@@ -879,7 +879,7 @@ EXHIBIT = Exhibit(
     stories=(
         Story(
             "Two rounds are enough",
-            "The blog's test: uniform scores, some experts favoured. Plain top-k leaves experts unused and gives others three times "
+            "The blog's test: uniform scores, some experts favoured. Plain top-k leaves experts unused and gives others four times "
             "their share. Quantile balancing sets each expert's threshold from quantiles and is within a few per cent after two "
             "rounds; the sign rule needs dozens, and keeps trembling by about its step.",
             "balancing",
@@ -888,7 +888,7 @@ EXHIBIT = Exhibit(
         Story(
             "Balanced is not well routed",
             "Hashing needs no training and sends every word to the same experts, yet the frequent words make it uneven, and it routes "
-            "barely more than half of the score that top-k does. Expert choice is balanced by construction, but look at how many "
+            "less than two thirds of the score that top-k does. Expert choice is balanced by construction, but look at how many "
             "experts a token gets: some get none.",
             "balancing",
             {"rules": ("top-k", "quantile", "dynamic-quantile", "expert-choice", "hash"), "rounds": 10},
