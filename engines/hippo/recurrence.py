@@ -1,7 +1,7 @@
 """From a sampled signal to the N numbers and back.
 
 Sample k is the value of the input throughout [k, k+1) (in steps), as in kexue.fm 10137; the state at time k has seen k samples.
-Nothing here diagonalises A: for LegS the eigenvectors have condition 1e17 at N = 24.
+LegS is never diagonalised: its eigenvectors have condition 1e17 at N = 24.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engines.hippo.measures import MEASURES, METHODS, basis, discretize, legendre, transition
 
+LONGEST = 4096  # samples in one block
 FORMS = {"blog": "A/k before the step, A/(k+1) after", "older": "A/(k+1) on both sides"}
 
 
@@ -156,6 +157,14 @@ def _legs_exact(u: Tensor, order: int, times: Tensor) -> Tensor:
     return torch.stack(out, -2)
 
 
+def _marks(times: Tensor) -> Tensor:
+    """The wanted times, and enough others that no block between two is longer than LONGEST."""
+    ends = times.tolist()
+    return torch.tensor(
+        [mark for a, b in zip([0, *ends], ends, strict=False) for mark in (*range(a + LONGEST, b, LONGEST), b)]
+    )
+
+
 def _invariant(u: Tensor, Ad: Tensor, Bd: Tensor, times: Tensor) -> Tensor:
     """States [..., len(times), N] of x <- Ad x + Bd u, by blocks: the columns Ad^j Bd come from doubling."""
     lengths = times.diff(prepend=times.new_zeros(1))
@@ -232,9 +241,12 @@ def states(
         window = float(length) if window is None else window
         if not (math.isfinite(window) and window > 0):
             raise ValueError(f"window must be a positive number of samples, not {window}.")
-        return _invariant(u, *discretize(A / window, B / window, 1.0, method, alpha), times)
+        marks = _marks(times)
+        x = _invariant(u, *discretize(A / window, B / window, 1.0, method, alpha), marks)
+        return x[..., torch.searchsorted(marks, times), :]
     if measure == "legs" and method == "zoh":
-        return _legs_exact(u, order, times)
+        marks = _marks(times)
+        return _legs_exact(u, order, marks)[..., torch.searchsorted(marks, times), :]
     if u.numel() * order > 2**27:
         raise ValueError(
             f"{measure} with {method} keeps all {u.numel()} x {order} states; shorten the signal, or take legs with zoh."
@@ -254,6 +266,8 @@ def project(signal: Tensor, measure: str = "legs", order: int = 64, window: int 
     scaled, span = MEASURES[measure].scaled, int(MEASURES[measure].span)
     width = u.shape[-1] if scaled or window is None else int(window)
     reach = width * span if measure != "lagt" else u.shape[-1]
+    if reach * order > 2**27:
+        raise ValueError(f"window: {reach} samples times {order} functions are too many; take fewer of either.")
     past = u[..., -reach:]
     past = torch.cat([past.new_zeros(*past.shape[:-1], reach - past.shape[-1]), past], -1)
     n = torch.arange(order, dtype=torch.float64)

@@ -7,6 +7,7 @@ below; nothing is ever executed.
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import operator
 import os
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 LENGTH = 6 * math.pi  # presets, formulas and drawings run over t in [0, 6 pi): three windows of 2 pi by default
-MOST = 8192
 MEGABYTES = 64
+ROWS = 500_000
 
 PRESETS = {
     "waves": "Two sines",
@@ -175,9 +176,11 @@ def csv(path: str, count: int) -> Signal:
     _size(path, "upload")
     try:
         with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file if line.strip()]
+            lines = [line.strip() for line in itertools.islice(file, ROWS + 2) if line.strip()]
     except UnicodeDecodeError:
         raise ValueError("upload: this file is not text; a .csv of numbers is needed.") from None
+    if len(lines) > ROWS + 1 or any(len(line) > 1000 for line in lines):
+        raise ValueError(f"upload: the .csv has more than {ROWS:,} rows, or a row of more than 1,000 characters.")
     rows = []
     for number, line in enumerate(lines):
         cells = line.replace(",", " ").replace(";", " ").split()
@@ -224,13 +227,14 @@ def drawing(path: str, count: int) -> Signal | None:
     _size(path, "drawing")
     try:
         with Image.open(path) as image:
-            if image.width * image.height > 4096**2:
-                raise ValueError("drawing: the picture is larger than 4096 x 4096.")
-            image = image.convert("RGBA")
-            paper = Image.new("RGBA", image.size, "white")
-            grey = np.asarray(Image.alpha_composite(paper, image).convert("L"))
-    except (OSError, SyntaxError):
+            large = image.width * image.height > 4096**2
+            image = image.convert("RGBA") if not large else None
+    except Exception:
         raise ValueError("drawing: this is not a picture.") from None
+    if large:
+        raise ValueError("drawing: the picture is larger than 4096 x 4096.")
+    paper = Image.new("RGBA", image.size, "white")
+    grey = np.asarray(Image.alpha_composite(paper, image).convert("L"))
     ink = grey < 128
     columns = np.flatnonzero(ink.any(0))
     if len(columns) == 0:

@@ -430,10 +430,10 @@ def forgetting(
     index = (count * (1 - age)).floor().long().clamp(0, count - 1)
     rows = []
     for measure in chosen:
-        n = _odd(measure, order)
-        x = states(u, measure, n, "zoh", window * count)[:, 0]
+        size = _odd(measure, order)
+        x = states(u, measure, size, "zoh", window * count)[:, 0]
         local = age if MEASURES[measure].scaled else age / window
-        recalled = torch.where(local <= MEASURES[measure].span, x @ basis(measure, n, local).T, 0.0)
+        recalled = torch.where(local <= MEASURES[measure].span, x @ basis(measure, size, local).T, 0.0)
         rows.append((recalled - u[:, index]).square().mean(0) / u.square().mean())
     return Forgetting(
         age=_numpy(age),

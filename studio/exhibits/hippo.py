@@ -595,7 +595,7 @@ EXHIBIT = Exhibit(
             caption=(
                 "$x' = Ax + Bu$ (for LegS $tx' = Ax + Bu$): the measure it stands for, $A$, its eigenvalues and what an impulse leaves "
                 "in the first six numbers. LegS has the plainest spectrum, $-1 \\dots -N$, and the worst eigenvectors; the Fourier systems have "
-                "eigenvectors that are nearly orthogonal."
+                "eigenvectors that are well conditioned."
             ),
             compute=matrices,
             controls={"measure": MEASURE, "order": ORDER},

@@ -137,6 +137,8 @@ def test_csv(tmp_path):
         ("a.csv", b"", "fewer than 2"),
         ("a.csv", b"1\nnan\n", "missing"),
         ("a.csv", b"1,2\n1,3\n", "ascend"),
+        ("a.csv", b"1\n" * 500_002, "more than 500,000 rows"),
+        ("a.csv", b"1 " * 600, "1,000 characters"),
         ("a.csv", b"\xff\xfe\x00\x01" * 9, "not text"),
         ("a.wav", b"not a sound", "could not be read"),
         ("a.wav", b"RIFF" + struct.pack("<I", 36) + b"WAVEfmt ", "could not be read"),
