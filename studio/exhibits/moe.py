@@ -888,8 +888,8 @@ EXHIBIT = Exhibit(
         Story(
             "Balanced is not well routed",
             "Hashing needs no training and sends every word to the same experts, yet the frequent words make it uneven, and it routes "
-            "less than two thirds of the score that top-k does. Expert choice is balanced by construction, but look at how many "
-            "experts a token gets: some get none.",
+            "less than two thirds of the score that top-k does. Expert choice is balanced by construction, and a token gets from none "
+            "to nearly twenty experts; thresholds from quantiles choose the very same pairs, but a new token needs no others to be routed.",
             "balancing",
             {"rules": ("top-k", "quantile", "dynamic-quantile", "expert-choice", "hash"), "rounds": 10},
         ),

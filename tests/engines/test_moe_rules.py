@@ -126,6 +126,12 @@ def test_expert_choice_fills_every_expert():
     assert set(best.tolist()) == set(torch.where((routing.indices == expert).any(1))[0].tolist())
 
 
+def test_expert_choice_is_the_dynamic_quantile_rule_on_the_same_tokens():
+    scores = torch.randn(960, 12, generator=torch.Generator().manual_seed(2))
+    by_expert, by_threshold = (route(scores, 3, rule) for rule in ("expert-choice", "dynamic-quantile"))
+    assert torch.equal(by_expert.indices.sort().values, by_threshold.indices.sort().values)  # each ranks in its own way
+
+
 def test_hash_depends_on_the_token_alone():
     ids = torch.tensor([7, 3, 7, 7, 3])
     first = route(torch.randn(5, 8), 2, "hash", ids=ids).indices.sort().values
