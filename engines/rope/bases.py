@@ -200,7 +200,7 @@ class LeastBases:
     estimate: np.ndarray
 
 
-def least_bases(longest: int = 65_536, head_dim: int = 128) -> Iterator[Progress]:
+def least_bases(longest: int = 16_384, head_dim: int = 128) -> Iterator[Progress]:
     """Progress with LeastBases: the table of kexue.fm/archives/10122 recomputed, up to `longest` (1,024 to 2^20) tokens.
 
     Steps are tokens: the length of context that the present base is known to fail near.

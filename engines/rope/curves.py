@@ -68,14 +68,16 @@ def first_negative(head_dim: int, base: float, limit: int = MOST_DISTANCE) -> in
 
 def first_failing(frequencies: torch.Tensor, limit: int) -> int | None:
     """The least distance m < limit with Σ_i cos(m θ_i) < 0 for frequencies θ [pairs], or None."""
-    reach = min(limit, 1024)
-    while True:
-        negative = (similarity_profile(reach, frequencies) < 0).nonzero()
+    side = 64  # blocks of side² distances, as in `similarity_profile`, so that an early one costs little
+    cos, sin = cos_sin(torch.arange(side, dtype=torch.float64), frequencies)
+    fine = torch.cat((cos, -sin), 1).T
+    for start in range(0, limit, side * side):
+        rows = torch.arange(start, min(start + side * side, limit), side, dtype=torch.float64)
+        negative = (torch.cat(cos_sin(rows, frequencies), 1) @ fine < 0).flatten().nonzero()
         if len(negative):
-            return int(negative[0])
-        if reach == limit:
-            return None
-        reach = min(limit, 4 * reach)
+            first = start + int(negative[0])
+            return first if first < limit else None
+    return None
 
 
 def decay_bound(distance, head_dim: int, base: float) -> torch.Tensor:
