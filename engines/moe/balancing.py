@@ -119,11 +119,11 @@ def compare_rules(
         mask = choose(ranked[name], bias[name], top_k, name, ids)
         marks = mask.to(rho)
         share = marks.mean(0)
-        loads[row, now] = share / share.sum()
-        spread[:, row, now] = torch.stack(violation(share))
-        score[row, now] = torch.dot(rho.flatten(), marks.flatten()) / best
+        loads[row, now] = (share / share.sum()).cpu()
+        spread[:, row, now] = torch.stack(violation(share)).cpu()
+        score[row, now] = float(torch.dot(rho.flatten(), marks.flatten()) / best)
         if now == rounds or not steps[row]:
-            active[row] = torch.bincount(mask.sum(1), minlength=experts + 1).numpy() / tokens
+            active[row] = torch.bincount(mask.sum(1), minlength=experts + 1).cpu().numpy() / tokens
         if not steps[row]:
             done[name] = loads[row, now], spread[:, row, now], score[row, now]
         else:

@@ -44,7 +44,7 @@ PRESET = Choice(
     {"mixed": "mixed", "english": "English story", "poem": "Chinese poems", "python": "Python", "own": "your own"},
 )
 TYPED = Text("Your own text", LONGEST, lines=4, help="Read instead of the preset when it is not empty.")
-LAYER = Range("Layer", 0, 3, step=1, help="0: all of them at once (one kind of figure shows the last).")
+LAYER = Range("Layer", 0, 3, step=1, help="0: all at once; what shows one layer alone shows the last.")
 SEED = Range("Seed", 0, 9999, step=1)
 BALANCING = {"none": "no balancing", "auxiliary": "auxiliary loss", "loss-free": "loss-free bias"}
 DOMAIN = {"story": "English stories", "quatrain": "Chinese quatrains", "python": "Python"}
