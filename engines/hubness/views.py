@@ -427,7 +427,7 @@ def ball_volume(dimension: Tensor) -> Tensor:
     return (half * math.log(math.pi) - torch.lgamma(half + 1)).exp()
 
 
-def concentration(law: str = "uniform", pairs: int = 1000, rim: float = 0.1, seed: int = 0) -> Concentration:
+def concentration(law: str = "uniform", pairs: int = 2000, rim: float = 0.1, seed: int = 0) -> Concentration:
     """How distances concentrate, in four norms, and how the ball vanishes from its cube.
 
     Beyer, Goldstein, Ramakrishnan and Shaft 1999 for the contrast; Aggarwal, Hinneburg and Keim 2001 for fractional norms;
@@ -442,7 +442,7 @@ def concentration(law: str = "uniform", pairs: int = 1000, rim: float = 0.1, see
     shown = (1, 3, 10, 100, 500)
     exponents = (0.5, 1.0, 2.0, math.inf)
     spread, contrast = np.zeros((2, len(exponents), len(dimensions)))
-    edges = np.linspace(0, 2.5, 76)
+    edges = np.linspace(0, 2.5, 51)
     density = np.zeros((len(shown), len(edges) - 1))
     for j, d in enumerate(dimensions):
         a, b = torch.from_numpy(draw_law(law, 2 * pairs, d, 0, seed)).chunk(2)

@@ -97,12 +97,12 @@ def draw_survey(result: Survey) -> list:
         Table(
             ("", "found", "if neighbours were random"),
             [
-                ["skewness of N_k", round(result.unequal.skewness, 3), round(result.random.skewness, 3)],
+                ["skewness of Nₖ", round(result.unequal.skewness, 3), round(result.random.skewness, 3)],
                 ["Robin Hood index", round(result.unequal.robin_hood, 3), round(result.random.robin_hood, 3)],
                 ["antihubs (nobody's neighbour)", f"{result.unequal.antihubs:.1%}", f"{result.random.antihubs:.1%}"],
-                ["slots held by hubs (N_k ≥ 2k)", f"{result.unequal.hub_share:.1%}", f"{result.random.hub_share:.1%}"],
-                ["most chosen point, N_k", result.unequal.largest, result.random.largest],
-                ["rank correlation of N_k with distance to the mean", round(result.rank_correlation, 3), 0],
+                ["slots held by hubs (Nₖ ≥ 2k)", f"{result.unequal.hub_share:.1%}", f"{result.random.hub_share:.1%}"],
+                ["most chosen point, Nₖ", result.unequal.largest, result.random.largest],
+                ["rank correlation of Nₖ with distance to the mean", round(result.rank_correlation, 3), 0],
             ],
             title=f"{result.n:,} points, {result.dimension:,} dimensions, k = {result.k}",
         ),
@@ -119,6 +119,7 @@ def _histogram(result: Survey) -> go.Figure:
     drawn = figure(
         x=f"N<sub>{result.k}</sub>, times among others' {result.k} nearest", y="points per unit of N", height=400
     )
+    floor = 0.4 * float((result.bin_points / width)[result.bin_points > 0].min())
     if result.log_counts:
         edges[0] = 0.5
     for name, points, color in (
@@ -127,7 +128,7 @@ def _histogram(result: Survey) -> go.Figure:
     ):
         height = (points / width).astype(np.float32)
         if result.log_counts:
-            height = np.maximum(height, 0.02)
+            height = np.maximum(height, floor)
         drawn.add_trace(
             go.Scatter(
                 x=edges,
@@ -142,7 +143,7 @@ def _histogram(result: Survey) -> go.Figure:
     if result.log_counts:
         drawn.update_xaxes(**_ticks(float(edges[-1])))
         highest = float(max((result.bin_points / width).max(), (result.bin_binomial / width).max()))
-        drawn.update_yaxes(type="log", dtick=1, range=[math.log10(0.03), math.log10(highest * 1.6)])
+        drawn.update_yaxes(type="log", dtick=1, range=[math.log10(floor), math.log10(highest * 1.6)])
     else:
         drawn.update_yaxes(rangemode="tozero")
     return drawn
@@ -232,8 +233,8 @@ def _gallery(result: Survey) -> list:
         seen = [f"N = {n:,}" for n in result.hub_counts]
         unseen = [f"N = {n:,}" for n in result.antihub_counts]
         return [
-            Pictures(result.hub_pictures, seen, title="Everyone’s neighbours"),
-            Pictures(result.antihub_pictures, unseen, title="Nobody’s neighbours"),
+            Pictures(result.hub_pictures, seen, title="Everyone's neighbours"),
+            Pictures(result.antihub_pictures, unseen, title="Nobody's neighbours"),
         ]
     if result.hub_texts:
         hubs = zip(result.hub_counts[:6].tolist(), result.hub_texts[:6], strict=True)
@@ -357,7 +358,13 @@ def draw_concentration(result: Concentration) -> list:
             )
         )
     spread.update_xaxes(type="log", tickvals=ticks, ticktext=[str(t) for t in ticks])
-    spread.update_yaxes(type="log", dtick="D2")
+    parts = (0.02, 0.05, 0.1, 0.2, 0.5)
+    spread.update_yaxes(type="log", tickvals=parts, ticktext=[str(part) for part in parts])
+    contrast = Table(
+        ("(farthest − nearest) ÷ nearest, d =", *[str(int(d)) for d in result.dimensions[1:]]),
+        [[name, *[f"{v:.3g}" for v in row[1:]]] for name, row in zip(names, result.contrast, strict=True)],
+        title=f"Contrast among {result.pairs:,} distances from one point",
+    )
     shape = figure(x="Euclidean distance ÷ its mean", y="density", height=380)
     middle = ((result.bin_edges[1:] + result.bin_edges[:-1]) / 2).astype(np.float32)
     for i, d in enumerate(result.shown):
@@ -392,7 +399,7 @@ def draw_concentration(result: Concentration) -> list:
     )
     ball.update_xaxes(range=[0.5, 30.5])
     ball.update_yaxes(type="log", range=[-14, 0.4], dtick=2, exponentformat="power")
-    return [spread, shape, ball]
+    return [spread, contrast, shape, ball]
 
 
 def draw_boundary(result: Boundary) -> list:
@@ -531,7 +538,7 @@ def draw_samples(result: LatentSamples) -> list:
     told = {
         "hubs": "Hubs: the latents on most lists",
         "ordinary": "Ordinary latents",
-        "ordinary, shortened": f"The same latents, shortened to the hubs’ length (× {result.shortening:.3f})",
+        "ordinary, shortened": f"The same latents, shortened to the hubs' length (× {result.shortening:.3f})",
         "antihubs": "Antihubs: on no list",
     }
     rows = [
@@ -602,7 +609,7 @@ ORACLE = "scikit-hubness's definitions, numpy RandomState(0), n = 2,000, k = 10"
 
 EXHIBIT = Exhibit(
     slug="hubness",
-    title="Everyone’s neighbour",
+    title="Everyone's neighbour",
     summary="Ask every point for its ten nearest. In high dimension a few points are on hundreds of lists and many on none: why that is, whether it must be, and what undoes it.",
     sources=(
         ("Su Jianlin, “维度灾难”之Hubness现象浅析 (2022)", "https://kexue.fm/archives/9147"),
@@ -727,7 +734,7 @@ EXHIBIT = Exhibit(
         View(
             "samples",
             "What hub latents become",
-            "The same filter on a real generator: the initial noise of a small diffusion model of emoji, taken to its picture by DDIM. Compare hubs with antihubs, and with ordinary noise shortened to the hubs’ length: whatever the shortening alone explains is truncation, not hubness. A diffusion model scales its noise as it goes, so expect less than the paper sees on GANs.",
+            "The same filter on a real generator: the initial noise of a small diffusion model of emoji, taken to its picture by DDIM. Compare hubs with antihubs, and with ordinary noise shortened to the hubs' length: whatever the shortening alone explains is truncation, not hubness. A diffusion model scales its noise as it goes, so expect less than the paper sees on GANs.",
             latent_samples,
             {
                 "model": Choice("Generator", names("diffusion")),
