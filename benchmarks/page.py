@@ -18,7 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from studio.exhibit import Range
 from studio.exhibits import EXHIBITS
-from tests.browser.conftest import FLAGS, ROOT
+from tests.browser.conftest import FLAGS
+from tests.conftest import ROOT
 
 DRAGS = 20
 DRAG = """async ([label, value]) => {

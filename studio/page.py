@@ -311,7 +311,8 @@ def _endpoint(exhibit: Exhibit, view: View) -> None:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     given_as = {name: list(d) if isinstance(d := view.defaults[name], tuple) else d for name in offered}
     endpoint.__signature__ = inspect.Signature(
-        [inspect.Parameter(name, kind, default=given_as[name], annotation=hint(name)) for name in offered]
+        [inspect.Parameter(name, kind, default=given_as[name], annotation=hint(name)) for name in offered],
+        return_annotation=dict,
     )
     endpoint.__annotations__ = {name: hint(name) for name in offered} | {"return": dict}
     endpoint.__name__ = f"{exhibit.slug}_{view.slug}".replace("-", "_")

@@ -1,42 +1,13 @@
-"""A running studio and a real Chromium. Without Chromium the browser tests are skipped, except where CI is set: there they fail."""
+"""A real Chromium. Where there is none the browser tests are skipped; with CI set they fail."""
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 # No graphics card, and none of the browser's own traffic.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="session")
-def studio():
-    """The address of a studio started as a person would start it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            break
-        except OSError:
-            if process.poll() is not None:
-                pytest.fail(process.stdout.read().decode())
-            time.sleep(0.25)
-    yield address
-    process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,45 @@
+"""The API as a notebook on another machine meets it."""
+
+import numpy as np
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from studio.exhibits import EXHIBITS
+from studio.present import arrays
+
+
+@pytest.fixture(scope="module")
+def client(studio):
+    return Client(studio, verbose=False)
+
+
+def test_an_endpoint_returns_the_engine_s_arrays(client):
+    rope = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
+    engine = arrays(rope.views[0].compute(head_dim=64, bases=(10000.0, 500000.0)))
+    told = client.predict(head_dim=64, bases=[10000, 500000], api_name="/rope_similarity")
+    assert told.keys() == engine.keys()
+    for name, array in engine.items():
+        if array.dtype.kind == "f":
+            np.testing.assert_allclose(np.array(told[name], dtype=float), array, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"head_dim": 7}, "head_dim"),
+        ({"head_dim": 10**9}, "Head dimension d: give a number from"),
+        ({"bases": [0.5]}, "Bases b: give a number from"),
+        ({"bases": ["x" * 1000]}, "is not a number"),
+        ({"scaling": "__import__"}, "Scaling: choose one of"),
+    ],
+)
+def test_a_bad_argument_gets_a_sentence(client, settings, sentence):
+    with pytest.raises(AppError) as fault:
+        client.predict(**settings, api_name="/rope_similarity")
+    assert sentence in str(fault.value) and "Traceback" not in str(fault.value)
+
+
+def test_the_pages_own_handlers_are_private(client):
+    names = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(names) == {f"/{e.slug}_{v.slug}".replace("-", "_") for e in EXHIBITS for v in e.views}
