@@ -384,7 +384,7 @@ def distances(
         raise ValueError("budgets must hold 1 to 8 numbers of denoiser calls.")
     budgets = sorted({whole("budgets", budget, 1, 512) for budget in budgets})
     mixture = target_mixture(target, letter, drawing)
-    exact, start = mixture.sample(draws, seed + 2), mixture.sample(draws, seed, HIGH)
+    exact, start = mixture.sample(draws, seed + 2), mixture.sample(draws, seed + 4, HIGH)
     few = min(draws, 1000)  # the energy distance compares every pair
 
     def measured(samples: Tensor) -> tuple[float, float]:

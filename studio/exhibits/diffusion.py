@@ -247,7 +247,7 @@ def draw_convergence(result: Convergence) -> list:
     drawn.update_xaxes(
         type="log", dtick=1, range=[0.95 * math.log10(result.nfe.min()), math.log10(result.nfe.max()) + 1.2]
     )
-    drawn.update_yaxes(type="log", exponentformat="power")
+    drawn.update_yaxes(type="log", dtick=1, exponentformat="power")
     rows = [
         [text, theory, f"{fitted:.2f}", float(error[-1])]
         for text, theory, fitted, error in zip(result.labels, result.theory, result.fitted, result.error, strict=True)
