@@ -89,7 +89,7 @@ def _cards() -> str:
     )
     return (
         '<header class="masthead"><h1>Scientific Spaces Studio</h1>'
-        "<p>The mathematics of Su Jianlin’s blog 科学空间, to be explored by hand: every approximation beside its exact "
+        "<p>The mathematics of Su Jianlin's blog 科学空间, to be explored by hand: every approximation beside its exact "
         "truth, published numbers recomputed while you watch, and a link, the Python and the data for all that you see."
         f'</p></header><nav class="cards">{cards}</nav>'
     )

@@ -88,12 +88,12 @@ def diffusion() -> str:
 
 
 def hippo() -> str:
-    """A chirp and what twenty numbers remember of it."""
+    """A chirp and what fifteen numbers remember of it."""
     from engines.hippo import reconstruct
 
     t = torch.linspace(0, 1, 400, dtype=torch.float64)
     signal = torch.sin(2 * math.pi * (1.2 * t + 3.2 * t**2)) * (1 - 0.4 * t)
-    remembered = reconstruct(signal, "legs", 20)[1][-1].flip(0)
+    remembered = reconstruct(signal, "legs", 15)[1][-1].flip(0)
     return curve(signal, "currentColor", -1.2, 1.2, 1.2, 0.45) + curve(remembered, COLORS[1], -1.2, 1.2, 2)
 
 

@@ -105,7 +105,13 @@ def draw_sample(result: GibbsSample) -> list:
     for moment in moments:
         marks = result.moves[moment - 1] == 2 if moment else np.zeros(result.tokens.shape[1:], bool)
         frames.append([set_text(result.tokens[moment, c].tolist(), marks[c].tolist(), result.chinese) for c in shown])
-    texts = text_figure(frames, [str(m) for m in moments], "sweep", 2 if result.chinese and chains > 1 else 1, 17)
+    texts = text_figure(
+        frames,
+        [str(m) for m in moments],
+        "sweep",
+        2 if result.chinese and chains > 1 else 1,
+        19 if result.chinese else 15,
+    )
 
     free = np.flatnonzero(result.free)
     columns = some(sweeps, 120)
@@ -136,10 +142,12 @@ def draw_sample(result: GibbsSample) -> list:
         )
     )
     ticks = np.arange(chains) * (len(free) + 1) + (len(free) - 1) / 2
+    heat.update_xaxes(tickformat="d", dtick=1 if sweeps < 12 else None)
     heat.update_yaxes(autorange="reversed", tickvals=ticks, ticktext=[str(c + 1) for c in range(chains)], ticks="")
     heat.update_layout(yaxis_title_text="chain, its positions downwards")
 
     trace = figure(x="sweep", y="nats a position", height=360)
+    trace.update_xaxes(tickformat="d", dtick=1 if sweeps < 12 else None)
     x = np.arange(1, sweeps + 1)
     for chain in range(chains):
         color = COLORS[chain % len(COLORS)]
@@ -170,6 +178,7 @@ def draw_sample(result: GibbsSample) -> list:
     if 0 < result.burn_in < sweeps:
         trace.add_vline(x=result.burn_in + 0.5, line={"dash": "dot", "width": 1, "color": GREY})
     alike = figure(x="lag (sweeps)", y="Hamming autocorrelation", height=280)
+    alike.update_xaxes(tickformat="d", dtick=1 if len(result.hamming) < 12 else None)
     alike.add_trace(
         go.Scatter(
             x=np.arange(len(result.hamming)),
@@ -484,7 +493,7 @@ def walked(scan: str) -> float:
 
 EXHIBIT = Exhibit(
     slug="gibbs",
-    title="Text by walking",
+    title="BERT Gibbs sampling",
     summary="BERT has something to say: texts sampled word by word, keywords grown into sentences, and toy chains that tell when to believe them.",
     sources=(
         ("Su, Searched text 1: from search to sampling", "https://kexue.fm/archives/8062"),

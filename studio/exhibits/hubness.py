@@ -609,7 +609,7 @@ ORACLE = "scikit-hubness's definitions, numpy RandomState(0), n = 2,000, k = 10"
 
 EXHIBIT = Exhibit(
     slug="hubness",
-    title="Everyone's neighbour",
+    title="Hubness",
     summary="Ask every point for its ten nearest. In high dimension a few points are on hundreds of lists and many on none: why that is, whether it must be, and what undoes it.",
     sources=(
         ("Su Jianlin, “维度灾难”之Hubness现象浅析 (2022)", "https://kexue.fm/archives/9147"),
