@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 _GROUP = 32  # scores a maximum is taken over to find the candidates
+_BLOCK = 2**15 - 1  # numbers worked on at once
 _FEW, _MANY = 6, 60  # steps that make a bound, and that end at the root
 
 
@@ -128,13 +129,13 @@ class _Entmax(Function):
 
 def _jacobian_product(p: Tensor, g: Tensor, alpha: float) -> Tensor:
     """J g with J = diag(s) - s s' / sum(s), s = p^(2 - alpha) on the support and 0 off it (Peters et al. 2019, Prop. 2)."""
-    if alpha == 2:
-        s = (p > 0).to(p.dtype)
-    else:
-        support = p > 0
-        s = torch.where(support, torch.where(support, p, 1) ** (2 - alpha), 0)
-    weighted = s * g
-    return weighted - s * (weighted.sum(-1, keepdim=True) / s.sum(-1, keepdim=True))
+    products = []
+    for q, h in zip(_blocks(p), _blocks(g), strict=True):
+        support = q > 0
+        s = support.to(q.dtype) if alpha == 2 else torch.where(support, torch.where(support, q, 1) ** (2 - alpha), 0)
+        weighted = s * h
+        products.append(weighted - s * (weighted.sum(-1, keepdim=True) / s.sum(-1, keepdim=True)))
+    return torch.cat(products)
 
 
 def _first(index: Tensor) -> Tensor:
@@ -161,7 +162,9 @@ def _probabilities(z: Tensor, alpha: float) -> tuple[Tensor, Tensor | None]:
     top = maxima.amax(-1, keepdim=True)
     _check_top(z, top)
     high = _solve(top - maxima, alpha, torch.ones_like(top), _FEW)[1]
-    index = _packed(z >= top - high ** (alpha - 1) / (alpha - 1) * (1 + 1e-6), n // 2)
+    candidates = z >= top - high ** (alpha - 1) / (alpha - 1) * (1 + 1e-6)
+    few = bool(candidates[:, ::_GROUP].float().mean() < 0.5)  # a sample: packing would not pay
+    index = _packed(candidates, n // 2) if few else None
     if index is None:
         return _solve(top - z, alpha, high, _MANY)[0], None
     gap = (top - z.gather(-1, index)).masked_fill_(~_first(index), torch.inf)
@@ -184,11 +187,23 @@ def _packed(mask: Tensor, most: int) -> Tensor | None:
 
 
 def _solve(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """p [m, k] from gap [m, k] = max(z) - z (some entry 0, inf where absent), and u [m, 1] in [max(p), high].
+    """p [m, k], in the place of gap [m, k] = max(z) - z (some entry 0, inf where absent), and u [m, 1] in [max(p), high].
 
     With few steps u is an upper bound of max(p), with many it is max(p) to rounding.
     """
-    return (_newton if alpha <= 2 else _ridders)(gap, alpha, high, steps)
+    method = _newton if alpha <= 2 else _ridders
+    bounds = []
+    for g, h in zip(_blocks(gap), _blocks(high, gap), strict=True):
+        p, u = method(g, alpha, h, steps)
+        g.copy_(p)  # in place: fresh memory costs more than arithmetic
+        bounds.append(u)
+    return gap, torch.cat(bounds)
+
+
+def _blocks(x: Tensor, like: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Rows of x, a few at a time on a CPU: they stay in its cache, and torch starts no threads for so few numbers."""
+    like = x if like is None else like
+    return x.split(max(1, _BLOCK // like.shape[-1])) if x.device.type == "cpu" else (x,)
 
 
 def _newton(gap: Tensor, alpha: float, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
@@ -232,7 +247,7 @@ def _ridders(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tenso
 
 
 def _at(u: Tensor, gap: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """p(u) [m, k] and its summed derivative [m, 1], alpha <= 2. In place where it can: fresh memory costs more than arithmetic."""
+    """p(u) [m, k] and its summed derivative [m, 1], alpha <= 2."""
     r = alpha - 1
     if alpha == 2:
         p = (u - gap).relu_()
