@@ -61,13 +61,13 @@ def train(a: Namespace, **sizes) -> Run:
     return run
 
 
-def samples(model, tokenizer) -> str:
+def samples(model, tokenizer, skip: Sequence[int]) -> str:
     """Four quatrains by Gibbs sampling from nothing, as they came."""
     blank = "[CLS]" + ("[MASK]" * 7 + "，" + "[MASK]" * 7 + "。") * 2 + "[SEP]"
     tokens = torch.tensor([tokenizer(blank, add_special_tokens=False)["input_ids"]] * 4)
     tokens = tokens.to(next(model.parameters()).device)
     free = (tokens[0] == tokenizer.mask_token_id).nonzero()[:, 0]
-    drawn = masked.gibbs(model, tokenizer, tokens, free, sweeps=10, seed=0)
+    drawn = masked.gibbs(model, tokenizer, tokens, free, sweeps=10, seed=0, skip=skip)
     texts = [tokenizer.decode(row, skip_special_tokens=True).replace(" ", "") for row in drawn.tolist()]
     return "Ten Gibbs sweeps at temperature 0.7 from nothing but the punctuation, as they came:\n\n" + "\n".join(
         f"- {poem}" for poem in texts

@@ -64,13 +64,13 @@ tenth run of {block} paragraphs is held back; `held-back.txt` shows the first 30
     return run
 
 
-def samples(model, tokenizer) -> str:
+def samples(model, tokenizer, skip: Sequence[int]) -> str:
     """Three continuations by Gibbs sampling, as they came."""
     opening = "[CLS] once upon a time" + " [MASK]" * 20 + " . [SEP]"
     tokens = torch.tensor([tokenizer(opening, add_special_tokens=False)["input_ids"]] * 3)
     tokens = tokens.to(next(model.parameters()).device)
     free = (tokens[0] == tokenizer.mask_token_id).nonzero()[:, 0]
-    drawn = masked.gibbs(model, tokenizer, tokens, free, sweeps=10, seed=0)
+    drawn = masked.gibbs(model, tokenizer, tokens, free, sweeps=10, seed=0, skip=skip)
     texts = [tokenizer.decode(row, skip_special_tokens=True) for row in drawn.tolist()]
     return "Ten Gibbs sweeps at temperature 0.7 over twenty blanks after the opening, as they came:\n\n" + "\n".join(
         f"- {story}" for story in texts

@@ -96,7 +96,7 @@ class Run:
 
     def show(self) -> None:
         bar = "#" * int(30 * self.progress)
-        losses = "  ".join(f"{name} {self.recent(name):.4f}" for name in self.history if "loss" in name)
+        losses = "  ".join(f"{name} {self.recent(name):.4f}" for name in self.history if name.startswith("loss"))
         line = f"[{bar:30}] step {self.step}  {self.seconds / 60:.1f} min  {losses}"
         print(line, end="\r" if sys.stdout.isatty() and self.progress < 1 else "\n", flush=True)
 

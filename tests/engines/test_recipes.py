@@ -1,0 +1,188 @@
+"""Each recipe trains for seconds on data made here: the loss falls, and what it writes is whole."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from engines.recipes import bert_quatrain, bert_storybook, ddpm_emoji, moe_decoders, rope_decoders, text
+from engines.recipes.training import Muon, Run, arguments, orthogonalize
+
+TINY = {"width": 32, "layers": 1, "heads": 2, "hidden": 32}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with a little of everything, learnable in a few steps."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    words = ["the", "fox", "saw", "a", "fine", "bunch", "of", "grapes", "hanging", "from", "old", "vine"]
+    lines = [" ".join(rng.choice(words, 40)) + "." for _ in range(300)]
+    (folder / "storybook.txt").write_text("\n".join(lines), encoding="utf-8")
+    characters = list("春夏秋冬风花雪月山水云天")
+    for n in (7, 5):
+        poems = ["".join(f"{''.join(rng.choice(characters[:n], n))}{mark}" for mark in "，。，。") for _ in range(60)]
+        (folder / f"quatrains-{n}.txt").write_text("\n".join(poems), encoding="utf-8")
+    images = np.broadcast_to(rng.integers(0, 256, (40, 1, 1, 3), dtype=np.uint8), (40, 32, 32, 3))
+    np.savez(folder / "emoji-32.npz", images=images)
+    return folder
+
+
+def options(data, out, steps):
+    return arguments("", 1, ["--data", str(data), "--out", str(out), "--steps", str(steps), "--device", "cpu"])
+
+
+def falls(losses, least=0.05):
+    """The mean of the last five is lower than that of the first three by at least this share."""
+    return np.mean(losses[-5:]) < (1 - least) * np.mean(losses[:3])
+
+
+def check_folder(folder, figures):
+    """Weights as SHA256SUMS and the card tell them, and figures that are numbers."""
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    sums = (folder / "SHA256SUMS").read_text().splitlines()
+    assert sums
+    for line in sums:
+        digest, name = line.split(maxsplit=1)
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+        assert digest in card
+    for word in ("## Data", "## Training", "--seed 0", "steps in", "## Licence"):
+        assert word in card
+    written = json.loads((folder / "figures.json").read_text())
+    assert set(figures) <= set(written)
+
+
+def test_rope_decoders(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(rope_decoders, "BASES", (100, 10_000))
+    monkeypatch.setattr(rope_decoders, "LONG", 128)
+    run = rope_decoders.train(options(data, tmp_path, 20), **TINY, context=32)
+    assert falls(run.history["loss 100"]) and falls(run.history["loss 10000"])
+    # the same start and the same batches; only the rotation differs
+    assert run.history["loss 100"][0] == pytest.approx(run.history["loss 10000"][0], rel=1e-2)
+    check_folder(tmp_path, ["rope-base-100", "rope-base-10000"])
+
+
+def test_moe_decoders(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "python_source", lambda: b"def f(x):\n    return x\n" * 1_000)
+    run = moe_decoders.train(options(data, tmp_path, 20), **TINY, context=32)
+    for rule in moe_decoders.RULES:
+        assert falls(run.history[f"loss {rule}"])
+        np.testing.assert_allclose(np.array(run.history[f"load {rule}"]).sum(-1), 1, atol=1e-6)
+    check_folder(tmp_path, ["moe-none", "moe-auxiliary", "moe-loss-free"])
+
+
+def test_balancing_loss_is_one_when_balanced_and_n_over_k_when_collapsed():
+    from engines.decoder import Routing
+
+    even = torch.arange(16).view(1, 8, 2) % 8
+    uniform = Routing(torch.full((1, 8, 8), 1 / 8), even, torch.full((1, 8, 2), 0.5))
+    assert moe_decoders.balancing_loss((uniform,)).item() == pytest.approx(1)
+    scores = torch.zeros(1, 8, 8)
+    scores[..., :2] = 0.5
+    collapsed = Routing(scores, torch.tensor([0, 1]).expand(1, 8, 2), torch.full((1, 8, 2), 0.5))
+    assert moe_decoders.balancing_loss((collapsed,)).item() == pytest.approx(4)
+
+
+def test_bert_quatrain(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("engines.recipes.masked.SAMPLE", 6)
+    run = bert_quatrain.train(options(data, tmp_path, 25), **TINY)
+    assert falls(run.history["loss"])
+    check_folder(tmp_path, ["pseudo_nll", "accuracy", "unigram_nll"])
+    assert "Gibbs" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_bert_storybook(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("engines.recipes.masked.SAMPLE", 6)
+    run = bert_storybook.train(options(data, tmp_path, 20), pieces=120, **TINY)
+    assert falls(run.history["loss"])
+    check_folder(tmp_path, ["pseudo_nll", "accuracy", "unigram_nll"])
+
+
+def test_ddpm_emoji_repeats_and_resumes(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(ddpm_emoji, "draw_samples", lambda *a: np.zeros((40, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(ddpm_emoji, "BATCH", 8)
+    monkeypatch.setattr(ddpm_emoji, "RATE", 1e-2)
+    run = ddpm_emoji.train(options(data, tmp_path / "one", 16), channels=(8, 16))
+    assert falls(run.history["loss"])
+    check_folder(tmp_path / "one", ["loss"])
+    ddpm_emoji.train(options(data, tmp_path / "two", 16), channels=(8, 16))
+    sums = [(tmp_path / name / "SHA256SUMS").read_text() for name in ("one", "two")]
+    assert sums[0] == sums[1]  # the same seed and steps: the same weights
+    # started again with a later end, it goes on from where it was
+    longer = ddpm_emoji.train(options(data, tmp_path / "two", 18), channels=(8, 16))
+    assert longer.history["loss"][:16] == run.history["loss"] and len(longer.history["loss"]) == 18
+    assert "resumed" in (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
+    a = options(tmp_path, tmp_path, 10)
+    model = torch.nn.Linear(1, 1, bias=False)
+
+    class Killed(Exception):
+        pass
+
+    run = Run(tmp_path, {"model": model}, a, 0.1)
+    with pytest.raises(Killed):
+        for step in run:
+            run.record(loss=float(step))
+            torch.nn.init.constant_(model.weight, step)
+            if step == 4:
+                run.step += 1  # this step is done when the checkpoint is written
+                run.save()
+                raise Killed
+    again = torch.nn.Linear(1, 1, bias=False)
+    resumed = Run(tmp_path, {"model": again}, a, 0.1)
+    assert resumed.step == 5 and again.weight.item() == 4
+    assert list(resumed) == [5, 6, 7, 8, 9]
+
+
+def test_the_schedule_ends_after_its_minutes(tmp_path):
+    a = arguments("", 0.01, ["--data", str(tmp_path), "--out", str(tmp_path), "--device", "cpu"])
+    run = Run(tmp_path, {}, a, 1.0)
+    ticks = iter(np.arange(0, 10, 0.1))
+    run.clock = lambda: float(next(ticks))
+    assert len(list(run)) == 6  # 0.6 s at 0.1 s a step
+    assert run.progress == 1 and run.rate <= 0.02
+
+
+def test_split_holds_back_every_tenth_block_and_windows_stay_inside():
+    training, held = text.split(bytes(range(200)) * 10)
+    assert len(training) == 18 and len(held) == 2 and training.shape[1] == 100
+    drawn = text.windows(training, 50, 10, np.random.default_rng(0))
+    assert drawn.shape == (50, 10)
+    assert (np.diff(drawn, axis=1) % 256 == 1).all()
+
+
+def test_images_are_held_back_by_index():
+    images = np.arange(25)
+    training, held = ddpm_emoji.split(images)
+    assert held.tolist() == [9, 19] and len(training) == 23
+
+
+def test_orthogonalize_brings_singular_values_near_one():
+    torch.manual_seed(0)
+    for shape in ((16, 40), (40, 16), (3, 16, 24)):
+        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape)))
+        assert values.min() > 0.5 and values.max() < 1.3
+
+
+def test_python_source_is_that_of_the_running_interpreter():
+    source = text.python_source(limit=200_000)
+    assert 200_000 < len(source) < 1_500_000 and b"import" in source
+
+
+def test_muon_descends():
+    torch.manual_seed(0)
+    target, weight = torch.randn(8, 6), torch.nn.Parameter(torch.zeros(8, 6))
+    optimizer = Muon([weight], lr=0.1, weight_decay=0.0)
+    losses = []
+    for step in range(60):
+        loss = (weight - target).square().mean()
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = 0.3 * (1 - step / 60)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < 0.1 * losses[0]
