@@ -60,6 +60,8 @@
     if (innerWidth < 600) {
       layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8 };
       layout.font = { ...layout.font, size: 11 };
+      // The buttons of a scrubbed figure are as wide as ever; the slider starts to their right.
+      layout.sliders = layout.sliders?.map((slider) => ({ ...slider, x: 0.26, len: 0.74 }));
     }
     return { data: figure.data, layout, frames: figure.frames ?? [] };
   };

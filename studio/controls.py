@@ -15,7 +15,7 @@ from studio.exhibit import Choice, Control, Drawing, Numbers, Range, Text, Toggl
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def _slider(control: Range, value: float, visible: bool) -> gr.HTML:
+def _slider(control: Range, value: float) -> gr.HTML:
     """A slider with a box for the exact number. Own, because gradio's has no logarithmic scale."""
     label = html.escape(control.label, quote=True)
     note = f"<small>{html.escape(control.help)}</small>" if control.help else ""
@@ -35,41 +35,39 @@ def _slider(control: Range, value: float, visible: bool) -> gr.HTML:
         ),
         js_on_load=f"studio.slider(element, props, watch, () => trigger('release'), {json.dumps(scale)})",
         apply_default_css=False,
-        visible=visible,
+        visible=False,
     )
 
 
-def build(control: Control, value: Any, visible: bool) -> gr.components.Component:
-    """The component of a control at its default value."""
-    shown = {"label": control.label, "info": control.help or None, "visible": visible}
+def build(control: Control, value: Any) -> gr.components.Component:
+    """The component of a control at its default value; out of sight until a view asks for it."""
+    hidden = {"label": control.label, "visible": False}
+    labelled = {"info": control.help or None, **hidden}
     match control:
         case Range():
-            return _slider(control, value, visible)
+            return _slider(control, value)
         case Choice(several=True):
-            return gr.CheckboxGroup(_choices(control), value=list(value), **shown)
+            return gr.CheckboxGroup(_choices(control), value=list(value), **labelled)
         case Choice():
             kind = gr.Radio if len(control.options) <= 4 else gr.Dropdown
-            return kind(_choices(control), value=value, **shown)
+            return kind(_choices(control), value=value, **labelled)
         case Toggle():
-            return gr.Checkbox(value=value, **shown)
+            return gr.Checkbox(value=value, **labelled)
         case Numbers() | Text():
             lines = getattr(control, "lines", 1)
-            return gr.Textbox(component_value(control, value), lines=lines, max_lines=max(lines, 8), **shown)
+            return gr.Textbox(component_value(control, value), lines=lines, max_lines=max(lines, 8), **labelled)
         case Drawing():
             return gr.Sketchpad(
-                label=control.label,
                 type="filepath",
                 canvas_size=(control.width, control.height),
                 brush=gr.Brush(default_size=max(3, control.width // 24), colors=["#000000"], color_mode="fixed"),
                 layers=False,
-                visible=visible,
+                **hidden,
             )
         case Upload() if set(control.accept) <= _PICTURES:
-            return gr.Image(
-                label=control.label, type="filepath", sources=["upload", "webcam", "clipboard"], visible=visible
-            )
+            return gr.Image(type="filepath", sources=["upload", "webcam", "clipboard"], **hidden)
         case Upload():
-            return gr.File(label=control.label, file_types=list(control.accept), type="filepath", visible=visible)
+            return gr.File(file_types=list(control.accept), type="filepath", **hidden)
 
 
 def changed(control: Control, component: gr.components.Component) -> list[Callable]:

@@ -129,7 +129,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         caption = gr.Markdown(first.caption, latex_delimiters=LATEX, elem_classes="caption")
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=1, min_width=260, elem_classes="controls"):
-                boxes = [build(control, defaults[name], name in first.controls) for name, control in controls.items()]
+                boxes = [build(control, defaults[name]) for name, control in controls.items()]
                 with gr.Row(elem_classes="actions"):
                     go = gr.Button("Run", variant="primary", size="sm", visible=_pressed(first))
                     stop = gr.Button("Cancel", size="sm", visible=_pressed(first))
@@ -200,19 +200,19 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         if query:
             view, settings, behind = link.read(exhibit, query)
             held = None if behind is None else {"view": view.slug, "settings": behind}
-            yield from framed(dressed(view, settings, held, ""), seen(view, settings, held, view.live))
+            yield from framed(dressed(view, settings, held, ""), seen(view, settings, held, _at_once(view)))
         else:
             yield from switch(slug, held, *values)
 
     def switch(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
         """Another view was chosen; the controls keep what they hold."""
         view = view_of(slug)
-        yield from framed(dressed(view, None, held, ""), drawn(view, values, held, view.live))
+        yield from framed(dressed(view, None, held, ""), drawn(view, values, held, _at_once(view)))
 
     def tell(story: Story, held: dict | None) -> Iterator[tuple]:
         view = view_of(story.view)
         settings = view.defaults | dict(story.settings)
-        yield from framed(dressed(view, settings, held, story.text), seen(view, settings, held, view.live))
+        yield from framed(dressed(view, settings, held, story.text), seen(view, settings, held, _at_once(view)))
 
     def redraw(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
         yield from drawn(view_of(slug), values, held, view_of(slug).live)
@@ -236,18 +236,21 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     events = [event for box, control in zip(boxes, controls.values(), strict=True) for event in changed(control, box)]
     # A setting changed during a run means that run is no longer wanted.
     fresh = {"cancels": [running], **PRIVATE}
+    runs = [running]
     if events:
-        redrawing = gr.on(events, redraw, state, stage, trigger_mode="always_last", **fresh)
-    tab.select(
-        arrive, [address, *state], everything, js=f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]", **fresh
-    )
-    chosen.input(switch, state, everything, **fresh)
+        runs.append(gr.on(events, redraw, state, stage, trigger_mode="always_last", **fresh))
+    link_first = f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]"
+    runs.append(tab.select(arrive, [address, *state], everything, js=link_first, **fresh))
+    runs.append(chosen.input(switch, state, everything, **fresh))
     for button, story in zip(stories, exhibit.stories, strict=True):
-        button.click(partial(tell, story), [pinned], everything, **fresh)
-    pin.click(toggle_pin, state, [pinned, pin, *stage], **PRIVATE)
-    stop.click(
-        None, None, None, cancels=[running, redrawing] if events else [running], js="() => studio.stopped()", **PRIVATE
-    )
+        runs.append(button.click(partial(tell, story), [pinned], everything, **fresh))
+    runs.append(pin.click(toggle_pin, state, [pinned, pin, *stage], **PRIVATE))
+    stop.click(None, None, None, cancels=runs, js="() => studio.stopped()", **PRIVATE)
+
+
+def _at_once(view: View) -> bool:
+    """Whether a view that is opened is computed unasked: a link shows what it names, unless that takes long."""
+    return view.live or view.seconds <= 10
 
 
 def _pressed(view: View) -> bool:
