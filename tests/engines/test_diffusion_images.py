@@ -35,7 +35,7 @@ def ends(name: str, steps: int, model=exact, seed: int = 0) -> torch.Tensor:
     return state.reshape(len(state), -1)
 
 
-@pytest.mark.parametrize("steps", [7, 10, 30, 64])
+@pytest.mark.parametrize("steps", [7, 10, 64])
 def test_ddim_follows_trailing_timesteps_that_do_not_divide_the_thousand(steps):
     levels = ddpm_sigmas(steps, "trailing")
     start = noise().reshape(32, -1) * math.sqrt(1 + levels[0].item() ** 2)
