@@ -23,7 +23,7 @@ from engines.decoder import Decoder
 from engines.gibbs import models
 from engines.gibbs.kernels import OPERATIONS, edit_log_acceptance
 from engines.gibbs.masked import Conditionals, MaskedLM
-from engines.gibbs.sampling import draw, temperatures, tempered
+from engines.gibbs.sampling import draw, temperatures
 from engines.gibbs.text import check_choice, check_range
 from engines.progress import Progress
 
@@ -120,7 +120,7 @@ def _fill(model: Conditionals, plans: list[tuple[list[int], str, int]], frame: t
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
     padded = lengths if (lengths < ids.shape[1]).any() else None
-    return tempered(model.logits(ids, torch.tensor(at)[:, None], padded)[:, 0], 1.0).cpu()
+    return model.logits(ids, torch.tensor(at)[:, None], padded)[:, 0].double().log_softmax(-1).cpu()
 
 
 class ByteTarget:

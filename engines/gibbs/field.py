@@ -73,14 +73,14 @@ def random_field(
     marks = (ids[0] == model.mask).nonzero()[:, 0]
     if len(marks) != 2:
         raise ValueError(f"pair must hold exactly two marks ({MARK}); it has {len(marks)}")
-    both = tempered(model.logits(ids, marks[None])[0], pair_temperature).cpu()
+    both = tempered(model.logits(ids, marks[None])[0].double(), pair_temperature).cpu()
     count = min(candidates, int((~model.forbidden).sum()))
     words = both.topk(count).indices  # [2, count]
     tables = []
     for moving, given in ((0, 1), (1, 0)):
         rows = ids.repeat(count, 1)
         rows[:, marks[given]] = words[given]
-        logits = model.logits(rows, marks[moving].expand(count, 1))[:, 0].cpu()
+        logits = model.logits(rows, marks[moving].expand(count, 1))[:, 0].cpu().double()
         tables.append(tempered(logits[:, words[moving]], pair_temperature).exp().numpy())
     x_given_y, y_given_x = tables[0].T, tables[1]
     x_law = kernels.stationary(y_given_x @ x_given_y.T)  # x, then y given x, then x given y

@@ -88,8 +88,7 @@ class MaskedLM:
             layer = f"bert.encoder.layer.{i}"
             self.layers.append(
                 {
-                    "query": linear(f"{layer}.attention.self.query"),
-                    "key_value": linear(f"{layer}.attention.self.key", f"{layer}.attention.self.value"),
+                    "attend": linear(*(f"{layer}.attention.self.{part}" for part in ("query", "key", "value"))),
                     "mixed": linear(f"{layer}.attention.output.dense"),
                     "mixed_norm": linear(f"{layer}.attention.output.LayerNorm"),
                     "up": linear(f"{layer}.intermediate.dense"),
@@ -106,7 +105,7 @@ class MaskedLM:
     def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
         """As `Conditionals.logits`; float32."""
         ids, at = ids.to(self.device), at.to(self.device)
-        batch, length = ids.shape
+        length = ids.shape[1]
         if length > self.longest:
             raise ValueError(f"the text has {length} tokens; this model takes at most {self.longest}")
         keep = None
@@ -114,10 +113,15 @@ class MaskedLM:
             keep = (torch.arange(length, device=self.device) < lengths.to(self.device)[:, None])[:, None, None]
         x = self._norm(F.embedding(ids, self.embedding) + self.positions[:length], self.embedding_norm)
         for i, layer in enumerate(self.layers):
-            key, value = F.linear(x, *layer["key_value"]).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-            if i == len(self.layers) - 1:
-                x = x.gather(1, at[:, :, None].expand(-1, -1, x.shape[-1]))
-            query = F.linear(x, *layer["query"]).view(batch, x.shape[1], self.heads, -1).transpose(1, 2)
+            if i < len(self.layers) - 1:
+                parts = F.linear(x, *layer["attend"]).chunk(3, -1)
+            else:  # of the last layer only the queried positions are wanted
+                width = x.shape[-1]
+                weight, bias = layer["attend"]
+                keys = F.linear(x, weight[width:], bias[width:])
+                x = x.gather(1, at[:, :, None].expand(-1, -1, width))
+                parts = F.linear(x, weight[:width], bias[:width]), *keys.chunk(2, -1)
+            query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep).transpose(1, 2).flatten(2)
             x = self._norm(x + F.linear(mixed, *layer["mixed"]), layer["mixed_norm"])
             x = self._norm(x + F.linear(F.gelu(F.linear(x, *layer["up"])), *layer["down"]), layer["norm"])

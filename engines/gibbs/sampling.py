@@ -37,9 +37,9 @@ def temperatures(first: float, last: float, schedule: str, sweeps: int) -> list[
 
 
 def tempered(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Log-probabilities, float64, of logits [..., words] / temperature, kept to the top_k most probable words (0: all) and
+    """Log-probabilities of logits [..., words] / temperature, kept to the top_k most probable words (0: all) and
     to the fewest whose probability reaches top_p (Holtzman et al., arXiv 1904.09751)."""
-    scaled = logits.double() / temperature
+    scaled = logits / temperature
     if 0 < top_k < scaled.shape[-1]:
         least = scaled.topk(top_k).values[..., -1:]
         scaled = scaled.masked_fill(scaled < least, -torch.inf)
@@ -52,7 +52,7 @@ def tempered(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 
 
 def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
     """One word for each law [..., words], by its inverse distribution function (one random number a word)."""
-    total = log_probs.exp().cumsum(-1)
+    total = log_probs.exp().cumsum(-1, dtype=torch.float64)  # float32 would lose rare words in the sum
     u = torch.rand(*total.shape[:-1], 1, generator=generator, dtype=torch.float64).to(total.device)
     return torch.searchsorted(total, u * total[..., -1:], right=True).squeeze(-1).clamp_max(total.shape[-1] - 1)
 
@@ -141,7 +141,8 @@ def walk(
                 logits = model.logits(masked, at)
             law = tempered(logits, temperature, *cut)
             new = draw(law, generator).cpu()
-            plain = logits.double().log_softmax(-1).gather(-1, new.to(logits.device)[:, :, None])[:, :, 0].cpu()
+            chosen = logits.gather(-1, new.to(logits.device)[:, :, None])[:, :, 0]
+            plain = (chosen - logits.logsumexp(-1)).double().cpu()
             moves = torch.where(new == old, SAME, CHANGED).to(torch.uint8)
             pseudo = None
             if metropolis:
