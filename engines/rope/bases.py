@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from engines.progress import Progress
-from engines.rope.curves import cos_sin, first_failing, similarity_profile
+from engines.rope.curves import cos_sin, first_failing, one_thread, similarity_profile
 from engines.rope.frequencies import MOST_BASE, check_base, check_head_dim, check_length, exponents
 
 # ln b is known to this; a passing sliver narrower than that, relatively, would be missed.
@@ -42,6 +42,7 @@ def least_base(context_length: int, head_dim: int = 128) -> float:
     return found[0]
 
 
+@one_thread()
 def passes(base: float, context_length: int, head_dim: int = 128) -> bool:
     """Whether f_b(m) ≥ 0 at every m < context_length."""
     frequencies = check_base(base) ** -exponents(head_dim)
@@ -71,6 +72,7 @@ def _search(lengths: Sequence[int], head_dim: int) -> Iterator[tuple[int, list[f
     yield lengths[-1], found
 
 
+@one_thread()
 def _failing(frequencies: torch.Tensor, length: int) -> torch.Tensor:
     """Distances m < length with f_b(m) < 0, float64; where they are many, those that promise the longest leaps."""
     # A float32 product finds most of them in half the time; that there are none is for float64 to say.
@@ -85,6 +87,7 @@ def _failing(frequencies: torch.Tensor, length: int) -> torch.Tensor:
     return failing.double()
 
 
+@one_thread()
 def _leap(x: float, failing: torch.Tensor, s: torch.Tensor) -> float:
     """The farthest x' such that every base from e^x to e^x' is proved to fail at one of these distances."""
     start, longest = x, 0.0
@@ -136,6 +139,7 @@ class LeastBase:
     blog: float
 
 
+@one_thread()
 def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
     """The least base for `length` tokens (3 to 65,536) and min f_b around it (kexue.fm/archives/10122)."""
     length = check_length(length, "length", low=3, high=1 << 16)
@@ -255,6 +259,7 @@ class PassingLengths:
     envelope: np.ndarray
 
 
+@one_thread()
 def passing_lengths(
     head_dim: int = 128, base_low: float = 1000.0, base_high: float = 1e6, limit: int = 32_768
 ) -> PassingLengths:

@@ -9,7 +9,8 @@ ones move f_b by 0.07.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,20 @@ from engines.rope.frequencies import check_base, check_head_dim, check_length, e
 MOST_DISTANCE = 1 << 20
 MOST_CURVES = 6
 _BINS = 700
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Work here comes in pieces of a millisecond: threads that wait for each other cost more than they bring.
+
+    On a busy machine of two cores the search took thirty times as long with two threads as with one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def similarity(distance, head_dim: int, base) -> torch.Tensor:
@@ -66,6 +81,7 @@ def first_negative(head_dim: int, base: float, limit: int = MOST_DISTANCE) -> in
     return first_failing(frequencies, check_length(limit, "limit", high=MOST_DISTANCE))
 
 
+@one_thread()
 def first_failing(frequencies: torch.Tensor, limit: int) -> int | None:
     """The least distance m < limit with Σ_i cos(m θ_i) < 0 for frequencies θ [pairs], or None."""
     side = 64  # blocks of side² distances, as in `similarity_profile`, so that an early one costs little
@@ -120,6 +136,7 @@ class SimilarityCurves:
     first_negative: np.ndarray
 
 
+@one_thread()
 def similarity_curves(
     bases: Sequence[float] = (10_000.0, 100_000.0, 500_000.0),
     head_dim: int = 128,
