@@ -45,6 +45,16 @@ LABELS = {
 }
 COLOR = dict(zip(NAMES, COLORS, strict=True))
 GREY = "#888888"
+BAR = {
+    "orientation": "h",
+    "x": 0,
+    "xanchor": "left",
+    "y": 1.01,
+    "yanchor": "bottom",
+    "thickness": 10,
+    "len": 0.7,
+    "nticks": 5,
+}
 
 MAP = Choice("Map", LABELS)
 MAPS = Choice("Maps", LABELS, several=True)
@@ -85,7 +95,7 @@ def draw_compare(result: Comparison) -> list:
             result.maps, result.support, result.entropy, result.monotone, result.shift, strict=True
         )
     ]
-    return [drawn, Table(("map", "support", "entropy (nats)", "monotone here", "moves if all scores gain 1"), rows)]
+    return [drawn, Table(("map", "support", "entropy (nats)", "monotone", "moved by a shift of 1"), rows)]
 
 
 def draw_sparsity(result: Sparsity) -> list:
@@ -142,9 +152,9 @@ def draw_simplex(result: SimplexMap) -> list:
         ternary={
             "sum": 1,
             "bgcolor": "rgba(0,0,0,0)",
-            "aaxis": {**axis, "title": {"text": "p₃ = 1"}},
-            "baxis": {**axis, "title": {"text": "p₁ = 1"}},
-            "caxis": {**axis, "title": {"text": "p₂ = 1"}},
+            "aaxis": {**axis, "title": {"text": "p₃"}},
+            "baxis": {**axis, "title": {"text": "p₁"}},
+            "caxis": {**axis, "title": {"text": "p₂"}},
         },
         xaxis={"visible": False},
         yaxis={"visible": False},
@@ -159,10 +169,11 @@ def draw_simplex(result: SimplexMap) -> list:
             zmin=0.5,
             zmax=3.5,
             colorscale=[(i / 3 + j / 3, shades[i]) for i in range(3) for j in range(2)],
-            colorbar={"tickvals": [1, 2, 3], "title": {"text": "support"}, "thickness": 12},
+            colorbar={**BAR, "tickvals": [1, 2, 3], "title": {"text": "entries above 0 "}},
             hovertemplate="support %{z}<extra></extra>",
         )
     )
+    plane.update_layout(margin={"t": 64})
     plane.update_yaxes(scaleanchor="x", constrain="domain")
     plane.update_xaxes(constrain="domain")
     rows = [[size, f"{share:.1%}"] for size, share in zip((1, 2, 3), result.share, strict=True)]
@@ -182,10 +193,11 @@ def draw_sensitivity(result: Sensitivity) -> list:
             zmin=-largest,
             zmax=largest,
             colorscale=[list(stop) for stop in DIVERGING],
-            colorbar={"title": {"text": "∂p/∂s"}, "thickness": 12},
+            colorbar={**BAR, "title": {"text": "∂p/∂s "}},
             hovertemplate="∂p<sub>%{y}</sub>/∂s<sub>%{x}</sub> = %{z:.4f}<extra></extra>",
         )
     )
+    drawn.update_layout(margin={"t": 64})
     drawn.update_yaxes(autorange="reversed", type="category")
     drawn.update_xaxes(type="category")
     rows = [
@@ -280,13 +292,13 @@ def draw_attention(result: Attention) -> list:
             z=result.attention.astype(np.float32),
             zmin=0,
             colorscale=SEQUENTIAL,
-            colorbar={"title": {"text": "weight"}, "thickness": 12},
+            colorbar={**BAR, "title": {"text": "weight "}},
             hovertemplate="%{y} → %{x}: %{z:.3f}<extra></extra>",
         )
     )
     drawn.update_yaxes(autorange="reversed", tickfont={"size": 10}, title={"standoff": 4}, dtick=1)
     drawn.update_xaxes(tickangle=-90, tickfont={"size": 10}, dtick=1)
-    drawn.update_layout(margin={"l": 84, "b": 90})
+    drawn.update_layout(margin={"l": 84, "b": 90, "t": 64})
     rows = [
         [LABELS[name], number(size), number(h)]
         for name, size, h in zip(result.maps, result.support, result.entropy, strict=True)
@@ -305,14 +317,14 @@ def draw_speed(result: Speed) -> list:
             x=ms.astype(np.float32),
             orientation="h",
             marker={"color": [GREY if old else COLORS[0] for old in published]},
-            text=[f"{value:.3g}" for value in ms],
+            text=[f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in ms],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{y}: %{x:.3g} ms<extra></extra>",
         )
     )
     drawn.update_yaxes(autorange="reversed", automargin=True)
-    drawn.update_xaxes(type="log", dtick=1, range=[math.log10(ms.min() / 2), math.log10(ms.max() * 3)])
+    drawn.update_xaxes(type="log", dtick=1, range=[math.log10(ms.min() / 2), math.log10(ms.max() * 6)])
     rows = [
         [name, number(ms[i]), "–" if peer == i else f"× {ms[peer] / ms[i]:.1f}"]
         for i, (name, peer) in enumerate(zip(result.names, result.peers, strict=True))
