@@ -384,4 +384,5 @@ def load(target: str, method: str, path: Path = WEIGHTS) -> Training:
     losses = [(int(step), float(loss)) for step, loss in tensors.pop("losses")]
     net = Net(METHODS[method].times)
     net.load_state_dict(tensors)
+    net.requires_grad_(False)
     return Training(Model(method, net.eval()), losses[-1][0], losses[-1][0], losses)

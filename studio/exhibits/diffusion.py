@@ -552,6 +552,20 @@ CHECKS = (
         lambda: (_rectified_gain(1), _rectified_gain(2)),
     ),
     Check("and its limit", "closed form", 0.5, 2e-5, lambda: 2 * _rectified_gain(400) - _rectified_gain(200)),
+    Check(
+        "the exact flow's map to N(0, ½²), which after ideal reflow one step makes",
+        "closed form",
+        0.5,
+        1e-8,
+        _exact_gaussian_map,
+    ),
+    Check(
+        "the ideal shortcut s(x, 0, 1) over x, likewise", "closed form", -0.5, 1e-8, lambda: _exact_gaussian_map() - 1
+    ),
+    Check(
+        "a consistency model at the data: the most that f(x, 1) is off x", "Song et al. 2023, Eq. 5", 0.0, 0, _boundary
+    ),
+    Check("SiD's loss with the optimal fake denoiser over |Δ|², α = 0.8", "1 − α", 0.2, 0.01, _sid_identity),
 )
 
 EXHIBIT = Exhibit(
