@@ -27,7 +27,16 @@ from engines.hubness import (
     survey_file,
 )
 from engines.hubness.samples import LatentSamples
-from engines.hubness.views import Boundary, Concentration, LatentFilter, Reductions, SkewnessCurve, Survey, ball_volume
+from engines.hubness.views import (
+    Boundary,
+    Concentration,
+    LatentFilter,
+    Reductions,
+    SkewnessCurve,
+    Survey,
+    at_random,
+    ball_volume,
+)
 from engines.models import names
 from studio.exhibit import Check, Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View
 from studio.figure import COLORS, SEQUENTIAL, figure, label
@@ -244,6 +253,15 @@ def _gallery(result: Survey) -> list:
     return []
 
 
+def _lottery(drawn: go.Figure, n: int, k: int) -> None:
+    """The skewness that N_k has if neighbours are drawn by lot."""
+    skew = at_random(n, k).skewness
+    drawn.add_hline(y=skew, line={"width": 1, "dash": "dot", "color": FAINT})
+    drawn.add_annotation(
+        text=f"by lot: {skew:.2f}", x=0.0, y=skew, xref="paper", showarrow=False, xanchor="left", yanchor="bottom"
+    )
+
+
 def draw_curve(result: SkewnessCurve) -> list:
     """Skewness over dimension, with the spread of the seeds and the published points."""
     drawn = figure(x="dimension d", y=f"skewness of N<sub>{result.k}</sub>", height=440)
@@ -283,7 +301,7 @@ def draw_curve(result: SkewnessCurve) -> list:
                 name="published: uniform, n = 10,000",
             )
         )
-    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    _lottery(drawn, result.points, result.k)
     ticks = [2, 5, 10, 20, 50, 100, 200]
     drawn.update_xaxes(
         type="log", tickvals=ticks, ticktext=[str(t) for t in ticks], range=[math.log10(1.8), math.log10(220)]
@@ -424,7 +442,7 @@ def draw_boundary(result: Boundary) -> list:
                 name=names[place],
             )
         )
-    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    _lottery(drawn, result.points, result.k)
     ticks = [2, 5, 10, 20, 50, 100]
     drawn.update_xaxes(type="log", tickvals=ticks, ticktext=[str(t) for t in ticks])
     flat = make_subplots(1, 3, horizontal_spacing=0.04)
@@ -441,7 +459,14 @@ def draw_boundary(result: Boundary) -> list:
             "showscale": i == 2,
         }
         if i == 2:
-            marker["colorbar"] = {"title": {"text": "N"}, "thickness": 10}
+            marker["colorbar"] = {
+                "title": {"text": "N", "side": "right"},
+                "orientation": "h",
+                "y": -0.02,
+                "yanchor": "top",
+                "thickness": 9,
+                "len": 0.7,
+            }
         flat.add_trace(
             go.Scatter(
                 x=points[::every, 0],
@@ -467,7 +492,7 @@ def draw_boundary(result: Boundary) -> list:
         )
     house = figure(height=320)
     flat.update_layout(
-        template="none", height=house.layout.height, margin={"l": 10, "r": 10, "t": 60, "b": 10}, hovermode="closest"
+        template="none", height=house.layout.height, margin={"l": 10, "r": 10, "t": 60, "b": 56}, hovermode="closest"
     )
     note = (
         f"In the plane, with k = {result.flat_k:,}, {result.share:.0%} of the {result.points:,} points: the colour is N. "
@@ -656,7 +681,7 @@ EXHIBIT = Exhibit(
         View(
             "dimension",
             "Skewness grows with dimension",
-            "The skewness of $N_k$ for point sets of growing dimension; bands span the seeds. Diamonds are the values Radovanović and colleagues print for 10,000 uniform points and $k = 5$. On the sphere, where no place is more central than another, nothing grows.",
+            "The skewness of $N_k$ for point sets of growing dimension; bands span the seeds. Diamonds are the values Radovanović and colleagues print for 10,000 uniform points and $k = 5$. On the sphere, where no place is more central than another, nothing grows beyond what a lottery would give (dotted).",
             skewness_against_dimension,
             {
                 "laws": Choice("Laws", LAWS, several=True),
@@ -709,7 +734,7 @@ EXHIBIT = Exhibit(
         View(
             "artefact",
             "Fact or artefact",
-            "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge makes one. Solid lines are spaces without an edge, evenly filled, and they stay at zero in every dimension; dashed ones have a middle. Below, hubs in the plane: with lists as long as a good part of the set, the middle of a square is on most of them.",
+            "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge makes one. Solid lines are spaces without an edge, evenly filled, and they stay at what a lottery would give (dotted) in every dimension; dashed ones have a middle. Below, hubs in the plane: with lists as long as a good part of the set, the middle of a square is on most of them.",
             boundary,
             {"points": POINTS, "k": K, "share": Range("List length in the plane, share of n", 0.01, 0.9), "seed": SEED},
             draw_boundary,
@@ -806,7 +831,7 @@ EXHIBIT = Exhibit(
         ),
         Story(
             "Take away the edge",
-            "Press Run, and compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the same points show none, up to a hundred dimensions. The skewness was never dimension's own: it measures how much more central some places are than others, which dimension only magnifies.",
+            "Press Run, and compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the same points show no more than a lottery would, up to a hundred dimensions. The skewness was never dimension's own: it measures how much more central some places are than others, which dimension only magnifies.",
             "artefact",
             {"points": 1000, "k": 10, "share": 0.3},
         ),
