@@ -142,7 +142,7 @@ class ByteTarget:
             self.seen.update(zip(fresh, text_log_probability(self.decoder, texts).tolist(), strict=True))
         found = []
         for sentence in sentences:
-            missing = sum(not _holds(sentence, keyword) for keyword in self.keywords)
+            missing = sum(not holds(self.model.tokens, sentence, keyword) for keyword in self.keywords)
             cost = self.penalty * missing if missing else 0.0
             found.append(self.seen[tuple(sentence)] + self.reward * len(sentence) - cost)
         return torch.tensor(found, dtype=torch.float64)
@@ -153,8 +153,14 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _holds(sentence: list[int], keyword: list[int]) -> bool:
-    return any(sentence[i : i + len(keyword)] == keyword for i in range(len(sentence) - len(keyword) + 1))
+def holds(tokens: Sequence[str], sentence: list[int], keyword: list[int]) -> bool:
+    """Whether the keyword stands in the sentence as a whole word: no piece of a word ("##…") follows it."""
+    size = len(keyword)
+    return any(
+        sentence[i : i + size] == keyword
+        and not (i + size < len(sentence) and tokens[sentence[i + size]].startswith("##"))
+        for i in range(len(sentence) - size + 1)
+    )
 
 
 @torch.inference_mode()
@@ -302,7 +308,7 @@ def _collect(states, edits, levels, heat, words, keywords, model, name, stage) -
         before=np.array([[" ".join(model.tokens[i] for i in s) for s in row] for row in states[:-1]], dtype=np.str_),
         log_target=log_target,
         temperature=np.array(heat, dtype=np.float64),
-        missing=np.array([sum(not _holds(s, k) for k in keywords) for s in last], dtype=np.int64),
+        missing=np.array([sum(not holds(model.tokens, s, k) for k in keywords) for s in last], dtype=np.int64),
         keywords=tuple(word for word, _ in words),
         best=str(history[best]) if best else "",
         best_log_target=float(log_target[best]) if best else math.nan,

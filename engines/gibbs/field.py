@@ -26,7 +26,7 @@ class PairField:
     mismatch: standard deviation (nats, under the mean of both laws) of log p(x|y) / p(y|x) about the best sum f(x) + g(y):
         0 for the conditionals of one joint
     covered: probability that both masked give to the candidates, of x and of y
-    model: as given; stage: "loading" or "done"
+    model: as given
     """
 
     text: str
@@ -40,7 +40,6 @@ class PairField:
     mismatch: float
     covered: tuple[float, float]
     model: str
-    stage: str
 
 
 def mismatch(x_given_y: np.ndarray, y_given_x: np.ndarray, weights: np.ndarray) -> float:
@@ -98,6 +97,5 @@ def random_field(
         mismatch=mismatch(x_given_y, y_given_x, (x_last + y_last) / 2),
         covered=tuple(float(both[i, words[i]].exp().sum()) for i in range(2)),
         model=name,
-        stage="done",
     )
     yield Progress(1, 1, found)

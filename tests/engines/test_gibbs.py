@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engines.gibbs import diagnostics, sampling
-from engines.gibbs.cgmh import edit_walk, text_log_probability, write
+from engines.gibbs.cgmh import edit_walk, holds, text_log_probability, write
 from engines.gibbs.kernels import (
     block_scan,
     conditionals,
@@ -358,6 +358,15 @@ def test_hard_keywords_never_leave(bert, decoder):
     again = last(write("king, forest", **options))
     assert (again.log_target == found.log_target).all()
     assert (again.history == found.history).all()
+
+
+def test_a_keyword_is_a_whole_word(bert):
+    _, model = bert
+    king, the, ending = (model.tokens.index(word) for word in ("king", "the", "##s"))
+    assert holds(model.tokens, [the, king], [king])
+    assert holds(model.tokens, [king, the], [king])
+    assert not holds(model.tokens, [the, king, ending], [king])
+    assert holds(model.tokens, [king, ending, the, king], [king])
 
 
 def test_soft_keywords_may_leave_at_a_price(bert, decoder):
