@@ -38,7 +38,9 @@ class Extrapolation:
     bases: float64 [c]; scalings: their names, [c], of the curves
     position: bytes that stand before the one foretold, geometric mean of each bin, float64 [n]
     loss: mean negative log-likelihood in each bin, nats a byte, float64 [c, n]
-    error: standard error of that mean over the texts, float64 [c, n] (0 for a single text)
+    excess: loss less that of the same bytes read by the same model, unscaled, with only the 64 to 127 bytes before them
+        in view: what the context beyond the trained length costs, freed of how hard each passage is, float64 [c, n]
+    error: standard error of the excess over the texts, float64 [c, n] (0 for a single text)
     inside: mean loss over the second half of the trained length, float64 [c]
     beyond: mean loss over the second half of the whole length, float64 [c]
     """
@@ -52,6 +54,7 @@ class Extrapolation:
     scalings: tuple[str, ...]
     position: np.ndarray
     loss: np.ndarray
+    excess: np.ndarray
     error: np.ndarray
     inside: np.ndarray
     beyond: np.ndarray
@@ -86,12 +89,15 @@ def extrapolation(
 
     tokens = held_back()[:texts, :length]
     curves = [(base, name) for base in bases for name in names]
-    losses = []
+    losses, near = [], {}
     for base, name in curves:
         model = models.load(f"rope-base-{base}", "decoder").model
         losses.append(position_losses(model, tokens, name, factor, knots))
+        if base not in near:
+            near[base] = near_losses(model, tokens)
         done = curves[: len(losses)]
-        yield Progress(len(losses), len(curves), _result(model, done, np.stack(losses), factor))
+        reference = np.stack([near[base] for base, _ in done])
+        yield Progress(len(losses), len(curves), _result(model, done, np.stack(losses), reference, factor))
 
 
 def held_back() -> torch.Tensor:
@@ -137,15 +143,41 @@ def position_losses(
     return torch.cat(losses, dim=1).cpu().double().numpy()
 
 
-def _result(model: Decoder, curves: Sequence[tuple[str, str]], losses: np.ndarray, factor: float) -> Extrapolation:
-    """Bin the losses [c, texts, length − 1] by position, eight bins an octave."""
+@torch.no_grad()
+def near_losses(model: Decoder, tokens: torch.Tensor) -> np.ndarray:
+    """Loss of each byte given no more than the trained length, and no less than half of it where there is as much.
+
+    float64 [texts, length − 1]: the text is read in windows of the trained length that overlap by half.
+    """
+    trained, half = model.config.context, model.config.context // 2
+    tokens = tokens.to(next(model.parameters()).device).long()
+    length = tokens.shape[1]
+    losses = torch.empty(len(tokens), length - 1, dtype=torch.float64)
+    for row, found in zip(tokens, losses, strict=True):
+        count = max(0, math.ceil((length - trained) / half)) + 1
+        starts = [min(i * half, max(0, length - trained)) for i in range(count)]
+        windows = torch.stack([row[start : start + trained] for start in starts])
+        read = token_losses(model(windows).logits, windows).cpu().double()
+        # later windows overwrite only where they have half the trained length in view
+        for start, window in zip(starts, read, strict=True):
+            new = half - 1 if start else 0
+            found[start + new : start + len(window)] = window[new:]
+    return losses.numpy()
+
+
+def _result(
+    model: Decoder, curves: Sequence[tuple[str, str]], losses: np.ndarray, near: np.ndarray, factor: float
+) -> Extrapolation:
+    """Bin the losses [c, texts, length − 1] by position, four bins an octave after the first eight bytes."""
     texts, count = losses.shape[1:]
     trained = model.config.context
-    edges = np.unique(np.r_[np.round(2 ** np.arange(0, math.log2(count), 1 / 8)).astype(int), count + 1])
-    position = np.arange(1, count + 1)
-    binned = np.add.reduceat(losses, edges[:-1] - 1, axis=-1) / np.diff(edges)
-    centre = np.exp(np.add.reduceat(np.log(position), edges[:-1] - 1) / np.diff(edges))
-    spread = binned.std(axis=1, ddof=1) / math.sqrt(texts) if texts > 1 else np.zeros_like(binned[:, 0])
+    edges = np.r_[1, np.round(2 ** np.arange(3, math.log2(count) - 0.1, 1 / 4)).astype(int), count + 1]
+
+    def binned(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values, edges[:-1] - 1, axis=-1) / np.diff(edges)
+
+    excess = binned(losses - near)
+    spread = excess.std(axis=1, ddof=1) / math.sqrt(texts) if texts > 1 else np.zeros_like(excess[:, 0])
     return Extrapolation(
         head_dim=model.config.head_dim,
         context_length=trained,
@@ -154,8 +186,9 @@ def _result(model: Decoder, curves: Sequence[tuple[str, str]], losses: np.ndarra
         length=count + 1,
         bases=np.array([float(base) for base, _ in curves]),
         scalings=tuple(name for _, name in curves),
-        position=centre,
-        loss=binned.mean(axis=1),
+        position=np.exp(binned(np.log(np.arange(1, count + 1)))),
+        loss=binned(losses).mean(axis=1),
+        excess=excess.mean(axis=1),
         error=spread,
         inside=losses[:, :, trained // 2 : trained - 1].mean((1, 2)),
         beyond=losses[:, :, count // 2 :].mean((1, 2)),

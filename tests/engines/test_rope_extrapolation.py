@@ -6,7 +6,7 @@ import torch
 
 from engines.decoder import Decoder, DecoderConfig, token_losses
 from engines.rope import SCALINGS
-from engines.rope.extrapolation import Extrapolation, _result, extrapolation, held_back, position_losses
+from engines.rope.extrapolation import Extrapolation, _result, extrapolation, held_back, near_losses, position_losses
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,23 @@ def test_dynamic_keeps_the_trained_length_and_follows_the_length_read(model, tok
     assert np.abs(dynamic - plain)[:, 40:].max() > 1e-3
 
 
+def test_the_reference_has_half_the_trained_length_in_view_and_no_more_than_all_of_it(model, tokens):
+    near = near_losses(model, tokens)
+    plain = position_losses(model, tokens, "none")
+    np.testing.assert_allclose(near[:, :31], plain[:, :31], rtol=1e-5)
+    for byte in (32, 47, 48, 100, 149):  # the windows of 32 start at 0, 16, 32 ... and end with the text
+        start = next(s for s in (*range(0, 118, 16), 118) if 16 <= byte - s < 32)
+        alone = position_losses(model, tokens[:, start : byte + 1], "none")[:, -1]
+        np.testing.assert_allclose(near[:, byte - 1], alone, rtol=1e-4)
+
+
 def test_bins_hold_the_mean_and_its_error(model):
     losses = np.random.default_rng(0).random((1, 4, 255))
-    result = _result(model, [("100", "none")], losses, 8.0)
-    assert result.position[0] == 1 and (np.diff(result.position) > 0).all() and result.position[-1] < 255
-    assert result.loss[0, 0] == pytest.approx(losses[0, :, 0].mean())
-    assert result.error[0, 0] == pytest.approx(losses[0, :, 0].std(ddof=1) / 2)
+    result = _result(model, [("100", "none")], losses, np.full((1, 4, 255), 0.25), 8.0)
+    assert (np.diff(result.position) > 0).all() and result.position[-1] < 255
+    assert result.loss[0, 0] == pytest.approx(losses[0, :, :7].mean())
+    np.testing.assert_allclose(result.excess, result.loss - 0.25)
+    assert result.error[0, 0] == pytest.approx(losses[0, :, :7].mean(1).std(ddof=1) / 2)
     assert result.inside[0] == pytest.approx(losses[0, :, 16:31].mean())
     assert result.beyond[0] == pytest.approx(losses[0, :, 127:].mean())
 
@@ -65,6 +76,9 @@ def test_the_shipped_models_are_read():
     assert result.bases.tolist() == [100, 100, 1e6, 1e6] and result.scalings == ("none", "ntk", "none", "ntk")
     assert result.loss.shape == result.error.shape == (4, len(result.position))
     assert np.isfinite(result.loss).all() and (result.error == 0).all()
+    # within half the trained length the reference is the model itself; far beyond, more context only hurts it
+    np.testing.assert_allclose(result.excess[::2, result.position < 50], 0, atol=1e-5)
+    assert (result.excess[::2, -4:].mean(1) > 0.05).all()
     again = list(extrapolation(("100", "1000000"), ("none", "ntk"), bytes_read=512, texts=1))[-1].result
     np.testing.assert_array_equal(result.loss, again.loss)
     assert held_back().shape == (16, 2048)
