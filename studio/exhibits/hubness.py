@@ -460,7 +460,7 @@ def draw_boundary(result: Boundary) -> list:
         }
         if i == 2:
             marker["colorbar"] = {
-                "title": {"text": "N", "side": "right"},
+                "title": {"text": "N", "side": "bottom"},
                 "orientation": "h",
                 "y": -0.02,
                 "yanchor": "top",
