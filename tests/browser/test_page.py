@@ -156,14 +156,19 @@ def test_a_story_sets_the_stage(page, studio):
     assert story.text[:40] in page.locator(".told:visible").first.inner_text()
 
 
-def test_run_streams_and_cancel_stops(page, studio):
-    page.goto(f"{studio}/?tab=rope&view=least-base&context_length=1048576")
+def test_a_long_run_shows_progress_and_is_cancelled(page, studio):
+    open_at(page, studio, "?tab=rope&view=table")
+    page.get_by_label("Up to (tokens)", exact=True).locator("visible=true").fill("1048576")
+    page.keyboard.press("Tab")
+    status = page.locator(".stage-status:visible")
+    page.wait_for_function("[...document.querySelectorAll('.stage-status')].some(e => e.textContent.includes('Press Run'))")
     page.get_by_role("button", name="Run", exact=True).locator("visible=true").click()
     page.locator(".stage-status progress:visible").wait_for()
     page.get_by_role("button", name="Cancel").locator("visible=true").click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('.stage-status span')].some(e => e.textContent.includes('cancelled'))"
-    )
+    page.wait_for_function("[...document.querySelectorAll('.stage-status')].some(e => e.textContent.includes('cancelled'))")
+    said = status.inner_text()
+    page.wait_for_timeout(1500)
+    assert status.inner_text() == said
 
 
 def test_downloads(page, studio, tmp_path):
