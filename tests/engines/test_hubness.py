@@ -18,6 +18,7 @@ from engines.hubness import (
     hub_occurrence,
     k_occurrence,
     k_occurrence_steps,
+    nearest,
     neighbours,
     reduce,
     reduced_k_occurrence,
@@ -84,7 +85,8 @@ def test_ties_go_to_the_lower_index_on_a_lattice(n, d, seed, k):
     np.testing.assert_array_equal(k_occurrence(torch.from_numpy(x), k), counted(ssd.cdist(x, x, "sqeuclidean"), k))
 
 
-def test_ties_hold_where_columns_are_grouped_and_rows_come_in_blocks():
+def test_ties_hold_where_columns_are_grouped_and_rows_come_in_blocks(monkeypatch):
+    monkeypatch.setattr(nearest, "AREA", 2**19)
     x = np.random.RandomState(0).randint(0, 4, size=(1500, 3)).astype(float)
     np.testing.assert_array_equal(k_occurrence(torch.from_numpy(x), 6), counted(ssd.cdist(x, x, "sqeuclidean"), 6))
 
@@ -119,7 +121,8 @@ def test_neighbours_come_with_their_distances_in_order(metric):
     assert (index != torch.arange(400)[:, None]).all()
 
 
-def test_progress_adds_up():
+def test_progress_adds_up(monkeypatch):
+    monkeypatch.setattr(nearest, "AREA", 2**20)
     x = normal(3000, 2)
     steps = list(k_occurrence_steps(x, 3))
     assert [s.step for s in steps] == sorted(s.step for s in steps)
