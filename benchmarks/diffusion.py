@@ -43,7 +43,7 @@ def first_figure() -> None:
     print(f"first figure (4 samplers, 2,000 particles, 20 steps): {took:.3f} s; wanted 0.5")
 
 
-def overhead(particles: int = 100_000, steps: int = 6) -> None:
+def overhead(particles: int = 100_000, steps: int = 4) -> None:
     """Each sampler against its own denoiser calls, bare."""
     mixture = target_mixture("ring")
     x = mixture.sample(particles, 0, 80.0)

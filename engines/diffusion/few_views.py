@@ -138,7 +138,5 @@ def train_few_steps(
     for report, state in enumerate(train(method, mixture, steps, seed, alpha)):
         last = state.step == state.total
         # a comparison costs as much as many steps: make it at a few of the forty reports only
-        result = (
-            _compare(target, mixture, {EXACT: None, method: state}, seed) if last or report in (7, 19) else None
-        )
+        result = _compare(target, mixture, {EXACT: None, method: state}, seed) if last or report in (7, 19) else None
         yield Progress(state.step, state.total, result)

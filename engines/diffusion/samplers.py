@@ -119,12 +119,12 @@ def lms(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int = 4
     _check_order(order, 4)
     times, slopes = [], []
     for sigma, following in pairwise(sigmas):
-        y = x * path.scale(sigma)
+        y = x if path is VE else x * path.scale(sigma)
         slope, denoised = _velocity(denoise, path, y, sigma)
         times, slopes = [path.time(sigma), *times][:order], [slope, *slopes][:order]
         for weight, slope in zip(_lagrange_integrals(times, times[0], path.time(following)), slopes, strict=True):
             y = y.add(slope, alpha=weight)
-        x = y / path.scale(following)
+        x = y if path is VE else y / path.scale(following)
         yield x, denoised
 
 
