@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 _GROUP = 32  # scores a maximum is taken over to find the candidates
-_BLOCK = 2**15 - 1  # numbers worked on at once
+_SERIAL, _CACHED = 2**15 - 1, 2**18  # numbers worked on at once, of few and of many
 _FEW, _MANY = 6, 60  # steps that make a bound, and that end at the root
 
 
@@ -201,9 +201,12 @@ def _solve(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tensor,
 
 
 def _blocks(x: Tensor, like: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Rows of x, a few at a time on a CPU: they stay in its cache, and torch starts no threads for so few numbers."""
+    """Rows of x, a few at a time on a CPU. Little work is cut so small that torch starts no threads for it (starting them takes
+    longer), much work so that it stays in the processor's cache.
+    """
     like = x if like is None else like
-    return x.split(max(1, _BLOCK // like.shape[-1])) if x.device.type == "cpu" else (x,)
+    size = _SERIAL if like.numel() < _CACHED else _CACHED
+    return x.split(max(1, size // like.shape[-1])) if x.device.type == "cpu" else (x,)
 
 
 def _newton(gap: Tensor, alpha: float, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
