@@ -6,7 +6,8 @@ import html
 import inspect
 import sys
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -232,20 +233,39 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     state = [chosen, pinned, *boxes]
     stage = [figure, notes]
     everything = [chosen, told, caption, pinned, pin, go, stop, *boxes, *stage]
-    running = go.click(press, state, stage, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)
+    alone = Turns()
+    runs = [go.click(alone(press), state, stage, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)]
     events = [event for box, control in zip(boxes, controls.values(), strict=True) for event in changed(control, box)]
-    # A setting changed during a run means that run is no longer wanted.
-    fresh = {"cancels": [running], **PRIVATE}
-    runs = [running]
     if events:
-        runs.append(gr.on(events, redraw, state, stage, trigger_mode="always_last", **fresh))
+        runs.append(gr.on(events, alone(redraw), state, stage, trigger_mode="always_last", **PRIVATE))
     link_first = f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]"
-    runs.append(tab.select(arrive, [address, *state], everything, js=link_first, **fresh))
-    runs.append(chosen.input(switch, state, everything, **fresh))
+    runs.append(tab.select(alone(arrive), [address, *state], everything, js=link_first, **PRIVATE))
+    runs.append(chosen.input(alone(switch), state, everything, **PRIVATE))
     for button, story in zip(stories, exhibit.stories, strict=True):
-        runs.append(button.click(partial(tell, story), [pinned], everything, **fresh))
-    runs.append(pin.click(toggle_pin, state, [pinned, pin, *stage], **PRIVATE))
+        runs.append(button.click(alone(partial(tell, story)), [pinned], everything, **PRIVATE))
+    runs.append(pin.click(alone(toggle_pin), state, [pinned, pin, *stage], **PRIVATE))
     stop.click(None, None, None, cancels=runs, js="() => studio.stopped()", **PRIVATE)
+
+
+class Turns:
+    """One drawing at a time for each visitor of a tab: a later event ends an earlier one that still streams."""
+
+    def __init__(self, visitors: int = 10_000):
+        self._visitors, self._latest = visitors, OrderedDict()
+
+    def __call__(self, handler: Callable[..., Iterator[tuple]]) -> Callable[..., Iterator[tuple]]:
+        def handle(request: gr.Request, *values: Any) -> Iterator[tuple]:
+            visitor, turn = request.session_hash, object()
+            self._latest[visitor] = turn
+            self._latest.move_to_end(visitor)
+            while len(self._latest) > self._visitors:
+                self._latest.popitem(last=False)
+            for seen in handler(*values):
+                if self._latest.get(visitor) is not turn:
+                    return
+                yield seen
+
+        return handle
 
 
 def _at_once(view: View) -> bool:
