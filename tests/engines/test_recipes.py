@@ -19,11 +19,14 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     words = ["the", "fox", "saw", "a", "fine", "bunch", "of", "grapes", "hanging", "from", "old", "vine"]
-    lines = [" ".join(rng.choice(words, 40)) + "." for _ in range(300)]
+    lines = [" ".join(words * 5)] * 300
     (folder / "storybook.txt").write_text("\n".join(lines), encoding="utf-8")
     characters = list("春夏秋冬风花雪月山水云天")
     for n in (7, 5):
-        poems = ["".join(f"{''.join(rng.choice(characters[:n], n))}{mark}" for mark in "，。，。") for _ in range(60)]
+        poems = []
+        for _ in range(60):  # a place foretells its character
+            line = [rng.choice(characters) if rng.random() < 0.2 else characters[i] for i in range(n)]
+            poems.append("".join(f"{''.join(line)}{mark}" for mark in "，。，。"))
         (folder / f"quatrains-{n}.txt").write_text("\n".join(poems), encoding="utf-8")
     images = np.broadcast_to(rng.integers(0, 256, (40, 1, 1, 3), dtype=np.uint8), (40, 32, 32, 3))
     np.savez(folder / "emoji-32.npz", images=images)
@@ -87,6 +90,7 @@ def test_balancing_loss_is_one_when_balanced_and_n_over_k_when_collapsed():
 
 def test_bert_quatrain(data, tmp_path, monkeypatch):
     monkeypatch.setattr("engines.recipes.masked.SAMPLE", 6)
+    monkeypatch.setattr("engines.recipes.masked.RATE", 1e-2)
     run = bert_quatrain.train(options(data, tmp_path, 25), **TINY)
     assert falls(run.history["loss"])
     check_folder(tmp_path, ["pseudo_nll", "accuracy", "unigram_nll"])
@@ -95,7 +99,8 @@ def test_bert_quatrain(data, tmp_path, monkeypatch):
 
 def test_bert_storybook(data, tmp_path, monkeypatch):
     monkeypatch.setattr("engines.recipes.masked.SAMPLE", 6)
-    run = bert_storybook.train(options(data, tmp_path, 20), pieces=120, **TINY)
+    monkeypatch.setattr("engines.recipes.masked.RATE", 1e-2)
+    run = bert_storybook.train(options(data, tmp_path, 40), pieces=120, **TINY)
     assert falls(run.history["loss"])
     check_folder(tmp_path, ["pseudo_nll", "accuracy", "unigram_nll"])
 
