@@ -262,7 +262,6 @@ class SkewnessCurve:
 
     laws: the laws; dimensions: int32 [j]; points, k, metric: as asked
     skewness, robin_hood: float64 [laws, j, seeds]; nan where not computed yet
-    published_dimension, published_skewness: float64 [3], S of N_5 for 10,000 uniform points, Euclidean (Radovanović et al.)
     """
 
     laws: tuple[str, ...]
@@ -272,11 +271,8 @@ class SkewnessCurve:
     metric: str
     skewness: np.ndarray
     robin_hood: np.ndarray
-    published_dimension: np.ndarray
-    published_skewness: np.ndarray
 
 
-PUBLISHED = {3: 0.121, 20: 1.541, 100: 5.445}
 DIMENSIONS = (2, 3, 5, 10, 20, 50, 100, 200)
 
 
@@ -292,7 +288,7 @@ def skewness_against_dimension(
     """Skewness of N_k as the dimension grows, for each law and seed; one report a dimension.
 
     laws: of uniform, normal, sphere, mixture; seeds: 1 .. 10 sets a law; sample: 20 .. 10,000 points each; neighbours: k
-    Published: Radovanović, Nanopoulos and Ivanović 2009 (ICML) and 2010 (JMLR, section 2.1).
+    After Radovanović, Nanopoulos and Ivanović 2009 (ICML) and 2010 (JMLR, section 2.1).
     """
     laws = _chosen("laws", laws, LAWS)
     k = whole("neighbours", neighbours, 1, 100)
@@ -313,8 +309,6 @@ def skewness_against_dimension(
             metric,
             skew.copy(),
             robin.copy(),
-            np.array(list(PUBLISHED), float),
-            np.array(list(PUBLISHED.values())),
         )
 
     for j, d in enumerate(DIMENSIONS):

@@ -263,7 +263,7 @@ def _lottery(drawn: go.Figure, n: int, k: int) -> None:
 
 
 def draw_curve(result: SkewnessCurve) -> list:
-    """Skewness over dimension, with the spread of the seeds and the published points."""
+    """Skewness over dimension, with the spread of the seeds."""
     drawn = figure(x="dimension d", y=f"skewness of N<sub>{result.k}</sub>", height=440)
     done = np.isfinite(result.skewness).all((0, 2))
     d = result.dimensions[done].astype(np.float32)
@@ -289,16 +289,6 @@ def draw_curve(result: SkewnessCurve) -> list:
                 mode="lines+markers",
                 line={"color": color, "width": 2},
                 name=LAWS[law],
-            )
-        )
-    if "uniform" in result.laws and result.metric == "euclidean" and result.k == 5:
-        drawn.add_trace(
-            go.Scatter(
-                x=result.published_dimension,
-                y=result.published_skewness,
-                mode="markers",
-                marker={"symbol": "diamond-open", "size": 12, "color": COLORS[0], "line": {"width": 2}},
-                name="published: uniform, n = 10,000",
             )
         )
     _lottery(drawn, result.points, result.k)
@@ -681,7 +671,7 @@ EXHIBIT = Exhibit(
         View(
             "dimension",
             "Skewness grows with dimension",
-            "The skewness of $N_k$ for point sets of growing dimension; bands span the seeds. Diamonds are the values Radovanović and colleagues print for 10,000 uniform points and $k = 5$. On the sphere, where no place is more central than another, nothing grows beyond what a lottery would give (dotted).",
+            "The skewness of $N_k$ for point sets of growing dimension; bands span the seeds. On the sphere, where no place is more central than another, nothing grows beyond what a lottery would give (dotted).",
             skewness_against_dimension,
             {
                 "laws": Choice("Laws", LAWS, several=True),
