@@ -79,7 +79,8 @@
     const kept = holder.dataset.name === name ? Number(holder.dataset.frame ?? -1) : -1;
     holder.dataset.name = name;
     if (slider && kept >= 0 && kept < slider.steps.length) spec.layout.sliders = [{ ...slider, active: kept }];
-    const data = structuredClone(spec.data); // an animation writes into the traces; the payload stays as it came
+    // An animation writes into the traces; the payload stays as it came.
+    const data = spec.frames.length ? structuredClone(spec.data) : spec.data;
     await Plotly.react(holder, { data, layout: spec.layout, frames: spec.frames, config: CONFIG });
     if (slider && kept >= 0 && kept < slider.steps.length) await Plotly.animate(holder, [String(kept)], AT_ONCE);
     if (!holder.dataset.watched) {

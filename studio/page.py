@@ -16,6 +16,8 @@ from typing import Any
 import brotli
 import gradio as gr
 import plotly
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -215,8 +217,10 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         settings = view.defaults | dict(story.settings)
         yield from framed(dressed(view, settings, held, story.text), seen(view, settings, held, _at_once(view)))
 
-    def redraw(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
-        yield from drawn(view_of(slug), values, held, view_of(slug).live)
+    def redraw(slug: str, held: dict | None, *values: Any) -> tuple:
+        """A control was set. What is live does not stream: one answer, without the queue's two more ways to and fro."""
+        *_, answer = drawn(view_of(slug), values, held, view_of(slug).live)
+        return answer
 
     def press(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
         yield from drawn(view_of(slug), values, held, True)
@@ -237,7 +241,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     runs = [go.click(alone(press), state, stage, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)]
     events = [event for box, control in zip(boxes, controls.values(), strict=True) for event in changed(control, box)]
     if events:
-        runs.append(gr.on(events, alone(redraw), state, stage, trigger_mode="always_last", **PRIVATE))
+        gr.on(events, alone.at_once(redraw), state, stage, trigger_mode="always_last", queue=False, **PRIVATE)
     link_first = f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]"
     runs.append(tab.select(alone(arrive), [address, *state], everything, js=link_first, **PRIVATE))
     runs.append(chosen.input(alone(switch), state, everything, **PRIVATE))
@@ -254,18 +258,32 @@ class Turns:
         self._visitors, self._latest = visitors, OrderedDict()
 
     def __call__(self, handler: Callable[..., Iterator[tuple]]) -> Callable[..., Iterator[tuple]]:
+        """A handler that streams until a later event of the same visitor."""
+
         def handle(request: gr.Request, *values: Any) -> Iterator[tuple]:
-            visitor, turn = request.session_hash, object()
-            self._latest[visitor] = turn
-            self._latest.move_to_end(visitor)
-            while len(self._latest) > self._visitors:
-                self._latest.popitem(last=False)
+            turn = self._take(request.session_hash)
             for seen in handler(*values):
-                if self._latest.get(visitor) is not turn:
+                if self._latest.get(request.session_hash) is not turn:
                     return
                 yield seen
 
         return handle
+
+    def at_once(self, handler: Callable[..., tuple]) -> Callable[..., tuple]:
+        """A handler that answers once, and ends what still streams."""
+
+        def handle(request: gr.Request, *values: Any) -> tuple:
+            self._take(request.session_hash)
+            return handler(*values)
+
+        return handle
+
+    def _take(self, visitor: str | None) -> object:
+        turn = self._latest[visitor] = object()
+        self._latest.move_to_end(visitor)
+        while len(self._latest) > self._visitors:
+            self._latest.popitem(last=False)
+        return turn
 
 
 def _at_once(view: View) -> bool:
@@ -382,7 +400,11 @@ def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | N
         css_paths=[ASSETS / "studio.css"],
         head=f"<script>{script}</script>",
         footer_links=["api", "settings"],
-        app_kwargs={"routes": [Route(f"/{_Plotly.address}", _Plotly().serve)]},
+        # gradio compresses files by their ending and leaves the page itself, a megabyte of configuration, as it is.
+        app_kwargs={
+            "routes": [Route(f"/{_Plotly.address}", _Plotly().serve)],
+            "middleware": [Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)],
+        },
         max_file_size="64mb",
         ssr_mode=False,
         run_history=False,

@@ -58,6 +58,11 @@ def test_controls_of_one_name_are_one_control(exhibit):
 
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_what_streams_is_not_live(exhibit, view):
+    assert not (view.live and view.streams)  # a slider's release is answered once
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_defaults_are_permitted(exhibit, view):
     for name, control in view.controls.items():
         parsed = link.parse(control, view.defaults[name], view.defaults[name])
