@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 _GROUP = 32  # scores a maximum is taken over to find the candidates
-_SERIAL, _CACHED = 2**15 - 1, 2**18  # numbers worked on at once, of few and of many
+_SERIAL, _CACHED = 2**15 - 1, 2**21  # numbers worked on at once: where there are few (below 2^19), and many
 _FEW, _MANY = 6, 60  # steps that make a bound, and that end at the root
 
 
@@ -205,7 +205,7 @@ def _blocks(x: Tensor, like: Tensor | None = None) -> tuple[Tensor, ...]:
     longer), much work so that it stays in the processor's cache.
     """
     like = x if like is None else like
-    size = _SERIAL if like.numel() < _CACHED else _CACHED
+    size = _SERIAL if like.numel() < 2**19 else _CACHED
     return x.split(max(1, size // like.shape[-1])) if x.device.type == "cpu" else (x,)
 
 
