@@ -261,7 +261,9 @@ def _from_folder(folder: Path, family: str, device: torch.device) -> Loaded:
 
         # two layouts: unet/ and scheduler/, or everything at the root
         inner = (folder / "unet").is_dir()
-        model = UNet2DModel.from_pretrained(folder / "unet" if inner else folder, torch_dtype=torch.float32, **safe)
+        model = UNet2DModel.from_pretrained(
+            folder / "unet" if inner else folder, torch_dtype=torch.float32, low_cpu_mem_usage=False, **safe
+        )
         if model.config.in_channels != 3 or model.config.out_channels != 3:
             raise ModelError(f"{folder.name} does not work on RGB pixels")
         companion = DDPMScheduler.from_pretrained(folder / "scheduler" if inner else folder, local_files_only=True)

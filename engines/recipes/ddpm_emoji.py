@@ -21,6 +21,7 @@ BATCH = 16
 AVERAGE = 0.995  # decay of the weights' moving average
 SAMPLE = 64  # held-back images that are shipped and measured
 QUICK = 16  # of them, for the figure that the tests measure again
+LIMITS = "Trained for minutes on one processor core: colours and outlines, not yet things one could name."
 
 
 def split(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,6 +155,7 @@ stored in float16. Final loss (mean of the last 100 steps): {run.recent("loss"):
 Mean squared error of v, averaged over evenly spaced times: {loss:.4f} on the held-back images, {seen:.4f} on as many
 images of the training set.""",
         "Samples": "![samples](samples.png)\n\n40 samples, DDIM, 30 steps, not chosen.",
+        "Limits": LIMITS,
         "Licence": "Apache-2.0 for the weights.",
     }
     figures = {"loss": loss, f"loss_first_{QUICK}": measure(model, scheduler, sample[:QUICK], 2)}
