@@ -161,11 +161,15 @@ def test_a_long_run_shows_progress_and_is_cancelled(page, studio):
     page.get_by_label("Up to (tokens)", exact=True).locator("visible=true").fill("1048576")
     page.keyboard.press("Tab")
     status = page.locator(".stage-status:visible")
-    page.wait_for_function("[...document.querySelectorAll('.stage-status')].some(e => e.textContent.includes('Press Run'))")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.stage-status')].some(e => e.textContent.includes('Press Run'))"
+    )
     page.get_by_role("button", name="Run", exact=True).locator("visible=true").click()
     page.locator(".stage-status progress:visible").wait_for()
     page.get_by_role("button", name="Cancel").locator("visible=true").click()
-    page.wait_for_function("[...document.querySelectorAll('.stage-status')].some(e => e.textContent.includes('cancelled'))")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.stage-status')].some(e => e.textContent.includes('cancelled'))"
+    )
     said = status.inner_text()
     page.wait_for_timeout(1500)
     assert status.inner_text() == said
