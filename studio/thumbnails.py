@@ -1,4 +1,4 @@
-"""The small pictures on the opening page, drawn from the engines: python -m studio.thumbnails.
+"""The small pictures on the opening page: python -m studio.thumbnails. Six are computed by the engines, two are sketches.
 
 They are SVG in the page's own ink, so that they turn with light and dark.
 """
@@ -138,12 +138,12 @@ def hubness() -> str:
 
 
 def gibbs() -> str:
-    """A quatrain in the making."""
+    """A quatrain in the making: a sketch, not a sample."""
     return writing(["悠悠*流水白云间", "千里*青山独自闲", "□□□□□□□", "□□□□□□□"], 17, COLORS[3])
 
 
 def segmentation() -> str:
-    """The ways through a short word."""
+    """The ways through a short word: a sketch of its lattice."""
     letters = "ababab"
     x = [21 + 33 * i for i in range(len(letters) + 1)]
     edges = [
