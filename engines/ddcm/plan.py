@@ -1,0 +1,148 @@
+"""What a code is made of: its settings, their bounds, and how the choices of one step become bits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+VARIANTS = {
+    "shuffled": "one book, shuffled each step",
+    "reference": "a fresh book each step",
+    "turbo": "Turbo: the best atoms at once",
+}
+MOST_STEPS = 1000
+MOST_SYMBOLS = 1 << 14  # of a book
+MOST_ATOMS = 16
+MOST_COEFFICIENT_BITS = 6
+
+
+class CodeError(ValueError):
+    """A code cannot be made or read; the message says why."""
+
+
+def whole(name: str, value, low: int, high: int) -> int:
+    """A whole number from low to high, or a CodeError that names the parameter."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value % 1:
+        raise CodeError(f"{name} must be a whole number from {low} to {high:,}.")
+    return int(value)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a code.
+
+    steps: T, denoiser calls; a choice is made after all but the last
+    codebook_size: K, atoms in the book of each step, a power of two
+    atoms: M, atoms that are combined at each step
+    coefficient_bits: C, bits of each of the M − 1 coefficients of matching pursuit. Of the 2^C values the first says
+        "no further atom" and the last, 1, keeps what there is: C = 1 makes further atoms useless (as in the published
+        code, whose default it is)
+    variant: a key of VARIANTS
+    seed: of the books and of the first noise
+    """
+
+    steps: int = 100
+    codebook_size: int = 256
+    atoms: int = 1
+    coefficient_bits: int = 3
+    variant: str = "shuffled"
+    seed: int = 0
+
+    def __post_init__(self):
+        def check(name: str, low: int, high: int) -> None:
+            object.__setattr__(self, name, whole(name, getattr(self, name), low, high))
+
+        check("steps", 2, MOST_STEPS)
+        check("codebook_size", 2, MOST_SYMBOLS)
+        if self.codebook_size & (self.codebook_size - 1):
+            raise CodeError("codebook_size must be a power of two.")
+        check("atoms", 1, min(MOST_ATOMS, self.codebook_size))
+        check("coefficient_bits", 1, MOST_COEFFICIENT_BITS)
+        if not isinstance(self.variant, str) or self.variant not in VARIANTS:
+            raise CodeError(f"variant must be one of {', '.join(VARIANTS)}.")
+        check("seed", 0, 2**32 - 1)
+
+    @property
+    def index_bits(self) -> int:
+        """log2 K."""
+        return self.codebook_size.bit_length() - 1
+
+    @cached_property
+    def sets(self) -> int:
+        """In how many ways Turbo can choose its M atoms."""
+        return math.comb(self.codebook_size, self.atoms)
+
+    @cached_property
+    def step_bits(self) -> int:
+        """Bits of the choices of one step."""
+        if self.variant == "turbo":
+            return (self.sets - 1).bit_length() + self.atoms
+        return self.atoms * self.index_bits + (self.atoms - 1) * self.coefficient_bits
+
+    @property
+    def width(self) -> int:
+        """Symbols of one step: M indices, then M − 1 coefficients or (Turbo) M signs."""
+        return 2 * self.atoms - (self.variant != "turbo")
+
+    @property
+    def symbol_limits(self) -> list[int]:
+        """How many values each symbol of a step has."""
+        rest = [2] * self.atoms if self.variant == "turbo" else [1 << self.coefficient_bits] * (self.atoms - 1)
+        return [self.codebook_size] * self.atoms + rest
+
+    def word(self, symbols: list[int]) -> int:
+        """The symbols of one step as a number of `step_bits` bits. Turbo's indices, ascending, become their rank."""
+        if self.variant == "turbo":
+            word, rest = rank(symbols[: self.atoms]), symbols[self.atoms :]
+            for sign in rest:
+                word = word << 1 | sign
+            return word
+        word = 0
+        for i, symbol in enumerate(symbols):
+            word = word << (self.index_bits if i < self.atoms else self.coefficient_bits) | symbol
+        return word
+
+    def symbols(self, word: int) -> list[int]:
+        """The inverse of `word`."""
+        if self.variant == "turbo":
+            chosen, signs = word >> self.atoms, word & ((1 << self.atoms) - 1)
+            if chosen >= self.sets:
+                raise CodeError("The payload is damaged: a step names a set of atoms that does not exist.")
+            return unrank(chosen, self.codebook_size, self.atoms) + [
+                signs >> i & 1 for i in reversed(range(self.atoms))
+            ]
+        found = []
+        for i in reversed(range(self.width)):
+            bits = self.index_bits if i < self.atoms else self.coefficient_bits
+            found.append(word & ((1 << bits) - 1))
+            word >>= bits
+        return found[::-1]
+
+
+def rank(chosen: list[int]) -> int:
+    """The number of an ascending set among all sets of its size: Σ C(c_i, i + 1), the combinatorial number system."""
+    return sum(math.comb(c, i + 1) for i, c in enumerate(chosen))
+
+
+def unrank(number: int, size: int, count: int) -> list[int]:
+    """The ascending set of `count` of 0..size − 1 with that rank."""
+    chosen, high = [], size
+    for i in range(count, 0, -1):
+        low = i - 1  # the largest c with C(c, i) <= number lies in [low, high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if math.comb(middle, i) <= number else (low, middle)
+        chosen.append(low)
+        number -= math.comb(low, i)
+        high = low
+    return chosen[::-1]
+
+
+def size_bits(
+    steps: int, codebook_size: int, atoms: int = 1, coefficient_bits: int = 3, variant: str = "shuffled"
+) -> int:
+    """Bits of the payload of one picture (or tile): (T − 1)(M log2 K + (M − 1) C) by matching pursuit (DDCM, arXiv
+    2502.01189, section 3.3), (T − 1)(⌈log2 C(K, M)⌉ + M) with Turbo."""
+    plan = Plan(steps, codebook_size, atoms, coefficient_bits, variant)
+    return (plan.steps - 1) * plan.step_bits
