@@ -1,8 +1,8 @@
 """What the samplers ask of a masked language model: the words at some positions, given all the others.
 
-`MaskedLM` reads a BERT of transformers and runs its own forward pass over the same weights. Only the queried positions
-go through the last layer's queries and the vocabulary's head, which is most of the work saved: at 8 chains of 34 tokens
-transformers' own forward, with the head at all positions, takes over twice as long (benchmarks/gibbs.py).
+`MaskedLM` reads a BERT of transformers and runs its own forward pass over the same weights. Of the last layer and of the
+vocabulary's head only the queried positions are computed, which is most of the work saved: at 8 chains of 34 tokens
+transformers' own forward takes about twice as long (benchmarks/gibbs.py).
 `TableLM` answers from a joint that is known, so that the same samplers can be held against the truth.
 """
 
@@ -83,12 +83,16 @@ class MaskedLM:
         types = weights[f"{stem}.token_type_embeddings.weight"][0]
         self.positions = weights[f"{stem}.position_embeddings.weight"] + types
         self.embedding_norm = linear(f"{stem}.LayerNorm")
+        scale = (config.hidden_size // self.heads) ** -0.5  # of the scores, folded into the queries
         self.layers = []
         for i in range(config.num_hidden_layers):
             layer = f"bert.encoder.layer.{i}"
+            attend = linear(*(f"{layer}.attention.self.{part}" for part in ("query", "key", "value")))
+            for part in attend:
+                part[: config.hidden_size] *= scale
             self.layers.append(
                 {
-                    "attend": linear(*(f"{layer}.attention.self.{part}" for part in ("query", "key", "value"))),
+                    "attend": attend,
                     "mixed": linear(f"{layer}.attention.output.dense"),
                     "mixed_norm": linear(f"{layer}.attention.output.LayerNorm"),
                     "up": linear(f"{layer}.intermediate.dense"),
@@ -108,25 +112,53 @@ class MaskedLM:
         length = ids.shape[1]
         if length > self.longest:
             raise ValueError(f"the text has {length} tokens; this model takes at most {self.longest}")
-        keep = None
+        beyond = None  # bool [batch, 1, length], the padding
         if lengths is not None:
-            keep = (torch.arange(length, device=self.device) < lengths.to(self.device)[:, None])[:, None, None]
+            beyond = torch.arange(length, device=self.device) >= lengths.to(self.device)[:, None, None]
         x = self._norm(F.embedding(ids, self.embedding) + self.positions[:length], self.embedding_norm)
-        for i, layer in enumerate(self.layers):
-            if i < len(self.layers) - 1:
-                parts = F.linear(x, *layer["attend"]).chunk(3, -1)
-            else:  # of the last layer only the queried positions are wanted
-                width = x.shape[-1]
-                weight, bias = layer["attend"]
-                keys = F.linear(x, weight[width:], bias[width:])
-                x = x.gather(1, at[:, :, None].expand(-1, -1, width))
-                parts = F.linear(x, weight[:width], bias[:width]), *keys.chunk(2, -1)
-            query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=keep).transpose(1, 2).flatten(2)
-            x = self._norm(x + F.linear(mixed, *layer["mixed"]), layer["mixed_norm"])
-            x = self._norm(x + F.linear(F.gelu(F.linear(x, *layer["up"])), *layer["down"]), layer["norm"])
+        for layer in self.layers[:-1]:
+            x = self._feed(x, self._attend(x, beyond, *layer["attend"]), layer)
+        asking = x.gather(1, at[:, :, None].expand(-1, -1, x.shape[-1]))
+        x = self._feed(asking, self._attend_from(asking, x, beyond, *self.layers[-1]["attend"]), self.layers[-1])
         x = self._norm(F.gelu(F.linear(x, *self.transform)), self.transform_norm)
         return F.linear(x, *self.decoder)
+
+    def _attend(self, x: Tensor, beyond: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+        """Multi-head attention of x [batch, length, width] to itself. Two batched products are faster here than the fused
+        kernel, whose blocks are larger than these texts."""
+        batch, length, width = x.shape
+        parts = F.linear(x, weight, bias).view(batch, length, 3, self.heads, -1).permute(2, 3, 0, 1, 4)
+        query, key, value = parts.reshape(3, self.heads * batch, length, -1)
+        scores = torch.bmm(query, key.mT)
+        if beyond is not None:
+            scores.masked_fill_(beyond.repeat(self.heads, 1, 1), -torch.inf)
+        mixed = torch.bmm(scores.softmax(-1), value).view(self.heads, batch, length, -1)
+        return mixed.permute(1, 2, 0, 3).reshape(batch, length, width)
+
+    def _attend_from(self, asking: Tensor, x: Tensor, beyond: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+        """The same from a few positions `asking` [batch, queried, width], without a key or a value: (x K) q = x (K q), and
+        p (x V) = (p x) V. The keys' bias adds the same to all scores of a query, and so drops out of the softmax."""
+        batch, queried, width = asking.shape
+        to_query, to_key, to_value = weight.split(width)
+
+        def by_head(y: Tensor) -> Tensor:
+            return y.view(batch, queried, self.heads, -1).permute(2, 0, 1, 3).reshape(self.heads, batch * queried, -1)
+
+        def by_text(y: Tensor) -> Tensor:
+            return y.view(self.heads, batch, queried, -1).transpose(0, 1).reshape(batch, self.heads * queried, -1)
+
+        query = by_head(F.linear(asking, to_query, bias[:width]))
+        scores = torch.bmm(by_text(torch.bmm(query, to_key.view(self.heads, -1, width))), x.mT)
+        if beyond is not None:
+            scores.masked_fill_(beyond, -torch.inf)
+        mixed = torch.bmm(scores.softmax(-1), x).view(batch, self.heads, queried, width).transpose(0, 1)
+        mixed = torch.bmm(mixed.reshape(self.heads, -1, width), to_value.view(self.heads, -1, width).mT)
+        return mixed.transpose(0, 1).reshape(batch, queried, width) + bias[2 * width :]
+
+    def _feed(self, x: Tensor, mixed: Tensor, layer: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+        """What follows the attention in a layer."""
+        x = self._norm(_added(x, mixed, *layer["mixed"]), layer["mixed_norm"])
+        return self._norm(_added(x, F.gelu(F.linear(x, *layer["up"])), *layer["down"]), layer["norm"])
 
     def _norm(self, x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], *weights, self.eps)
@@ -160,6 +192,11 @@ class MaskedLM:
     def text(self, ids: list[int]) -> str:
         """Tokens set as a reader expects: word pieces joined, no space before a comma, none at all in Chinese."""
         return join([MARK if i == self.mask else self.tokens[i] for i in ids], self.chinese)
+
+
+def _added(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x + y W' + b, the product accumulated in place."""
+    return (x + bias).flatten(0, -2).addmm_(y.flatten(0, -2), weight.T).view(x.shape)
 
 
 def join(tokens: list[str], chinese: bool) -> str:

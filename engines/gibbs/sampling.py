@@ -141,8 +141,7 @@ def walk(
                 logits = model.logits(masked, at)
             law = tempered(logits, temperature, *cut)
             new = draw(law, generator).cpu()
-            chosen = logits.gather(-1, new.to(logits.device)[:, :, None])[:, :, 0]
-            plain = (chosen - logits.logsumexp(-1)).double().cpu()
+            plain = logits.log_softmax(-1).gather(-1, new.to(logits.device)[:, :, None])[:, :, 0].double().cpu()
             moves = torch.where(new == old, SAME, CHANGED).to(torch.uint8)
             pseudo = None
             if metropolis:
