@@ -31,6 +31,15 @@ Steps = Iterator[tuple[Tensor, Tensor]]
 VE = PATHS["ve"]
 
 
+def _sum(*terms: tuple[float, Tensor]) -> Tensor:
+    """Σ weight · tensor, into one new tensor: beside a cheap denoiser, fresh memory is what a step costs most."""
+    (weight, tensor), *others = terms
+    total = tensor * weight
+    for weight, tensor in others:
+        total.add_(tensor, alpha=weight)
+    return total
+
+
 # -- ODE: steps in the path's own time ------------------------------------------------------------------------------
 
 
@@ -38,7 +47,7 @@ def _velocity(denoise: Denoiser, path: Path, y: Tensor, sigma: float) -> tuple[T
     """(dy/dτ, D) at the scaled state y = s x."""
     denoised = denoise(y if path is VE else y / path.scale(sigma), sigma)
     a, b = path.flow(sigma)
-    return (y - denoised) * a if a == b else a * y - b * denoised, denoised
+    return ((y - denoised).mul_(a) if a == b else _sum((a, y), (-b, denoised))), denoised
 
 
 # rows of the Butcher tableau below the first, then the weights; a row sums to the stage's place in the step
@@ -58,15 +67,10 @@ def _runge_kutta_step(denoise, path, name, x, sigma, following):
     slope, denoised = _velocity(denoise, path, y, sigma)
     slopes = [slope]
     for row in rows:
-        stage = y
-        for weight, slope in zip(row, slopes, strict=True):
-            if weight:
-                stage = stage.add(slope, alpha=weight * (end - start))
+        stage = _sum((1.0, y), *((w * (end - start), k) for w, k in zip(row, slopes, strict=True) if w))
         time = start + sum(row) * (end - start)
         slopes.append(_velocity(denoise, path, stage, following if time == end else path.sigma(time))[0])
-    for weight, slope in zip(weights, slopes, strict=True):
-        if weight:
-            y = y.add(slope, alpha=weight * (end - start))
+    y = _sum((1.0, y), *((w * (end - start), k) for w, k in zip(weights, slopes, strict=True) if w))
     return (y if path is VE else y / path.scale(following)), denoised
 
 
@@ -122,8 +126,8 @@ def lms(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int = 4
         y = x if path is VE else x * path.scale(sigma)
         slope, denoised = _velocity(denoise, path, y, sigma)
         times, slopes = [path.time(sigma), *times][:order], [slope, *slopes][:order]
-        for weight, slope in zip(_lagrange_integrals(times, times[0], path.time(following)), slopes, strict=True):
-            y = y.add(slope, alpha=weight)
+        weights = _lagrange_integrals(times, times[0], path.time(following))
+        y = _sum((1.0, y), *zip(weights, slopes, strict=True))
         x = y if path is VE else y / path.scale(following)
         yield x, denoised
 
@@ -142,12 +146,10 @@ def deis(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int = 
     logs, slopes = [], []
     for sigma, following in pairwise(sigmas):
         denoised = denoise(x, sigma)
-        logs, slopes = [math.log(sigma), *logs][:order], [(x - denoised) / sigma, *slopes][:order]
+        logs, slopes = [math.log(sigma), *logs][:order], [(x - denoised).div_(sigma), *slopes][:order]
         if following > 0:
-            for weight, slope in zip(
-                _lagrange_integrals(logs, logs[0], math.log(following), np.exp), slopes, strict=True
-            ):
-                x = x.add(slope, alpha=weight)
+            weights = _lagrange_integrals(logs, logs[0], math.log(following), np.exp)
+            x = _sum((1.0, x), *zip(weights, slopes, strict=True))
         else:
             x = denoised
         yield x, denoised
@@ -157,11 +159,11 @@ def dpm_2(denoise: Denoiser, x: Tensor, sigmas: Sequence[float]) -> Steps:
     """DPM-Solver-2, the midpoint in log σ: Lu et al. 2022, arXiv 2206.00927, Algorithm 1."""
     for sigma, following in pairwise(sigmas):
         denoised = denoise(x, sigma)
-        slope = (x - denoised) / sigma
+        slope = (x - denoised).div_(sigma)
         if following > 0:
             middle = math.sqrt(sigma * following)
             inner = x.add(slope, alpha=middle - sigma)
-            slope = (inner - denoise(inner, middle)) / middle
+            slope = (inner - denoise(inner, middle)).div_(middle)
         x = x.add(slope, alpha=following - sigma)
         yield x, denoised
 
@@ -170,16 +172,15 @@ def dpm_3(denoise: Denoiser, x: Tensor, sigmas: Sequence[float]) -> Steps:
     """DPM-Solver-3, r = 1/3 and 2/3: Lu et al. 2022, arXiv 2206.00927, Algorithm 2."""
     for sigma, following in pairwise(sigmas):
         denoised = denoise(x, sigma)
-        slope = (x - denoised) / sigma
+        slope = (x - denoised).div_(sigma)
         if following > 0:
             h = math.log(sigma / following)
             near, far = sigma * math.exp(-h / 3), sigma * math.exp(-2 * h / 3)
             inner = x.add(slope, alpha=near - sigma)
-            change = (inner - denoise(inner, near)) / near - slope
-            inner = x.add(slope, alpha=far - sigma).sub(
-                change, alpha=2 * far * (math.expm1(2 * h / 3) / (2 * h / 3) - 1)
-            )
-            change = (inner - denoise(inner, far)) / far - slope
+            change = (inner - denoise(inner, near)).div_(near).sub_(slope)
+            bent = 2 * far * (math.expm1(2 * h / 3) / (2 * h / 3) - 1)
+            inner = x.add(slope, alpha=far - sigma).sub_(change, alpha=bent)
+            change = (inner - denoise(inner, far)).div_(far).sub_(slope)
             x = x.sub(change, alpha=1.5 * following * (math.expm1(h) / h - 1))
         x = x.add(slope, alpha=following - sigma)
         yield x, denoised
@@ -221,13 +222,12 @@ def _third_order_multistep(doubled: bool):
                 h = math.log(sigma / following)
                 phi_2 = math.expm1(-h) / h + 1
                 phi_3 = phi_2 / h - 0.5
-                slopes = [(past[i] - past[i + 1]) * (h / steps[i]) for i in range(len(past) - 1)]
+                slopes = [(past[i] - past[i + 1]).mul_(h / steps[i]) for i in range(len(past) - 1)]
                 if len(slopes) == 2:
-                    bend = (slopes[0] - slopes[1]) * (h / (steps[0] + steps[1]))
-                    x = x.add(slopes[0] + bend * (steps[0] / h), alpha=phi_2)
-                    x = x.sub(bend, alpha=phi_3 * (2 if doubled else 1))
-                elif slopes:
-                    x = x.add(slopes[0], alpha=phi_2)
+                    bend = (slopes[0] - slopes[1]).mul_(h / (steps[0] + steps[1]))
+                    x.add_(bend, alpha=phi_2 * steps[0] / h - phi_3 * (2 if doubled else 1))
+                if slopes:
+                    x.add_(slopes[0], alpha=phi_2)
                 steps = [h, *steps][:2]
             yield x, denoised
 
@@ -250,6 +250,12 @@ def unipc(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int =
             phi = phi / -h - 1 / math.factorial(power + 1)
         return np.linalg.solve(np.vander(ratios, increasing=True).T, moments).tolist()
 
+    def moved(x: Tensor, base: Tensor, others: list[Tensor], ratios, weights, h: float) -> Tensor:
+        """e^−h x + (1 − e^−h) (base + Σ weight (other − base)/ratio)."""
+        shares = [-math.expm1(-h) * w / r for w, r in zip(weights, ratios, strict=True)]
+        kept = (math.exp(-h), x), (-math.expm1(-h) - sum(shares), base)
+        return _sum(*kept, *zip(shares, others, strict=True))
+
     past: list[tuple[float, Tensor]] = []  # (log σ, denoised), newest first
     before, step = None, 0.0  # the state that the last step began with, and its length
     sigmas = list(sigmas)
@@ -258,20 +264,15 @@ def unipc(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int =
         if before is not None:  # correct the state that this estimate was made at, at no cost
             base = past[0]
             ratios = [(base[0] - log) / step for log, _ in past[1:]]
-            x = torch.lerp(base[1], before, math.exp(-step))
-            weights = coefficients([*ratios, 1.0], step, shortcut=1)
-            changes = [(d - base[1]) / r for (_, d), r in zip(past[1:], ratios, strict=True)] + [denoised - base[1]]
-            for weight, change in zip(weights, changes, strict=True):
-                x = x.sub(change, alpha=math.expm1(-step) * weight)
+            ratios.append(1.0)
+            weights = coefficients(ratios, step, shortcut=1)
+            x = moved(before, base[1], [*(d for _, d in past[1:]), denoised], ratios, weights, step)
         past = [(math.log(sigma), denoised), *past][: min(order, len(sigmas) - 1 - i)]
         if following > 0:
             before, step = x, math.log(sigma / following)
-            x = torch.lerp(denoised, x, following / sigma)
-            if len(past) > 1:
-                ratios = [(past[0][0] - log) / step for log, _ in past[1:]]
-                weights = coefficients(ratios, step, shortcut=1)
-                for weight, ratio, (_, other) in zip(weights, ratios, past[1:], strict=True):
-                    x = x.sub(other - denoised, alpha=math.expm1(-step) * weight / ratio)
+            ratios = [(past[0][0] - log) / step for log, _ in past[1:]]
+            weights = coefficients(ratios, step, shortcut=1) if ratios else []
+            x = moved(x, denoised, [d for _, d in past[1:]], ratios, weights, step)
         else:
             x = denoised
         yield x, denoised
@@ -293,7 +294,7 @@ def euler_ancestral(
         up = min(following, eta * following * math.sqrt(sigma**2 - following**2) / sigma)
         x = torch.lerp(denoised, x, math.sqrt(following**2 - up**2) / sigma)
         if up > 0:
-            x = x.add(noise(x), alpha=s_noise * up)
+            x.add_(noise(x), alpha=s_noise * up)
         yield x, denoised
 
 
@@ -319,7 +320,7 @@ def ddpm(
             spread = following**2 * removed
             if variance == "fixed_large":  # β/ᾱ', as x here is the path's divided by √ᾱ'
                 spread = (1 + following**2) * (sigma**2 - following**2) / (1 + sigma**2)
-            x = x.add(noise(x), alpha=math.sqrt(spread))
+            x.add_(noise(x), alpha=math.sqrt(spread))
         yield x, denoised
 
 
@@ -333,10 +334,10 @@ def euler_maruyama(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noi
         a, b = path.flow(sigma)
         scale = path.scale(sigma)
         q, step = b / scale, path.time(following) - path.time(sigma)
-        y = x * (scale * (1 + (a + q) * step)) - denoised * (2 * b * step)
+        x = _sum((scale * (1 + (a + q) * step), x), (-2 * b * step, denoised))
         if following > 0:
-            y = y.add(noise(x), alpha=scale * sigma * math.sqrt(-2 * q * step))
-        x = y / path.scale(following)
+            x.add_(noise(x), alpha=scale * sigma * math.sqrt(-2 * q * step))
+        x.div_(path.scale(following))
         yield x, denoised
 
 
@@ -357,12 +358,12 @@ def dpmpp_sde(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise: N
             middle = math.sqrt(sigma * following)
             down, up = _ancestral(sigma, middle, eta)
             first = noise(x)
-            inner = torch.lerp(denoised, x, down / sigma).add(first, alpha=up)
+            inner = torch.lerp(denoised, x, down / sigma).add_(first, alpha=up)
             latest = denoise(inner, middle)
             share = (sigma - middle) / (sigma - following)
-            increment = first * math.sqrt(share) + noise(x) * math.sqrt(1 - share)
             down, up = _ancestral(sigma, following, eta)
-            x = torch.lerp(latest, x, down / sigma).add(increment, alpha=up)
+            x = torch.lerp(latest, x, down / sigma)
+            x.add_(first, alpha=up * math.sqrt(share)).add_(noise(x), alpha=up * math.sqrt(1 - share))
         else:
             x = denoised
         yield x, denoised
@@ -378,9 +379,9 @@ def dpmpp_2m_sde(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise
             decay = (following / sigma) * math.exp(-eta * h)
             x = torch.lerp(denoised, x, decay)
             if earlier is not None:
-                x = x.add(denoised - earlier, alpha=0.5 * (1 - decay) * h / last_h)
+                x.add_(denoised - earlier, alpha=0.5 * (1 - decay) * h / last_h)
             if eta:
-                x = x.add(noise(x), alpha=following * math.sqrt(-math.expm1(-2 * eta * h)))
+                x.add_(noise(x), alpha=following * math.sqrt(-math.expm1(-2 * eta * h)))
             last_h = h
         else:
             x = denoised
@@ -401,12 +402,12 @@ def predictor_corrector(
         denoised = denoise(x, sigma)
         if following > 0:
             x = torch.lerp(denoised, x, (following / sigma) ** 2)
-            x = x.add(noise(x), alpha=math.sqrt(sigma**2 - following**2))
+            x.add_(noise(x), alpha=math.sqrt(sigma**2 - following**2))
             for _ in range(corrections):
-                score, z = (denoise(x, following) - x) / following**2, noise(x)
+                score, z = (denoise(x, following) - x).div_(following**2), noise(x)
                 ratio = z.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean()
                 step = 2 * (snr * ratio) ** 2
-                x = x + step * score + (2 * step).sqrt() * z
+                x = torch.addcmul(x, score, step).addcmul_(z, (2 * step).sqrt())
         else:
             x = denoised
         yield x, denoised
@@ -483,7 +484,9 @@ def _steps(sampler, denoise, x, sigmas, path, seed, noise, options) -> Steps:
             generator = torch.Generator(x.device).manual_seed(seed)
 
             def noise(like):
-                return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+                # drawn in single precision: several times as fast, and its grain is far below what chance leaves
+                drawn = torch.randn(like.shape, generator=generator, dtype=torch.float32, device=like.device)
+                return drawn.to(like.dtype)
 
         options = {**options, "noise": noise}
     return entry.run(denoise, x, levels, **options)
