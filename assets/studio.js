@@ -131,6 +131,13 @@
     holder.replaceChildren(...(panel.title ? [node("h4", "", panel.title), gallery] : [gallery]));
   };
 
+  const drawFile = (holder, panel) => {
+    const button = node("button", "file", panel.text);
+    const content = Uint8Array.from(atob(panel.data), (c) => c.charCodeAt(0));
+    button.addEventListener("click", () => save(content, panel.name, "application/octet-stream"));
+    holder.replaceChildren(button);
+  };
+
   // ---- the stage ----
   const stages = new Set();
 
@@ -157,7 +164,7 @@
           holder = fresh;
         }
         if (panel.kind === "plot") await drawPlot(holder, panel.figure, `${last.id}#${i}`);
-        else (panel.kind === "table" ? drawTable : drawPictures)(holder, panel);
+        else ({ table: drawTable, pictures: drawPictures, file: drawFile })[panel.kind](holder, panel);
       }
       part("tools").hidden = panels.length === 0;
       element.dataset.drawn = String(Number(element.dataset.drawn ?? 0) + 1);

@@ -105,6 +105,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class File:
+    """Panel: a file to download. data: uint8 [bytes]; name: the one it is saved under; text: of the link."""
+
+    name: str
+    data: Any
+    text: str
+
+
+@dataclass(frozen=True)
 class Prose:
     """Panel: a short text in Markdown, with $...$ for mathematics."""
 
@@ -118,7 +127,7 @@ class View:
     compute: the engine function, or a generator function of `engines.progress.Progress`; its parameters are those of
         `controls`, all with defaults
     controls: parameter name -> control; controls of one exhibit that bear the same name are one control
-    draw: result -> a panel or a list of panels (plotly Figure, Pictures, Table, Prose)
+    draw: result -> a panel or a list of panels (plotly Figure, Pictures, Table, File, Prose)
     live: redraw on each change; otherwise on a press of Run
     seconds: about how long one run takes on two cores
     brief: settings with which it takes a moment, for the tests of a view that takes long

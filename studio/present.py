@@ -23,7 +23,7 @@ from PIL import Image
 
 from engines.progress import Progress
 from studio import gpu, link
-from studio.exhibit import Control, Drawing, Exhibit, Pictures, Prose, Table, Upload, View
+from studio.exhibit import Control, Drawing, Exhibit, File, Pictures, Prose, Table, Upload, View
 from studio.figure import with_ghost
 
 
@@ -147,6 +147,9 @@ def _packed(panel: Any) -> str:
     if isinstance(panel, Table):
         rows = [[_cell(cell) for cell in row] for row in panel.rows]
         return json.dumps({"kind": "table", "title": panel.title, "columns": list(panel.columns), "rows": rows})
+    if isinstance(panel, File):
+        data = base64.b64encode(np.asarray(panel.data, np.uint8).tobytes()).decode()
+        return json.dumps({"kind": "file", "name": panel.name, "text": panel.text, "data": data})
     pictures = np.asarray(panel.images)
     return json.dumps(
         {

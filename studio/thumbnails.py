@@ -1,4 +1,4 @@
-"""The small pictures on the opening page: python -m studio.thumbnails. Six are computed by the engines, two are sketches.
+"""The small pictures on the opening page: python -m studio.thumbnails. Seven are computed by the engines, two are sketches.
 
 They are SVG in the page's own ink, so that they turn with light and dark.
 """
@@ -87,6 +87,31 @@ def diffusion() -> str:
     )
 
 
+def ddcm() -> str:
+    """The atoms that a code of random normals takes, step by step, and how often each stretch of the book was taken."""
+    from engines.ddcm import Plan, walk
+    from engines.ddcm.codec import towards
+    from engines.ddcm.gaussian import Normals, cosine_kept
+
+    source = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    moments = list(walk(Normals(64, cosine_kept()), Plan(120), 1, towards(source)))[:-1]
+    taken = torch.tensor([int(moment.symbols) for moment in moments])
+    steps = torch.linspace(6, WIDTH - 62, len(taken))
+    height = 6 + (255 - taken) / 255 * (HEIGHT - 12)
+    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(steps.tolist(), height.tolist(), strict=True))
+    counts = torch.histc(taken.float(), 16, 0, 255).flip(0)
+    row = (HEIGHT - 8) / 16
+    beside = "".join(
+        f'<rect x="{WIDTH - 50:g}" y="{4 + i * row:.1f}" width="{n * 3.4:.1f}" height="{row - 1:.1f}"/>'
+        for i, n in enumerate(counts.tolist())
+    )
+    return (
+        f'<polyline points="{way}" fill="none" stroke="currentColor" stroke-width="0.6" opacity="0.25"/>'
+        + dots(torch.stack([steps, height], 1), COLORS[0], 1.9, 0.9)
+        + f'<g fill="{COLORS[1]}" opacity="0.85">{beside}</g>'
+    )
+
+
 def hippo() -> str:
     """A chirp and what fifteen numbers remember of it."""
     from engines.hippo import reconstruct
@@ -172,7 +197,7 @@ def segmentation() -> str:
 
 def main() -> None:
     """Write assets/thumbnails/<subject>.svg for every subject."""
-    for draw in (diffusion, hippo, rope, moe, softmax, hubness, gibbs, segmentation):
+    for draw in (diffusion, ddcm, hippo, rope, moe, softmax, hubness, gibbs, segmentation):
         picture = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" preserveAspectRatio="xMidYMid meet" aria-hidden="true">{draw()}</svg>'
         path = ASSETS / "thumbnails" / f"{draw.__name__}.svg"
         path.parent.mkdir(exist_ok=True)

@@ -107,10 +107,17 @@ def timesteps(steps: int, levels: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def walk(model: Any, plan: Plan, lanes: int, choose: Callable[[int, Tensor, Page], Tensor]) -> Iterator[Moment]:
+def walk(
+    model: Any,
+    plan: Plan,
+    lanes: int,
+    choose: Callable[[int, Tensor, Page], Tensor],
+    seen_as: Callable[[Page], Any] = lambda page: page,
+) -> Iterator[Moment]:
     """From the first noise to pictures, `lanes` at once; `choose(step, x̂0, page)` gives the symbols of each step.
 
     model: a PixelModel, or what has its `kept`, `shape`, `device` and `denoise`. Needs one book, whatever the steps.
+    seen_as: what turns a page into another that makes noise of symbols in a way of its own
     """
     times = timesteps(plan.steps, len(model.kept))
     book = Book(plan, int(np.prod(model.shape)), model.device)
@@ -120,7 +127,7 @@ def walk(model: Any, plan: Plan, lanes: int, choose: Callable[[int, Tensor, Page
         if i + 1 == len(times):
             yield Moment(i, clean, None, None)
             return
-        page = book.page(i)
+        page = seen_as(book.page(i))
         chosen = choose(i, clean, page)
         noise = page.noise(chosen)
         now, then = float(model.kept[t]), float(model.kept[times[i + 1]])

@@ -1,9 +1,10 @@
 """The exhibits, in the order of their tabs."""
 
-from studio.exhibits import diffusion, gibbs, hippo, hubness, moe, rope, segmentation, softmax
+from studio.exhibits import ddcm, diffusion, gibbs, hippo, hubness, moe, rope, segmentation, softmax
 
 EXHIBITS = (
     diffusion.EXHIBIT,
+    ddcm.EXHIBIT,
     hippo.EXHIBIT,
     rope.EXHIBIT,
     moe.EXHIBIT,

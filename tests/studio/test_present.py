@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from engines.progress import Progress
-from studio.exhibit import Check, Exhibit, Pictures, Prose, Range, Table, View
+from studio.exhibit import Check, Exhibit, File, Pictures, Prose, Range, Table, View
 from studio.figure import figure, scrubbed, with_ghost
 from studio.present import Cache, arrays, as_json, npz, panels, present, stage
 
@@ -56,6 +56,14 @@ def toy_exhibit(monkeypatch):
 
 def seen(view, settings, **more):
     return [(json.loads(stage), prose) for stage, prose in present(TOY, view, settings, **more)]
+
+
+def test_a_file_is_handed_over_whole():
+    data = np.arange(256, dtype=np.uint8)
+    view = View("v", "V", "", compute, {}, lambda _: File("a.bin", data, "Download"))
+    (panel,) = json.loads(stage(TOY, view, {}, shown=panels(view, None)[0]))["panels"]
+    assert (panel["kind"], panel["name"], panel["text"]) == ("file", "a.bin", "Download")
+    assert base64.b64decode(panel["data"]) == data.tobytes()
 
 
 def test_a_view_is_drawn_with_prose_and_address():
