@@ -23,6 +23,7 @@ METRICS = ("euclidean", "cosine", "centred cosine", "inner product", "lp", "toru
 MOST_POINTS = 2_000_000
 MOST_PRECOMPUTED = 20_000
 AREA = 2**24  # scores held at a time on a CPU (64 MB); sixteen times as many on a GPU
+SQUARE = 2**23  # dissimilarities that may be held all at once (64 MB)
 _ROUNDING = 2.0**-24  # unit roundoff of float32
 
 
@@ -185,9 +186,22 @@ def _measured_again(points: Tensor, rows: Tensor, candidate: Tensor, k: int, met
     return smallest(value, k)
 
 
+def _square(points: Tensor, metric: str, p: float) -> Tensor:
+    """All dissimilarities [n, n], each pair measured once: they are the same both ways, to the last bit."""
+    n = len(points)
+    found = points.new_empty(n, n)
+    for start in range(0, n, 128):
+        part = _between(points[start : start + 128], points[start:], metric, p)
+        found[start : start + 128, start:] = part
+        found[start:, start : start + 128] = part.T
+    return found
+
+
 def _measured(points: Tensor, k: int, metric: str, p: float) -> Iterator[tuple[int, Tensor]]:
     """Blocks (start, indices [b, k]) by direct measurement in float64."""
     n = len(points)
+    if metric != "precomputed" and n * n <= SQUARE:
+        points, metric = _square(points, metric, p), "precomputed"
     block = max(1, min(n, 2**21 // n))
     for start in range(0, n, block):
         rows = points[start : start + block]
