@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -26,10 +27,8 @@ def held_back() -> np.ndarray:
     return load_file(ASSETS / EMBEDDED / "held-back.safetensors")["images"]
 
 
-def load_picture(path: str, width: int, height: int) -> np.ndarray:
-    """The picture in a file, cut to the shape and scaled, on white: uint8 [height, width, 3]."""
-    from pathlib import Path
-
+def read_picture(path: str | Path) -> np.ndarray:
+    """The picture in a file, on white: uint8 [h, w, 3]. Raises CodeError."""
     from PIL import Image, ImageOps
 
     if Path(path).stat().st_size > MOST_BYTES:
@@ -45,7 +44,14 @@ def load_picture(path: str, width: int, height: int) -> np.ndarray:
         raise CodeError("The file cannot be read as a picture: send a PNG, JPEG or WebP.") from fault
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture)
-    return np.array(ImageOps.fit(paper.convert("RGB"), (width, height), Image.Resampling.LANCZOS))
+    return np.array(paper.convert("RGB"))
+
+
+def load_picture(path: str, side: int) -> np.ndarray:
+    """The picture in a file, cut to a square and scaled: uint8 [side, side, 3]."""
+    from PIL import Image, ImageOps
+
+    return np.array(ImageOps.fit(Image.fromarray(read_picture(path)), (side, side), Image.Resampling.LANCZOS))
 
 
 def source_picture(
@@ -62,7 +68,7 @@ def source_picture(
     path = upload if source == "upload" else drawing
     if path is None:
         raise CodeError("There is no picture yet: choose a file." if source == "upload" else "Draw something first.")
-    return load_picture(path, pixels, pixels)
+    return load_picture(path, pixels)
 
 
 def _fitted(picture: np.ndarray, side: int) -> np.ndarray:

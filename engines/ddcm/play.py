@@ -168,7 +168,7 @@ def restore(
     original = source_picture("emoji", emoji, None, None, 32, net.side)
     hidden = np.zeros((net.side, net.side), bool)
     if mask is not None:
-        hidden = load_picture(mask, net.side, net.side).mean(-1) < 128
+        hidden = load_picture(mask, net.side).mean(-1) < 128
     if not hidden.any():
         hidden[net.side // 4 : 3 * net.side // 4, net.side // 4 : 3 * net.side // 4] = True
     if hidden.all():

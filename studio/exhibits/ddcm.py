@@ -63,6 +63,7 @@ COUNT = Range("Pictures", 2, 8, step=1)
 SEED = Range("Seed", 0, 9999, step=1)
 MODEL = Text("Model", 150, help="ddpm-emoji-32 ships with the page; google/ddpm-cifar10-32 comes from the Hub.")
 GREY = "#888888"
+MOST_DOTS = 3000  # of a code's picture; further tiles are left out
 OURS = tuple(COLORS[i] for i in (0, 4, 2, 5, 6, 7))
 
 
@@ -129,19 +130,19 @@ def _film(result: PictureCode) -> go.Figure:
     last = len(result.film) - 1
     drawn.add_traces(frame(last))
     names = [
-        f"{math.ceil(n * bits / 8):,} bytes read: {_decibels(q)}"
+        f"{math.ceil(n * bits / 8):,} bytes, {_decibels(q)}"
         for n, q in zip(result.film_steps.tolist(), result.film_psnr, strict=True)
     ]
-    return scrubbed(drawn, [frame(i) for i in range(last + 1)], names, start=last)
+    return scrubbed(drawn, [frame(i) for i in range(last + 1)], names, name="after", start=last)
 
 
 def _code_picture(result: PictureCode) -> go.Figure:
     drawn = figure(height=340, showlegend=False, margin={"l": 60, "r": 20, "t": 34, "b": 52})
     steps = result.indices.shape[1]
     for m in range(result.atoms):
-        index = result.indices[..., m]
+        index = result.indices[: max(1, MOST_DOTS // (steps * result.atoms)), :, m]
         drawn.add_trace(
-            go.Scattergl(
+            go.Scatter(
                 x=np.tile(np.arange(1, steps + 1, dtype=np.int16), len(index)),
                 y=index.ravel().astype(np.int16),
                 mode="markers",
@@ -191,7 +192,7 @@ def _alignment(result: PictureCode) -> go.Figure:
     size = result.codebook_size
     drawn.add_hline(y=result.expected, line={"dash": "dash", "width": 1.2, "color": COLORS[1]})
     text = f"E[max of {size:,} normals] = {result.expected:.2f}" + (" (one atom)" if result.atoms > 1 else "")
-    label(drawn, result.steps, result.expected, text, COLORS[1], xanchor="right")
+    label(drawn, 1, 0.03, f"dashed: {text}", COLORS[1], xref="paper", yref="paper", xanchor="right")
     drawn.update_xaxes(range=(0, result.steps))
     drawn.update_yaxes(range=(low, 1.12 * max(high, result.expected)))
     return drawn
@@ -510,7 +511,7 @@ CHECKS = (
     Check("⟨z, r⟩/‖r‖ over 1,000 steps, K = 64", "E[max of 64 normals]", 2.3437, 0.04, lambda: _toy()[1]),
     Check(
         "N(0, I) in 1,024 dimensions, K = 64, T = 1,000: mean squared error",
-        "a trial of its own",
+        "an earlier trial",
         0.080,
         0.006,
         lambda: _toy()[0],
@@ -560,7 +561,7 @@ EXHIBIT = Exhibit(
     ),
     views=(
         View(
-            slug="code",
+            slug="picture",
             title="A picture's code",
             caption=(
                 "DDPM adds fresh noise at each step. Let it choose among $K$ noises that everyone can draw, and the choices "
@@ -572,18 +573,18 @@ EXHIBIT = Exhibit(
             controls={
                 "source": Choice("Picture", SOURCES),
                 "emoji": EMOJI,
-                "upload": Upload("Your picture", (".png", ".jpg", ".jpeg", ".webp"), 20, help="Is cut to a square."),
-                "drawing": Drawing("Your drawing"),
-                "pixels": Range(
-                    "Side of an upload or drawing, px", 32, MOST_SIDE, step=32, help="Beyond 32, tile by tile."
-                ),
                 "steps": STEPS,
                 "book_bits": BOOK_BITS,
                 "atoms": ATOMS,
                 "coefficient_bits": COEFFICIENTS,
                 "variant": VARIANT,
-                "model": MODEL,
                 "seed": SEED,
+                "model": MODEL,
+                "upload": Upload("Your picture", (".png", ".jpg", ".jpeg", ".webp"), 20, help="Is cut to a square."),
+                "drawing": Drawing("Your drawing"),
+                "pixels": Range(
+                    "Side in pixels", 32, MOST_SIDE, step=32, help="Of an upload or a drawing; beyond 32, tile by tile."
+                ),
             },
             draw=draw_code,
             live=False,
@@ -741,28 +742,28 @@ EXHIBIT = Exhibit(
             "Ninety-nine bytes",
             "A hundred steps with 256 noises each: the choices are 99 bytes, and no choice is likelier than another. Scrub "
             "the decoding to see how little is needed for the gist, and how much for the rest.",
-            "code",
+            "picture",
             {"steps": 100, "book_bits": 8},
         ),
         Story(
             "A coin at each step",
             "Two noises to choose from: thirteen bytes. The better of two normals points only 0.56 of its length along what "
             "is missing, so the steps are spent before the picture is found. Set the book back to 8 bits and see.",
-            "code",
+            "picture",
             {"steps": 100, "book_bits": 1},
         ),
         Story(
             "Atoms for nothing",
             "The published code's default gives each further atom a coefficient of one bit. Of its two values one means no "
             "atom, and the other keeps all of what there is: the atoms cost bits and change nothing. Try C = 3.",
-            "code",
+            "picture",
             {"steps": 50, "atoms": 3, "coefficient_bits": 1},
         ),
         Story(
             "All at once",
             "Turbo takes the atoms of largest inner product together, with their signs, and counts sets instead of lists. A "
             "sign costs a bit where a coefficient costs three, and minus an atom is an atom too.",
-            "code",
+            "picture",
             {"steps": 50, "atoms": 3, "variant": "turbo"},
         ),
         Story(

@@ -1,0 +1,109 @@
+"""Speed and quality of the codec: python benchmarks/ddcm.py [--only speed|quality] [--images N]. Medians of interleaved pairs."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from engines.ddcm import Plan, encode_batch, open_model, psnr, ssim
+from engines.ddcm.codec import PixelModel, timesteps, to_tensor, towards, walk
+from engines.ddcm.pictures import held_back
+from engines.ddcm.quality import bare_bytes, recode
+
+BOOKS = (64, 256, 1024)
+BATCH = 16
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call, the GPU's work included."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def speed(model: PixelModel, steps: int = 4, rounds: int = 3) -> None:
+    """Encoding against as many bare forwards of as many pictures, step by step in turn."""
+    images = to_tensor(held_back()[:BATCH], model.device)
+    print(f"{BATCH} pictures, {steps} steps, median of {rounds} interleaved pairs; wanted: 1.05 with the default books")
+    for variant in ("shuffled", "reference"):
+        for size in BOOKS:
+            plan = Plan(steps, size, variant=variant)
+            times = timesteps(steps, len(model.kept)).tolist()
+
+            def encoding(plan=plan):
+                for _ in walk(model, plan, BATCH, towards(images)):
+                    pass
+
+            @torch.inference_mode()
+            def bare(times=times):
+                for t in times:
+                    model.net(images, t)
+
+            encoding(), bare()
+            pairs = [(seconds(encoding), seconds(bare)) for _ in range(rounds)]
+            took, least = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+            ratio = statistics.median(a / b for a, b in pairs)
+            print(f"{variant:10} K = {size:5}: {took:6.3f} s, bare {least:6.3f} s, ratio {ratio:.3f}", flush=True)
+
+
+def at_bytes(images: list[np.ndarray], kind: str, size: int, bare: bool) -> tuple[float, float]:
+    """Mean bytes and PSNR of each picture's best file of at most `size` bytes, or else its smallest."""
+    found = []
+    for image in images:
+        made = [recode(image, kind, quality) for quality in range(0, 101, 2)]
+        sizes = [bare_bytes(file) if bare else len(file) for file, _ in made]
+        rated = [(psnr(image, seen), n) for n, (_, seen) in zip(sizes, made, strict=True) if n <= size]
+        smallest = min(range(len(made)), key=lambda i: sizes[i])
+        found.append(max(rated) if rated else (psnr(image, made[smallest][1]), sizes[smallest]))
+    quality, sizes = np.mean(found, axis=0)
+    return sizes, quality
+
+
+def quality(model: PixelModel, count: int) -> None:
+    """Held-back emoji at 99 bytes, both kinds of book, beside WebP at 250 and JPEG at 700."""
+    images = list(held_back()[np.linspace(0, len(held_back()) - 1, count).round().astype(int)])
+    print(f"{count} emoji held back from training")
+    for variant in ("shuffled", "reference"):
+        coded = encode_batch(images, model, Plan(100, 256, variant=variant))
+        rated = [(psnr(a, c.picture), ssim(a, c.picture)) for a, c in zip(images, coded, strict=True)]
+        (mean, alike), spread = np.mean(rated, axis=0), np.std([q for q, _ in rated]) / count**0.5
+        print(
+            f"DDCM, {variant:10} 99 bytes of choices, {len(coded[0].code)} of file: {mean:.2f} ± {spread:.2f} dB, SSIM {alike:.3f}",
+            flush=True,
+        )
+    for kind, size in (("webp", 250), ("jpeg", 700)):
+        for bare in (False, True):
+            used, mean = at_bytes(images, kind, size, bare)
+            print(
+                f"{kind}, at most {size} bytes {'without headers' if bare else 'as files'}: {used:.0f} bytes, {mean:.2f} dB"
+            )
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("speed", "quality"))
+    parser.add_argument("--images", type=int, default=16)
+    a = parser.parse_args()
+    model = open_model()
+    if a.only in (None, "speed"):
+        speed(model)
+    if a.only in (None, "quality"):
+        quality(model, a.images)
+
+
+if __name__ == "__main__":
+    main()
