@@ -20,6 +20,9 @@
       document.head.append(script);
     }));
 
+  // A link that names a tab will need it soon: fetched and compiled while gradio builds the page.
+  if (new URLSearchParams(location.search).has("tab")) loadPlotly();
+
   // ---- the look of figures, light and dark ----
   const isDark = () => document.body.classList.contains("dark");
   const look = (dark) => {
@@ -291,37 +294,225 @@
   };
   const home = () => { if (!unread || !new URLSearchParams(given).has("tab")) write(""); };
 
-  // ---- controls and cards ----
-  const slider = (element, props, watch, release, scale) => {
-    const [number, range] = element.querySelectorAll("input");
-    const steps = 400;
-    const ratio = Math.log(scale.high / scale.low);
+  // ---- controls ----
+  // Each maker gets the declared control and `commit(value)`, and returns its node and how to show a value.
+  const labelled = (control, field, tag = "label") => {
+    const root = node(tag, `control ${control.kind.toLowerCase()}`);
+    root.append(node("span", "", control.label), field);
+    if (control.help) root.append(node("small", "", control.help));
+    return root;
+  };
+
+  const makeRange = (control, commit) => {
+    const STEPS = 400;
+    const number = node("input");
+    const range = node("input");
+    Object.assign(number, { type: "number", step: "any", ariaLabel: control.label });
+    Object.assign(range, { type: "range", ariaLabel: `${control.label}, slider` });
+    range.min = control.log ? 0 : control.low;
+    range.max = control.log ? STEPS : control.high;
+    range.step = control.log ? 1 : control.step;
+    const ratio = Math.log(control.high / control.low);
     const tidy = (value) => {
-      const bounded = Math.min(Math.max(value, scale.low), scale.high);
-      return scale.integer ? Math.round(bounded) : Number(bounded.toPrecision(10));
+      const bounded = Math.min(Math.max(value, control.low), control.high);
+      return control.integer ? Math.round(bounded) : Number(bounded.toPrecision(10));
     };
     const fromRange = () => {
-      if (!scale.log) return tidy(Number(range.value));
-      const value = scale.low * Math.exp((ratio * range.value) / steps);
-      return tidy(Number(value.toPrecision(3)));
+      if (!control.log) return tidy(Number(range.value));
+      return tidy(Number((control.low * Math.exp((ratio * range.value) / STEPS)).toPrecision(3)));
     };
-    const setRange = (value) => { range.value = scale.log ? (Math.log(value / scale.low) / ratio) * steps : value; };
-    range.min = scale.log ? 0 : scale.low;
-    range.max = scale.log ? steps : scale.high;
-    range.step = scale.log ? 1 : scale.step;
-    const show = () => { number.value = props.value; setRange(Number(props.value)); };
-    range.addEventListener("input", () => { number.value = fromRange(); });
-    range.addEventListener("change", () => { number.value = fromRange(); props.value = fromRange(); release(); });
-    number.addEventListener("change", () => {
-      const value = number.value.trim() === "" || Number.isNaN(Number(number.value)) ? props.value : tidy(Number(number.value));
+    let held = null;
+    const show = (value) => {
+      held = value;
       number.value = value;
-      setRange(Number(value));
-      if (value !== props.value) { props.value = value; release(); }
+      range.value = control.log ? (Math.log(value / control.low) / ratio) * STEPS : value;
+    };
+    range.addEventListener("input", () => { number.value = fromRange(); });
+    range.addEventListener("change", () => { held = fromRange(); number.value = held; commit(held); });
+    number.addEventListener("change", () => {
+      const typed = Number(number.value);
+      const value = number.value.trim() === "" || Number.isNaN(typed) ? held : tidy(typed);
+      const isNew = value !== held;
+      show(value);
+      if (isNew) commit(value);
     });
+    const root = node("div", "control range");
+    root.append(node("span", "", control.label), number, range);
+    if (control.help) root.append(node("small", "", control.help));
+    return { root, show };
+  };
+
+  const makeChoice = (control, commit) => {
+    if (!control.several && control.options.length > 4) {
+      const select = node("select");
+      control.options.forEach(([value, label]) => select.append(new Option(label, value)));
+      select.addEventListener("change", () => commit(select.value));
+      return { root: labelled(control, select), show: (value) => { select.value = value; } };
+    }
+    const group = node("div", "chips");
+    const boxes = control.options.map(([value, label]) => {
+      const box = node("input");
+      box.type = control.several ? "checkbox" : "radio";
+      box.value = value;
+      const chip = node("label");
+      chip.append(box, node("span", "", label));
+      group.append(chip);
+      return box;
+    });
+    const show = (value) => boxes.forEach((box) => { box.checked = control.several ? value.includes(box.value) : box.value === value; });
+    group.addEventListener("change", (event) => {
+      if (control.several) { commit(boxes.filter((box) => box.checked).map((box) => box.value)); return; }
+      show(event.target.value);
+      commit(event.target.value);
+    });
+    const root = labelled(control, group, "fieldset");
+    root.ariaLabel = control.label;
+    return { root, show };
+  };
+
+  const makeToggle = (control, commit) => {
+    const box = node("input");
+    box.type = "checkbox";
+    box.addEventListener("change", () => commit(box.checked));
+    return { root: labelled(control, box), show: (value) => { box.checked = value; } };
+  };
+
+  const makeText = (control, commit) => {
+    const field = node(control.lines > 1 ? "textarea" : "input");
+    if (control.lines > 1) field.rows = control.lines; else field.type = "text";
+    field.spellcheck = false;
+    let held = "";
+    const say = () => { if (field.value !== held) { held = field.value; commit(held); } };
+    field.addEventListener("change", say);
+    field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (control.lines === 1 || event.ctrlKey || event.metaKey)) say();
+    });
+    return { root: labelled(control, field), show: (value) => { held = value ?? ""; field.value = held; } };
+  };
+
+  const button = (text, action) => {
+    const made = node("button", "", text);
+    made.type = "button";
+    made.addEventListener("click", action);
+    return made;
+  };
+
+  const makeDrawing = (control, commit, send) => {
+    const canvas = node("canvas");
+    Object.assign(canvas, { width: control.width, height: control.height });
+    canvas.ariaLabel = `${control.label}: draw here`;
+    const pen = canvas.getContext("2d");
+    const clear = () => { pen.fillStyle = "#fff"; pen.fillRect(0, 0, canvas.width, canvas.height); };
+    clear();
+    Object.assign(pen, { lineWidth: Math.max(3, control.width / 24), lineCap: "round", lineJoin: "round" });
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return [((event.clientX - box.left) * canvas.width) / box.width, ((event.clientY - box.top) * canvas.height) / box.height];
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      pen.beginPath();
+      pen.moveTo(...at(event));
+      pen.lineTo(...at(event));
+      pen.stroke();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!canvas.hasPointerCapture(event.pointerId)) return;
+      pen.lineTo(...at(event));
+      pen.stroke();
+    });
+    canvas.addEventListener("pointerup", () =>
+      canvas.toBlob((blob) => send(new File([blob], "drawing.png", { type: "image/png" }))));
+    const field = node("div", "drawing-field");
+    field.append(canvas, button("Clear", () => { clear(); commit(null); }));
+    return { root: labelled(control, field, "div"), show: () => {} };
+  };
+
+  const makeUpload = (control, commit, send) => {
+    const isPicture = control.accept.includes(".png");
+    const input = node("input");
+    Object.assign(input, { type: "file", accept: control.accept.join(), ariaLabel: control.label });
+    const field = node("div", "upload-field");
+    const seen = node("div", "upload-seen");
+    const show = (path, file) => {
+      if (path === null) { seen.replaceChildren(); input.value = ""; return; }
+      if (!file) return; // what this browser sent it shows already
+      const picture = node("img");
+      if (isPicture) { picture.src = URL.createObjectURL(file); picture.alt = file.name; }
+      seen.replaceChildren(...(isPicture ? [picture] : []), node("span", "", file.name), button("Remove", () => { show(null); commit(null); }));
+    };
+    const take = async (file) => {
+      if (!file) return;
+      if (file.size > control.megabytes * 1e6) {
+        seen.replaceChildren(node("span", "", `The file is larger than ${control.megabytes} MB; choose a smaller one.`));
+        return;
+      }
+      show("", file);
+      await send(file);
+    };
+    input.addEventListener("change", () => take(input.files[0]));
+    field.addEventListener("dragover", (event) => event.preventDefault());
+    field.addEventListener("drop", (event) => { event.preventDefault(); take(event.dataTransfer.files[0]); });
+    field.append(input);
+    if (isPicture && navigator.mediaDevices) field.append(camera(take));
+    field.append(seen);
+    return { root: labelled(control, field, "div"), show };
+  };
+
+  // A button that opens the camera and then takes a picture, cut square.
+  const camera = (take) => {
+    const holder = node("div", "camera");
+    const close = (stream) => { stream.getTracks().forEach((track) => track.stop()); holder.replaceChildren(open); };
+    const open = button("Camera", async () => {
+      try {
+        const stream = await navigator.mediaDevices.getUserMedia({ video: true });
+        const video = node("video");
+        Object.assign(video, { srcObject: stream, autoplay: true, muted: true, playsInline: true });
+        const snap = button("Take the picture", () => {
+          const side = Math.min(video.videoWidth, video.videoHeight);
+          const canvas = node("canvas");
+          canvas.width = canvas.height = Math.min(side, 512);
+          const corner = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2];
+          canvas.getContext("2d").drawImage(video, ...corner, side, side, 0, 0, canvas.width, canvas.height);
+          canvas.toBlob((blob) => take(new File([blob], "camera.png", { type: "image/png" })));
+          close(stream);
+        });
+        holder.replaceChildren(video, snap, button("Close", () => close(stream)));
+      } catch { holder.replaceChildren(open, node("small", "", "The camera could not be opened.")); }
+    });
+    holder.append(open);
+    return holder;
+  };
+
+  const MAKERS = { Range: makeRange, Choice: makeChoice, Toggle: makeToggle, Numbers: makeText, Text: makeText,
+    Drawing: makeDrawing, Upload: makeUpload };
+
+  const controls = (element, props, watch, upload, changed, declared) => {
+    const made = {};
+    const list = element.querySelector(".controls-list");
+    const group = `studio-${Math.random().toString(36).slice(2)}`;
+    for (const control of declared) {
+      const commit = (value) => {
+        props.value = { ...props.value, values: { ...props.value.values, [control.name]: value } };
+        changed();
+      };
+      const send = async (file) => commit((await upload(file)).path);
+      made[control.name] = MAKERS[control.kind]({ lines: 1, ...control }, commit, send);
+      made[control.name].root.querySelectorAll("[type=radio]").forEach((box) => { box.name = `${group}-${control.name}`; });
+      list.append(made[control.name].root);
+    }
+    const show = () => {
+      const { shown, values } = props.value;
+      for (const [name, { root, show: set }] of Object.entries(made)) {
+        root.hidden = !shown.includes(name);
+        if (!root.hidden) set(values[name] ?? null);
+      }
+    };
     watch("value", show);
     show();
   };
 
+  // ---- cards ----
   const cards = (element, open) =>
     element.addEventListener("click", (event) => {
       const card = event.target.closest("[data-tab]");
@@ -330,5 +521,5 @@
       open(card.dataset.tab);
     });
 
-  window.studio = { stage, stopped, slider, cards, link, home };
+  window.studio = { stage, stopped, controls, cards, link, home };
 })();

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 
 DRAGS = 20
 DRAG = """async ([label, value]) => {
-    const slider = [...document.querySelectorAll('.slider')].find(s => s.offsetParent && s.firstChild.textContent === label);
+    const slider = [...document.querySelectorAll('.control.range')].find(s => s.offsetParent && s.firstChild.textContent === label);
     const range = slider.querySelector('[type=range]');
     const stage = [...document.querySelectorAll('[data-drawn]')].find(e => e.offsetParent);
     const before = stage.dataset.drawn;

@@ -1,94 +1,68 @@
-"""The components that set a view's parameters."""
+"""The controls of an exhibit: one component, whose browser half is in assets/studio.js.
+
+Gradio's own components would be some forty a tab, each mounted when the page opens and asked at every redraw; and its
+slider has no logarithmic scale. The component's value is {"shown": names, "values": name -> value}.
+"""
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
-from studio.exhibit import Choice, Control, Drawing, Numbers, Range, Text, Toggle, Upload
-
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+from studio.exhibit import Choice, Control, Drawing, Numbers, Range, Text, Upload
 
 
-def _slider(control: Range, value: float) -> gr.HTML:
-    """A slider with a box for the exact number. Own, because gradio's has no logarithmic scale."""
-    label = html.escape(control.label, quote=True)
-    note = f"<small>{html.escape(control.help)}</small>" if control.help else ""
-    integer = isinstance(value, int)
-    scale = {
-        "low": control.low,
-        "high": control.high,
-        "step": control.step or (1 if integer else (control.high - control.low) / 200),
-        "log": control.log,
-        "integer": integer,
-    }
+def build(controls: Mapping[str, Control], defaults: Mapping[str, Any], shown: Iterable[str]) -> gr.HTML:
+    """The component for an exhibit's controls, those in `shown` to be seen; its event is `input`."""
+    declared = json.dumps([_declared(name, control, defaults[name]) for name, control in controls.items()])
     return gr.HTML(
-        value,
-        html_template=(
-            f'<div class="slider"><span>{label}</span><input type="number" step="any" aria-label="{label}">'
-            f'<input type="range" aria-label="{label}, slider">{note}</div>'
-        ),
-        js_on_load=f"studio.slider(element, props, watch, () => trigger('release'), {json.dumps(scale)})",
+        held({}, shown, {name: shown_value(control, defaults[name]) for name, control in controls.items()}),
+        html_template='<div class="controls-list"></div>',
+        js_on_load=f"studio.controls(element, props, watch, upload, () => trigger('input'), {declared})",
         apply_default_css=False,
-        visible=False,
     )
 
 
-def build(control: Control, value: Any) -> gr.components.Component:
-    """The component of a control at its default value; out of sight until a view asks for it."""
-    hidden = {"label": control.label, "visible": False}
-    labelled = {"info": control.help or None, **hidden}
+def _declared(name: str, control: Control, default: Any) -> dict[str, Any]:
+    said = {"name": name, "kind": type(control).__name__, "label": control.label, "help": control.help}
     match control:
         case Range():
-            return _slider(control, value)
-        case Choice(several=True):
-            return gr.CheckboxGroup(_choices(control), value=list(value), **labelled)
+            integer = isinstance(default, int)
+            step = control.step or (1 if integer else (control.high - control.low) / 200)
+            return said | {
+                "low": control.low,
+                "high": control.high,
+                "step": step,
+                "log": control.log,
+                "integer": integer,
+            }
         case Choice():
-            kind = gr.Radio if len(control.options) <= 4 else gr.Dropdown
-            return kind(_choices(control), value=value, **labelled)
-        case Toggle():
-            return gr.Checkbox(value=value, **labelled)
-        case Numbers() | Text():
-            lines = getattr(control, "lines", 1)
-            return gr.Textbox(component_value(control, value), lines=lines, max_lines=max(lines, 8), **labelled)
+            options = control.options
+            pairs = [[key, options[key] if isinstance(options, dict) else key] for key in options]
+            return said | {"options": pairs, "several": control.several}
+        case Text():
+            return said | {"lines": control.lines}
         case Drawing():
-            return gr.Sketchpad(
-                type="filepath",
-                canvas_size=(control.width, control.height),
-                brush=gr.Brush(default_size=max(3, control.width // 24), colors=["#000000"], color_mode="fixed"),
-                layers=False,
-                **hidden,
-            )
-        case Upload() if set(control.accept) <= _PICTURES:
-            return gr.Image(type="filepath", sources=["upload", "webcam", "clipboard"], **hidden)
+            return said | {"width": control.width, "height": control.height}
         case Upload():
-            return gr.File(file_types=list(control.accept), type="filepath", **hidden)
-
-
-def changed(control: Control, component: gr.components.Component) -> list[Callable]:
-    """The events by which a person, not the program, has set the component."""
-    match control:
-        case Range():
-            return [component.release]
-        case Numbers() | Text():
-            return [component.submit, component.blur]
-        case Drawing():
-            return [component.change]
-        case Upload() if isinstance(component, gr.Image):
-            return [component.input]
-        case Upload():
-            return [component.upload, component.clear]
+            return said | {"accept": list(control.accept), "megabytes": control.megabytes}
         case _:
-            return [component.input]
+            return said
 
 
-def component_value(control: Control, value: Any) -> Any:
-    """A setting as its component shows it."""
+def held(before: Any, shown: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The component's value `before` with other controls shown and some values set."""
+    kept = before.get("values") if isinstance(before, dict) else None
+    return {"shown": list(shown), "values": (kept if isinstance(kept, dict) else {}) | dict(values)}
+
+
+def shown_value(control: Control, value: Any) -> Any:
+    """A setting as the browser shows it."""
     match control:
         case Numbers():
             return ", ".join(f"{number:.12g}" for number in value)
@@ -98,15 +72,20 @@ def component_value(control: Control, value: Any) -> Any:
             return value
 
 
-def given(control: Control, raw: Any) -> Any:
-    """What a component holds, as a setting's raw value; a sentence (ValueError) where a file is too large."""
-    if isinstance(control, Drawing):
-        return raw.get("composite") if isinstance(raw, dict) else None
-    if isinstance(control, Upload) and raw is not None and Path(raw).stat().st_size > control.megabytes * 1e6:
-        raise ValueError(f"{control.label}: the file is larger than {control.megabytes:g} MB; choose a smaller one.")
-    return raw
-
-
-def _choices(control: Choice) -> list[tuple[str, str]]:
-    options = control.options
-    return [(options[key] if isinstance(options, dict) else key, key) for key in options]
+def given(control: Control, value: Any, name: str) -> Any:
+    """What the component holds for a control; a sentence (ValueError) where a file is none that was sent to us."""
+    raw = value["values"].get(name) if isinstance(value, dict) and isinstance(value.get("values"), dict) else None
+    if not isinstance(control, Drawing | Upload) or raw is None:
+        return raw
+    path = Path(raw).resolve() if isinstance(raw, str) and len(raw) < 1_000 and "\0" not in raw else None
+    # the browser says which file it sent: it must not name another of this machine
+    if path is None or not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise ValueError(f"{control.label}: the file is no longer here; send it again.")
+    if isinstance(control, Upload):
+        if path.suffix.lower() not in control.accept:
+            raise ValueError(f"{control.label}: choose a file ending in {', '.join(control.accept)}.")
+        if path.stat().st_size > control.megabytes * 1e6:
+            raise ValueError(
+                f"{control.label}: the file is larger than {control.megabytes:g} MB; choose a smaller one."
+            )
+    return str(path)

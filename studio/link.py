@@ -27,7 +27,7 @@ def parse(control: Control, raw: Any, default: Any, clamp: bool = False) -> Any:
         case Range():
             return _number(control, raw, integer=_is_integer(default), clamp=clamp)
         case Numbers():
-            parts = re.split(r"[,;\s]+", raw.strip(" ,;()[]\n\t")) if isinstance(raw, str) else list(raw or ())
+            parts = re.split(r"[,;\s]+", raw.strip(" ,;()[]\n\t")) if isinstance(raw, str) else _items(raw)
             integer = all(map(_is_integer, default))
             values = [_number(control, part, integer, clamp) for part in parts[: control.most + 1] if part != ""]
             if clamp:
@@ -36,7 +36,7 @@ def parse(control: Control, raw: Any, default: Any, clamp: bool = False) -> Any:
                 raise ValueError(f"{control.label}: give {control.least} to {control.most} numbers, parted by commas.")
             return tuple(values)
         case Choice(several=True):
-            parts = (raw.split(",") if raw else []) if isinstance(raw, str) else list(raw or ())
+            parts = (raw.split(",") if raw else []) if isinstance(raw, str) else _items(raw)
             known = tuple(option for option in control.options if option in parts)
             if len(known) < len(set(parts)) and not clamp:
                 raise ValueError(f"{control.label}: choose among {', '.join(control.options)}.")
@@ -44,7 +44,7 @@ def parse(control: Control, raw: Any, default: Any, clamp: bool = False) -> Any:
                 raise ValueError(f"{control.label}: none of these is offered.")
             return known
         case Choice():
-            if raw not in control.options:
+            if not isinstance(raw, str) or raw not in control.options:
                 raise ValueError(f"{control.label}: choose one of {', '.join(control.options)}.")
             return raw
         case Toggle():
@@ -52,7 +52,7 @@ def parse(control: Control, raw: Any, default: Any, clamp: bool = False) -> Any:
                 raise ValueError(f"{control.label}: answer 1 or 0.")
             return raw in (True, "1")
         case Text():
-            text = str(raw or "")
+            text = raw if isinstance(raw, str) else ""
             if len(text) > control.most and not clamp:
                 raise ValueError(f"{control.label}: at most {control.most:,} characters, this has {len(text):,}.")
             return text[: control.most]
@@ -109,6 +109,10 @@ def _settings(view: View, pairs: Mapping[str, str], prefix: str) -> Settings:
     return settings
 
 
+def _items(raw: Any) -> list:
+    return [item for item in raw if isinstance(item, (str, int, float))] if isinstance(raw, (list, tuple)) else []
+
+
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -116,7 +120,7 @@ def _is_integer(value: Any) -> bool:
 def _number(control: Range | Numbers, raw: Any, integer: bool, clamp: bool) -> float | int:
     try:
         value = float(raw)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{control.label}: {str(raw)[:40]!r} is not a number.") from None
     if math.isnan(value) or not (clamp or control.low <= value <= control.high):
         raise ValueError(f"{control.label}: give a number from {control.low:g} to {control.high:g}.")

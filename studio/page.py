@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from studio import link
 from studio.checks import table
-from studio.controls import build, changed, component_value, given
+from studio.controls import build, given, held, shown_value
 from studio.exhibit import Choice, Control, Drawing, Exhibit, Numbers, Range, Story, Toggle, Upload, View
 from studio.exhibits import EXHIBITS
 from studio.present import as_json, npz, present, refusal, run
@@ -132,11 +132,11 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         caption = gr.Markdown(first.caption, latex_delimiters=LATEX, elem_classes="caption")
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=1, min_width=260, elem_classes="controls"):
-                boxes = [build(control, defaults[name]) for name, control in controls.items()]
+                panel = build(controls, defaults, first.controls)
                 with gr.Row(elem_classes="actions"):
                     go = gr.Button("Run", variant="primary", size="sm", visible=_pressed(first))
                     stop = gr.Button("Cancel", size="sm", visible=_pressed(first))
-                    pin = gr.Button("Pin", size="sm")
+                    pin_button = gr.Button("Pin", size="sm")
             with gr.Column(scale=3, min_width=320):
                 figure = gr.HTML(
                     "",
@@ -155,99 +155,100 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     def view_of(slug: str) -> View:
         return next(view for view in exhibit.views if view.slug == slug)
 
-    def settings_of(view: View, values: tuple) -> dict[str, Any]:
-        raw = dict(zip(controls, values, strict=True))
+    def settings_of(view: View, values: Any) -> dict[str, Any]:
         return {
-            name: link.parse(control, given(control, raw[name]), view.defaults[name])
+            name: link.parse(control, given(control, values, name), view.defaults[name])
             for name, control in view.controls.items()
         }
 
-    def drawn(view: View, values: tuple, held: dict | None, compute: bool) -> Iterator[tuple]:
+    def drawn(view: View, values: Any, pin: dict | None, compute: bool) -> Iterator[tuple]:
         try:
             settings = settings_of(view, values)
         except ValueError as fault:
             yield refusal(str(fault)), gr.skip()
         else:
-            yield from seen(view, settings, held, compute)
+            yield from seen(view, settings, pin, compute)
 
-    def seen(view: View, settings: dict, held: dict | None, compute: bool) -> Iterator[tuple]:
-        behind = held["settings"] if held and held["view"] == view.slug else None
+    def seen(view: View, settings: dict, pin: dict | None, compute: bool) -> Iterator[tuple]:
+        behind = pin["settings"] if pin and pin["view"] == view.slug else None
         for said, prose in present(exhibit, view, settings, behind, compute=compute):
             yield said, gr.skip() if prose is None else prose
 
-    def dressed(view: View, settings: dict | None, held: dict | None, story: str) -> list:
+    def dressed(view: View, values: Any, settings: dict | None, pin: dict | None, story: str = "") -> list:
         """Everything round the figure, as it must look for this view; with settings, the controls are set to them."""
-        updates = [
+        return [
             view.slug,
             gr.Markdown(story, visible=bool(story)),
             view.caption,
-            held,
-            gr.Button("Unpin" if held and held["view"] == view.slug else "Pin"),
+            pin,
+            gr.Button("Unpin" if pin and pin["view"] == view.slug else "Pin"),
             gr.Button(visible=_pressed(view)),
             gr.Button(visible=_pressed(view)),
+            held(
+                values,
+                view.controls,
+                {
+                    name: shown_value(controls[name], setting)
+                    for name, setting in (settings or {}).items()
+                    if not isinstance(controls[name], Upload | Drawing)
+                },
+            ),
         ]
-        for name, control in controls.items():
-            update = {"visible": name in view.controls}
-            if settings and name in view.controls and not isinstance(control, Upload | Drawing):
-                update["value"] = component_value(control, settings[name])
-            updates.append(gr.update(**update))
-        return updates
 
     def framed(updates: list, drawings: Iterator[tuple]) -> Iterator[tuple]:
         for drawing in drawings:
             yield (*updates, *drawing)
             updates = [gr.skip()] * len(updates)
 
-    def arrive(query: str, slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+    def arrive(query: str, slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         """The tab was opened, by hand or by a link."""
         if query:
             view, settings, behind = link.read(exhibit, query)
-            held = None if behind is None else {"view": view.slug, "settings": behind}
-            yield from framed(dressed(view, settings, held, ""), seen(view, settings, held, _at_once(view)))
+            pin = None if behind is None else {"view": view.slug, "settings": behind}
+            yield from framed(dressed(view, values, settings, pin), seen(view, settings, pin, _at_once(view)))
         else:
-            yield from switch(slug, held, *values)
+            yield from switch(slug, pin, values)
 
-    def switch(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+    def switch(slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         """Another view was chosen; the controls keep what they hold."""
         view = view_of(slug)
-        yield from framed(dressed(view, None, held, ""), drawn(view, values, held, _at_once(view)))
+        yield from framed(dressed(view, values, None, pin), drawn(view, values, pin, _at_once(view)))
 
-    def tell(story: Story, held: dict | None) -> Iterator[tuple]:
+    def tell(story: Story, slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         view = view_of(story.view)
         settings = view.defaults | dict(story.settings)
-        yield from framed(dressed(view, settings, held, story.text), seen(view, settings, held, _at_once(view)))
+        updates = dressed(view, values, settings, pin, story.text)
+        yield from framed(updates, seen(view, settings, pin, _at_once(view)))
 
-    def redraw(slug: str, held: dict | None, *values: Any) -> tuple:
+    def redraw(slug: str, pin: dict | None, values: Any) -> tuple:
         """A control was set. What is live does not stream: one answer, without the queue's two more ways to and fro."""
-        *_, answer = drawn(view_of(slug), values, held, view_of(slug).live)
+        *_, answer = drawn(view_of(slug), values, pin, view_of(slug).live)
         return answer
 
-    def press(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
-        yield from drawn(view_of(slug), values, held, True)
+    def press(slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
+        yield from drawn(view_of(slug), values, pin, True)
 
-    def toggle_pin(slug: str, held: dict | None, *values: Any) -> Iterator[tuple]:
+    def toggle_pin(slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         view = view_of(slug)
         try:
-            held = None if held and held["view"] == slug else {"view": slug, "settings": settings_of(view, values)}
+            pin = None if pin and pin["view"] == slug else {"view": slug, "settings": settings_of(view, values)}
         except ValueError as fault:
-            yield held, gr.skip(), refusal(str(fault)), gr.skip()
+            yield pin, gr.skip(), refusal(str(fault)), gr.skip()
         else:
-            yield from framed([held, gr.Button("Unpin" if held else "Pin")], drawn(view, values, held, view.live))
+            yield from framed([pin, gr.Button("Unpin" if pin else "Pin")], drawn(view, values, pin, view.live))
 
-    state = [chosen, pinned, *boxes]
+    state = [chosen, pinned, panel]
     stage = [figure, notes]
-    everything = [chosen, told, caption, pinned, pin, go, stop, *boxes, *stage]
+    everything = [chosen, told, caption, pinned, pin_button, go, stop, panel, *stage]
     alone = Turns()
     runs = [go.click(alone(press), state, stage, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)]
-    events = [event for box, control in zip(boxes, controls.values(), strict=True) for event in changed(control, box)]
-    if events:
-        gr.on(events, alone.at_once(redraw), state, stage, trigger_mode="always_last", queue=False, **PRIVATE)
+    panel.input(alone.at_once(redraw), state, stage, trigger_mode="always_last", queue=False, **PRIVATE)
     link_first = f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]"
     runs.append(tab.select(alone(arrive), [address, *state], everything, js=link_first, **PRIVATE))
     runs.append(chosen.input(alone(switch), state, everything, **PRIVATE))
     for button, story in zip(stories, exhibit.stories, strict=True):
-        runs.append(button.click(alone(partial(tell, story)), [pinned], everything, **PRIVATE))
-    runs.append(pin.click(alone(toggle_pin), state, [pinned, pin, *stage], **PRIVATE))
+        runs.append(button.click(alone(partial(tell, story)), state, everything, **PRIVATE))
+    runs.append(pin_button.click(alone(toggle_pin), state, [pinned, pin_button, *stage], **PRIVATE))
     stop.click(None, None, None, cancels=runs, js="() => studio.stopped()", **PRIVATE)
 
 

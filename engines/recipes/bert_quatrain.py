@@ -16,7 +16,7 @@ import torch
 from engines.recipes import masked
 from engines.recipes.training import Run, arguments
 
-BATCH = 32
+BATCH = 64
 PUNCTUATION = "，。"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

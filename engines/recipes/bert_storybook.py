@@ -14,7 +14,7 @@ import torch
 from engines.recipes import masked
 from engines.recipes.training import Run, arguments
 
-BATCH = 24
+BATCH = 32
 LENGTH = 64  # tokens, with [CLS] and [SEP]
 PIECES = 8_000
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engines.recipes.training import Run, arguments, descend, half, optimizers, save_weights, write_card
 
-CHANNELS = (16, 32, 64)
+CHANNELS = (16, 48, 128)
 RATE = 2e-3
 BATCH = 16
 AVERAGE = 0.995  # decay of the weights' moving average

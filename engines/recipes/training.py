@@ -117,8 +117,8 @@ class Run:
         """How long this run took, for the card."""
         clock = f" of processor time (one thread; {self.wall_seconds / 60:.0f} by the clock, on a shared machine)"
         text = f"{self.step:,} steps in {self.seconds / 60:.1f} minutes{clock if self.on_cpu else ''}"
-        if len(self.stretches) > 1:  # each stretch aims at a later end, so the learning rate rose again at its start
-            text += f", resumed with a later end each time: {', then '.join(self.stretches)}"
+        if len(self.stretches) > 1:  # each stretch aims at another end, so the learning rate jumped at its start
+            text += f", resumed with another end each time: {', then '.join(self.stretches)}"
         return text
 
 

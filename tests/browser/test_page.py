@@ -42,7 +42,7 @@ def drag(page, label, value):
     before = drawn_count(page)
     page.evaluate(
         """([label, value]) => {
-            const slider = [...document.querySelectorAll('.slider')].find(s => s.offsetParent && s.firstChild.textContent === label);
+            const slider = [...document.querySelectorAll('.control.range')].find(s => s.offsetParent && s.firstChild.textContent === label);
             const range = slider.querySelector('[type=range]');
             range.value = value;
             range.dispatchEvent(new Event('input', {bubbles: true}));
