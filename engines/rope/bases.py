@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from engines.progress import Progress
-from engines.rope.curves import cos_sin, first_failing, one_thread, similarity_profile
+from engines.rope.curves import cos_sin, one_thread, passing_length, similarity_profile
 from engines.rope.frequencies import MOST_BASE, check_base, check_head_dim, check_length, exponents
 
 # ln b is known to this; a passing sliver narrower than that, relatively, would be missed.
@@ -147,7 +147,9 @@ def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
     s = exponents(head_dim)
 
     def worst(bases: np.ndarray) -> np.ndarray:
-        return np.array([similarity_profile(length, b**-s, torch.float32).min().item() for b in bases], np.float32)
+        # a few at a time: all the distances of all the bases would be 36 MB
+        few = torch.from_numpy(bases)[:, None].pow(-s).split(max(1, (1 << 17) // length))
+        return torch.cat([similarity_profile(length, each, torch.float32).amin(-1) for each in few]).numpy()
 
     fails_again = _fails_again(base, length, head_dim)
     bases = base * np.geomspace(1 / 3, 6, 100)
@@ -269,7 +271,6 @@ def passing_lengths(
     if not check_base(base_low, "base_low") < check_base(base_high, "base_high"):
         raise ValueError("base_high must be above base_low.")
     bases = np.geomspace(base_low, base_high, 320)
-    s = exponents(head_dim)
-    firsts = (first_failing(b**-s, limit) for b in bases.tolist())
-    length = np.array([limit if first is None else first for first in firsts])
+    few = torch.from_numpy(bases)[:, None].pow(-exponents(head_dim)).split(32)
+    length = torch.cat([passing_length(each, limit) for each in few]).numpy()
     return PassingLengths(head_dim, limit, bases, length, np.maximum.accumulate(length))

@@ -54,22 +54,22 @@ def similarity(distance, head_dim: int, base) -> torch.Tensor:
 
 
 def similarity_profile(length: int, frequencies: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Σ_i cos(m θ_i) at every distance m = 0 … length−1, [length], for frequencies θ [pairs] in float64.
+    """Σ_i cos(m θ_i) at every distance m = 0 … length−1, [..., length], for frequencies θ [..., pairs] in float64.
 
     With m = aK + k, cos(mθ) = cos(aKθ)cos(kθ) − sin(aKθ)sin(kθ): a product of two thin matrices, which needs some
     2√length cosines a pair instead of length. `dtype` is that of the product; the phases are always float64.
     """
     columns = 1 << max(0, math.ceil(math.log2(max(length, 1)) / 2))
     cos, sin = cos_sin(torch.arange(-(-length // columns), dtype=torch.float64) * columns, frequencies)
-    left = torch.cat((cos, sin), 1).to(dtype)
+    left = torch.cat((cos, sin), -1).to(dtype)
     cos, sin = cos_sin(torch.arange(columns, dtype=torch.float64), frequencies)
-    right = torch.cat((cos, -sin), 1).to(dtype)
-    return (left @ right.T).reshape(-1)[:length]
+    right = torch.cat((cos, -sin), -1).to(dtype)
+    return (left @ right.mT).flatten(-2)[..., :length]
 
 
 def cos_sin(distance: torch.Tensor, frequencies: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos mθ_i and sin mθ_i for distances m [n] and frequencies θ [pairs], float64 [n, pairs] each."""
-    turns = torch.outer(distance, frequencies / (2 * math.pi))
+    """cos mθ_i and sin mθ_i for distances m [n] and frequencies θ [..., pairs], float64 [..., n, pairs] each."""
+    turns = distance[:, None] * (frequencies / (2 * math.pi))[..., None, :]
     # Whole turns are taken off here: beyond 15 radians torch's own cosine takes three times as long.
     phase = turns.sub_(turns.round()).mul_(2 * math.pi)
     return phase.cos(), phase.sin()
@@ -81,19 +81,30 @@ def first_negative(head_dim: int, base: float, limit: int = MOST_DISTANCE) -> in
     return first_failing(frequencies, check_length(limit, "limit", high=MOST_DISTANCE))
 
 
-@one_thread()
 def first_failing(frequencies: torch.Tensor, limit: int) -> int | None:
     """The least distance m < limit with Σ_i cos(m θ_i) < 0 for frequencies θ [pairs], or None."""
+    first = int(passing_length(frequencies[None], limit))
+    return first if first < limit else None
+
+
+@one_thread()
+def passing_length(frequencies: torch.Tensor, limit: int) -> torch.Tensor:
+    """The least distance m < limit with Σ_i cos(m θ_i) < 0, or `limit`, int64 [n], for frequencies θ [n, pairs]."""
     side = 64  # blocks of side² distances, as in `similarity_profile`, so that an early one costs little
     cos, sin = cos_sin(torch.arange(side, dtype=torch.float64), frequencies)
-    fine = torch.cat((cos, -sin), 1).T
+    fine = torch.cat((cos, -sin), -1).mT
+    length = torch.full((len(frequencies),), limit)
+    passing = torch.arange(len(frequencies))
     for start in range(0, limit, side * side):
         rows = torch.arange(start, min(start + side * side, limit), side, dtype=torch.float64)
-        negative = (torch.cat(cos_sin(rows, frequencies), 1) @ fine < 0).flatten().nonzero()
-        if len(negative):
-            first = start + int(negative[0])
-            return first if first < limit else None
-    return None
+        coarse = torch.cat(cos_sin(rows, frequencies[passing]), -1)
+        negative = (coarse @ fine[passing] < 0).flatten(1)
+        fails = negative.any(1)
+        length[passing[fails]] = (start + negative[fails].int().argmax(1)).clamp_max(limit)
+        passing = passing[~fails]
+        if not len(passing):
+            break
+    return length
 
 
 def decay_bound(distance, head_dim: int, base: float) -> torch.Tensor:
