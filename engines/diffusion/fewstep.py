@@ -124,7 +124,7 @@ def exact_flow(mixture: GaussianMixture, x: Tensor, steps: int = 32, t0: float =
 class Method:
     """kind: how it samples: velocity (Euler), consistency, shortcut, or generator (one step only).
 
-    steps: training steps that take some 10 to 15 s on two cores; times: time inputs of its network
+    steps: training steps that take 10 to 20 s of one core; times: time inputs of its network
     """
 
     label: str
@@ -358,7 +358,7 @@ class _Task:
 # -- shipped weights --------------------------------------------------------------------------------------------------
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "diffusion" / "few_steps.safetensors"
-SHIPPED = ("ring",)
+SHIPPED = ("ring", "spiral")
 
 
 def save(trained: dict[tuple[str, str], Training], path: Path = WEIGHTS) -> None:
@@ -374,7 +374,7 @@ def save(trained: dict[tuple[str, str], Training], path: Path = WEIGHTS) -> None
     save_file(tensors, path)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def load(target: str, method: str, path: Path = WEIGHTS) -> Training:
     """The shipped model of a method on a target of SHIPPED, as if just trained."""
     from safetensors import safe_open

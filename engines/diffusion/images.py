@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ SCHEDULERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dpmpp_2m_sde": ("DPM++ 2M SDE", "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     "deis": ("DEIS", "DEISMultistepScheduler", {}),
     "unipc": ("UniPC", "UniPCMultistepScheduler", {}),
+    "lms": ("LMS", "LMSDiscreteScheduler", {}),
+    "dpm_2": ("DPM-Solver-2 (Karras)", "KDPM2DiscreteScheduler", {}),
+    "dpm_2_ancestral": ("DPM-Solver-2 ancestral", "KDPM2AncestralDiscreteScheduler", {}),
 }
 EMBEDDED = "ddpm-emoji-32"
 FILM = 8
@@ -40,6 +44,10 @@ def scheduler_for(name: str, config: Any) -> Any:
     if name not in SCHEDULERS:
         raise ValueError(f"schedulers must be among {', '.join(SCHEDULERS)}.")
     _, kind, settings = SCHEDULERS[name]
+    if not hasattr(diffusers, kind):
+        raise ValueError(
+            f"schedulers: {name} needs {kind}, which the installed diffusers {diffusers.__version__} lacks."
+        )
     # a model's own choice of variance and of spacing is for its own sampler
     given = {k: v for k, v in dict(config).items() if not k.startswith("_")}
     given |= {"timestep_spacing": "trailing"} | settings
@@ -48,14 +56,14 @@ def scheduler_for(name: str, config: Any) -> Any:
     return getattr(diffusers, kind).from_config(given)
 
 
-def _denoised(sample: Tensor, output: Tensor, kept: Tensor, prediction: str) -> Tensor:
+def _denoised(sample: Tensor, output: Tensor, kept: float, prediction: str) -> Tensor:
     """x̂0 from the model's output at ᾱ = kept, the state being √ᾱ x0 + √(1 − ᾱ) ε."""
-    signal, noise = kept.sqrt(), (1 - kept).sqrt()
+    signal, noise = math.sqrt(kept), math.sqrt(1 - kept)
     if prediction == "sample":
         return output
     if prediction == "v_prediction":
-        return signal * sample - noise * output
-    return (sample - noise * output) / signal
+        return (signal * sample).sub_(output, alpha=noise)
+    return sample.sub(output, alpha=noise).div_(signal)
 
 
 def sample_images(
@@ -72,20 +80,24 @@ def sample_images(
     from diffusers import DDIMScheduler
 
     scheduler.set_timesteps(steps, device=noise.device)
-    times, state = scheduler.timesteps, noise * scheduler.init_noise_sigma
+    state = noise * scheduler.init_noise_sigma
+    # plain numbers: reading them from a GPU at each step would wait for it
+    times = scheduler.timesteps.tolist()
+    kept = np.interp(times, np.arange(len(scheduler.alphas_cumprod)), scheduler.alphas_cumprod).tolist()
+    prediction, ddim = scheduler.config.prediction_type, isinstance(scheduler, DDIMScheduler)
     extra = {"generator": torch.Generator("cpu").manual_seed(seed)}
     takes = type(scheduler).step.__code__.co_varnames[: type(scheduler).step.__code__.co_argcount]
     extra = extra if "generator" in takes else {}
-    kept = scheduler.alphas_cumprod.to(noise.device)
-    for i, t in enumerate(times):
-        if isinstance(scheduler, DDIMScheduler):
-            following = int(times[i + 1]) if i + 1 < len(times) else -1
-            scheduler.num_inference_steps = Fraction(scheduler.config.num_train_timesteps, int(t) - following)
+    for i, t in enumerate(scheduler.timesteps):
+        if ddim:
+            gap = times[i] - (times[i + 1] if i + 1 < len(times) else -1)
+            scheduler.num_inference_steps = Fraction(scheduler.config.num_train_timesteps, gap)
         with torch.inference_mode():
             seen = scheduler.scale_model_input(state, t)
             output = model(seen, t).sample
             state = scheduler.step(output, t, state, **extra).prev_sample
-        yield i + 1, len(times), state, _denoised(seen, output, kept[int(t)], scheduler.config.prediction_type)
+            denoised = _denoised(seen, output, kept[i], prediction)
+        yield i + 1, len(times), state, denoised
 
 
 def to_pixels(x: Tensor) -> np.ndarray:

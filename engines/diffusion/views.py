@@ -67,6 +67,20 @@ def _drawn_scale(path: str, sigma: float) -> float:
     return 1 / math.hypot(1, sigma) if path == "ve" else PATHS[path].scale(sigma)
 
 
+def variant(
+    name: str, ddim_eta: float = 0.0, ddpm_variance: str = "fixed_small", lms_order: int = 4
+) -> tuple[str, dict]:
+    """A sampler's label and the options of `solve`, as the page's controls for its variants have them."""
+    text = SAMPLERS[name].label
+    if name == "ddim" and ddim_eta:
+        return f"{text}, η = {ddim_eta:g}", {"eta": ddim_eta}
+    if name == "ddpm" and ddpm_variance != "fixed_small":
+        return f"{text}, large variance", {"variance": ddpm_variance}
+    if name == "lms" and lms_order != 4:
+        return f"LMS, order {lms_order}", {"order": lms_order}
+    return text, {}
+
+
 # -- samplers side by side --------------------------------------------------------------------------------------------
 
 
@@ -118,16 +132,25 @@ def sampler_panels(
     particles: int = 2000,
     seed: int = 0,
     knots: Sequence[float] = AYS_KNOTS,
+    rho: float = 7.0,
+    ddim_eta: float = 0.0,
+    ddpm_variance: str = "fixed_small",
     letter: str = "S",
     drawing: str | None = None,
 ) -> SamplerPanels:
-    """Up to four samplers from the same particles: as many `steps` each, or (match="nfe") as many denoiser calls."""
+    """Up to four samplers from the same particles: as many `steps` each, or (match="nfe") as many denoiser calls.
+
+    knots, rho: of the grids "ays" and "karras"; ddim_eta: DDIM's η; ddpm_variance: fixed_small or fixed_large.
+    """
     samplers = several_of("samplers", samplers, SAMPLERS, 4)
     one_of("path", path, PATHS)
     one_of("grid", grid, GRIDS)
     one_of("match", match, ("steps", "nfe"))
     steps, particles = whole("steps", steps, 1, 200), whole("particles", particles, 10, 20_000)
-    seed = whole("seed", seed, 0, 2**31 - 1)
+    seed, rho = whole("seed", seed, 0, 2**31 - 1), number("rho", rho, 0.5, 20)
+    ddim_eta = number("ddim_eta", ddim_eta, 0, 1)
+    one_of("ddpm_variance", ddpm_variance, ("fixed_small", "fixed_large"))
+    variants = [variant(name, ddim_eta, ddpm_variance) for name in samplers]
     mixture = target_mixture(target, letter, drawing)
     counts = [steps if match == "steps" else steps_within(name, steps) for name in samplers]
     frames = np.unique(np.linspace(0, steps, min(steps + 1, FRAMES)).round().astype(int))
@@ -136,9 +159,10 @@ def sampler_panels(
     noise = torch.randn(particles, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 1))
 
     positions, traces, sigma, spent, distance = [], [], [], [], []
-    for name, count in zip(samplers, counts, strict=True):
-        levels = sigma_grid(grid, count, path, knots=knots)
-        states, _ = trajectory(name, mixture.denoise, data + levels[0] * noise, levels, path=path, seed=seed + 3)
+    for name, count, (_, options) in zip(samplers, counts, variants, strict=True):
+        levels = sigma_grid(grid, count, path, rho=rho, knots=knots)
+        start = data + levels[0] * noise
+        states, _ = trajectory(name, mixture.denoise, start, levels, path=path, seed=seed + 3, **options)
         scales = torch.tensor([_drawn_scale(path, s) for s in levels.tolist()], dtype=torch.float64)
         calls = np.array([evaluations(name, i + 1) - 1 for i in range(count)] + [evaluations(name, count)])
         # with equal calls a frame shows what each sampler has reached for that many
@@ -153,7 +177,7 @@ def sampler_panels(
     unit = "step" if match == "steps" else "NFE"
     return SamplerPanels(
         samplers=tuple(samplers),
-        labels=tuple(SAMPLERS[name].label for name in samplers),
+        labels=tuple(text for text, _ in variants),
         target=target,
         path=path,
         grid=grid,
@@ -301,6 +325,7 @@ def convergence(
     ode_samplers: Sequence[str] = ("euler", "heun", "rk4", "lms", "dpmpp_2m", "dpmpp_3m", "dpmpp_3m_doubled"),
     path: str = "ve",
     step_counts: Sequence[int] = (10, 20, 40, 80, 160, 320),
+    lms_order: int = 4,
     seed: int = 0,
 ) -> Iterator[Progress]:
     """Endpoint errors on Karras grids from σ = 80 to 0.002, for 256 particles. Yields a Progress of Convergence.
@@ -314,20 +339,21 @@ def convergence(
     if not 1 <= len(step_counts) <= 10:
         raise ValueError("step_counts must hold 1 to 10 numbers of steps.")
     counts = sorted({whole("step_counts", count, 1, 640) for count in step_counts})
-    seed = whole("seed", seed, 0, 2**31 - 1)
+    seed, lms_order = whole("seed", seed, 0, 2**31 - 1), whole("lms_order", lms_order, 1, 4)
+    variants = [variant(name, lms_order=lms_order) for name in samplers]
     particles = 256
     mixture, start, exact = _named_endpoints(order_target, particles, seed)
     stages = np.array([SAMPLERS[name].stages for name in samplers])
     error = np.full((len(samplers), len(counts)), np.nan)
     work = (stages[:, None] * np.array(counts)).cumsum().reshape(error.shape)
-    for i, name in enumerate(samplers):
+    for i, (name, (_, options)) in enumerate(zip(samplers, variants, strict=True)):
         for j, count in enumerate(counts):
-            ends = solve(name, mixture.denoise, start, karras_sigmas(count + 1, LOW, HIGH), path=path)
+            ends = solve(name, mixture.denoise, start, karras_sigmas(count + 1, LOW, HIGH), path=path, **options)
             error[i, j] = float((ends - exact).norm(dim=1).median())
         result = Convergence(
             samplers=tuple(samplers),
-            labels=tuple(SAMPLERS[s].label for s in samplers),
-            theory=np.array([SAMPLERS[s].order for s in samplers]),
+            labels=tuple(text for text, _ in variants),
+            theory=np.array([lms_order if s == "lms" else SAMPLERS[s].order for s in samplers]),
             fitted=np.array([fitted_order(counts[-3:], row[-3:]) for row in error]),
             steps=np.array(counts),
             nfe=stages[:, None] * np.array(counts),
@@ -373,6 +399,8 @@ def distances(
     budgets: Sequence[int] = (8, 16, 32, 64, 128),
     draws: int = 2000,
     seed: int = 0,
+    ddim_eta: float = 0.0,
+    ddpm_variance: str = "fixed_small",
     letter: str = "S",
     drawing: str | None = None,
 ) -> Iterator[Progress]:
@@ -383,6 +411,9 @@ def distances(
     if not 1 <= len(budgets) <= 8:
         raise ValueError("budgets must hold 1 to 8 numbers of denoiser calls.")
     budgets = sorted({whole("budgets", budget, 1, 512) for budget in budgets})
+    ddim_eta = number("ddim_eta", ddim_eta, 0, 1)
+    one_of("ddpm_variance", ddpm_variance, ("fixed_small", "fixed_large"))
+    variants = [variant(name, ddim_eta, ddpm_variance) for name in samplers]
     mixture = target_mixture(target, letter, drawing)
     exact, start = mixture.sample(draws, seed + 2), mixture.sample(draws, seed + 4, HIGH)
     few = min(draws, 1000)  # the energy distance compares every pair
@@ -395,13 +426,13 @@ def distances(
     found = np.full((2, len(samplers), len(budgets)), np.nan)
     counts = [[steps_within(name, budget) for budget in budgets] for name in samplers]
     nfe = np.array([[evaluations(n, c) for c in row] for n, row in zip(samplers, counts, strict=True)])
-    for i, name in enumerate(samplers):
+    for i, (name, (_, options)) in enumerate(zip(samplers, variants, strict=True)):
         for j, count in enumerate(counts[i]):
             levels = sigma_grid("karras", count, path, LOW, HIGH)
-            found[:, i, j] = measured(solve(name, mixture.denoise, start, levels, path=path, seed=seed + 3))
+            found[:, i, j] = measured(solve(name, mixture.denoise, start, levels, path=path, seed=seed + 3, **options))
         result = Distances(
             samplers=tuple(samplers),
-            labels=tuple(SAMPLERS[s].label for s in samplers),
+            labels=tuple(text for text, _ in variants),
             nfe=nfe,
             wasserstein=found[0].copy(),
             energy=found[1].copy(),

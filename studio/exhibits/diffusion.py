@@ -29,7 +29,7 @@ from engines.diffusion import (
     vector_field,
 )
 from engines.diffusion.few_views import ENTRIES, FewSteps
-from engines.diffusion.fewstep import METHODS, exact_flow, identity_loss, load
+from engines.diffusion.fewstep import METHODS, SHIPPED, exact_flow, identity_loss, load
 from engines.diffusion.images import ImageGrid
 from engines.diffusion.views import Convergence, Distances, Field, SamplerPanels
 from studio.exhibit import Check, Choice, Drawing, Exhibit, Numbers, Pictures, Range, Story, Table, Text, View
@@ -52,6 +52,8 @@ PATH = Choice("Path", {name: path.label for name, path in PATHS.items()}, help="
 LETTER = Text("Letters", 3, help="One to three, when the target is letters.")
 DRAWING = Drawing("Drawing", help="When the target is your drawing.")
 SEED = Range("Seed", 0, 9999, step=1)
+ETA = Range("DDIM's η", 0, 1, step=0.05, help="0 is an ODE, 1 is DDPM.")
+VARIANCE = Choice("DDPM's variance", {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)"})
 NAMES = {name: sampler.label for name, sampler in SAMPLERS.items()}
 UNITS = 1000  # particles travel as int16 thousandths of the target's unit: half the bytes of float32
 GROUND = ((0.0, "rgba(0,119,187,0)"), (1.0, "rgba(0,119,187,0.55)"))
@@ -103,7 +105,7 @@ def draw_panels(result: SamplerPanels) -> list:
     count = len(result.samplers)
     columns = 1 if count == 1 else 2
     rows = math.ceil(count / columns)
-    drawn = figure(height=90 + (420 if count == 1 else 330 * rows), showlegend=False)
+    drawn = figure(height=90 + (420 if count == 1 else 300 * rows), showlegend=False)
     axes = []
     for i in range(count):
         row, column = divmod(i, columns)
@@ -115,7 +117,13 @@ def draw_panels(result: SamplerPanels) -> list:
         drawn.update_layout(
             {
                 f"xaxis{number}": _square(result.extent, domain=across, anchor=f"y{number}", title=None),
-                f"yaxis{number}": _square(result.extent, domain=up, anchor=f"x{number}", scaleanchor=f"x{number}"),
+                f"yaxis{number}": _square(
+                    result.extent,
+                    domain=up,
+                    anchor=f"x{number}",
+                    scaleanchor=f"x{number}",
+                    constraintoward="top",
+                ),
             }
         )
         drawn.add_annotation(
@@ -160,6 +168,7 @@ def draw_panels(result: SamplerPanels) -> list:
         )
     scrubbed(drawn, [particles(f) for f in range(last + 1)], result.moments, start=last)
     drawn.update_layout(margin={"l": 28, "r": 10, "t": 12, "b": 110})
+    drawn.layout.sliders[0].currentvalue.xanchor = "right"  # clear of the buttons on a phone
     table = Table(
         ("sampler", "steps", "NFE", "distance to the target (sliced W₁)"),
         [
@@ -206,6 +215,7 @@ def draw_field(result: Field) -> go.Figure:
     stamps = result.sigma if result.path == "ve" else result.time
     scrubbed(drawn, [moment(f) for f in range(last + 1)], [f"{t:.3g}" for t in stamps], name=f"{name} =")
     drawn.update_layout(margin={"l": 28, "r": 10, "t": 12, "b": 110})
+    drawn.layout.sliders[0].currentvalue.xanchor = "right"
     return drawn
 
 
@@ -303,9 +313,16 @@ def draw_few_steps(result: FewSteps) -> list:
             bare |= {"linecolor": "rgba(128,128,128,0.4)"}
             drawn.update_layout(
                 {
-                    f"xaxis{number}": _square(result.extent, domain=across, anchor=f"y{number}", **bare),
+                    f"xaxis{number}": _square(
+                        result.extent, domain=across, anchor=f"y{number}", constraintoward="left", **bare
+                    ),
                     f"yaxis{number}": _square(
-                        result.extent, domain=up, anchor=f"x{number}", scaleanchor=f"x{number}", **bare
+                        result.extent,
+                        domain=up,
+                        anchor=f"x{number}",
+                        scaleanchor=f"x{number}",
+                        constraintoward="top",
+                        **bare,
                     ),
                 }
             )
@@ -607,7 +624,10 @@ EXHIBIT = Exhibit(
                 "match": Choice("Compare at equal", {"steps": "steps", "nfe": "denoiser calls (NFE)"}),
                 "particles": Range("Particles", 100, 10_000, step=1, log=True),
                 "seed": SEED,
+                "rho": Range("Karras' ρ", 0.5, 20, step=0.5, help="7 is usual; more puts more steps near the data."),
                 "knots": Numbers("Knots σ", 1e-3, 1e3, most=24, least=2, help="For Align Your Steps, falling."),
+                "ddim_eta": ETA,
+                "ddpm_variance": VARIANCE,
                 "letter": LETTER,
                 "drawing": DRAWING,
             },
@@ -655,6 +675,7 @@ EXHIBIT = Exhibit(
                 "ode_samplers": Choice("Samplers", {n: s.label for n, s in SAMPLERS.items() if s.order}, several=True),
                 "path": PATH,
                 "step_counts": Numbers("Steps", 1, 640, most=8, least=2),
+                "lms_order": Range("Order of LMS", 1, 4, step=1),
                 "seed": SEED,
             },
             draw=draw_convergence,
@@ -677,6 +698,8 @@ EXHIBIT = Exhibit(
                 "path": PATH,
                 "budgets": Numbers("NFE", 1, 512, most=8),
                 "seed": SEED,
+                "ddim_eta": ETA,
+                "ddpm_variance": VARIANCE,
                 "letter": LETTER,
                 "drawing": DRAWING,
             },
@@ -689,13 +712,18 @@ EXHIBIT = Exhibit(
             slug="few",
             title="Few steps",
             caption=(
-                "Small networks, trained once on the ring and shipped, asked for samples in 1, 2, 4 and 8 steps from the same "
-                "noise; the exact flow, taken in as few Euler steps, stands above them. Reflow straightens the ways, "
-                "consistency and shortcut models learn to jump along them, SiD and FGM forget them and match only the "
-                "law: see how far each ends from the exact flow. Generators know one step, so their rows repeat it."
+                "Small networks, trained once and shipped, asked for samples in 1, 2, 4 and 8 steps from the same "
+                "noise; the exact flow, taken in as few Euler steps, stands above them, grey lines are the ways of a "
+                "few particles in eight steps. Reflow straightens the ways, consistency and shortcut models learn to "
+                "jump along them, SiD and FGM forget them and match only the law: see how far each ends from the exact "
+                "flow. Consistency models noise their estimate anew before each later step, hence their leaps; "
+                "generators know one step, so their rows repeat it. What lies between the modes is the network's: a "
+                "small smooth map of the plane has to stretch over the gaps that it cannot tear. The losses differ in "
+                "kind, so compare only how each one falls."
             ),
             compute=few_steps,
             controls={
+                "few_target": Choice("Target", {name: TARGET.options[name] for name in SHIPPED}),
                 "methods": Choice("Models (up to 6)", ENTRIES, several=True),
                 "seed": SEED,
             },
@@ -707,7 +735,8 @@ EXHIBIT = Exhibit(
             title="Train one now",
             caption=(
                 "Train a model of few steps on any target, in at most 20 seconds on two cores; its teacher, where it "
-                "has one, is the exact velocity. The panels fill in as it learns."
+                "has one, is the exact velocity. The panels come twice on the way and once at the end, beside the "
+                "exact flow in as few Euler steps."
             ),
             compute=train_few_steps,
             controls={

@@ -145,7 +145,7 @@ def test_weights_come_back_as_they_were_saved(tmp_path):
 
 
 def test_shipped_weights_are_small_and_whole():
-    assert WEIGHTS.stat().st_size < 1_000_000
+    assert WEIGHTS.stat().st_size < 3_000_000
     for target in SHIPPED:
         for method, spec in METHODS.items():
             assert load(target, method).step == spec.steps
@@ -174,7 +174,7 @@ def test_live_training_reports_and_ends_with_a_comparison():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: few_steps("spiral"), "few_target"),
+        (lambda: few_steps("torus"), "few_target"),
         (lambda: few_steps(methods=()), "methods"),
         (lambda: few_steps(methods=("magic",)), "methods"),
         (lambda: few_steps(seed=-1), "seed"),

@@ -43,6 +43,21 @@ def test_more_steps_come_nearer():
     assert near < 0.5 * far
 
 
+def test_variants_of_the_samplers():
+    asked = {"samplers": ("ddim", "ddpm", "euler"), "steps": 10, "particles": 50, "rho": 3.0}
+    result = sampler_panels(**asked, ddim_eta=1.0, ddpm_variance="fixed_large")
+    assert result.labels == ("DDIM, η = 1", "DDPM ancestral, large variance", "Euler")
+    ddim, ddpm, euler = result.positions
+    np.testing.assert_array_equal(sampler_panels(**asked).positions[2], euler)
+    plain = sampler_panels(**asked)
+    np.testing.assert_allclose(plain.positions[0], euler, atol=1e-6)  # η = 0 is Euler here
+    np.testing.assert_allclose(plain.positions[1], ddim, atol=1e-6)  # η = 1 is DDPM of the small variance
+    assert (np.abs(ddpm - plain.positions[1]).max(axis=(1, 2))[1:] > 1e-3).any()
+    assert (sampler_panels(**(asked | {"rho": 7.0})).sigma[2, 5] != result.sigma[2, 5]).all()
+    *_, last = convergence(ode_samplers=("lms",), step_counts=(80, 160), lms_order=2)
+    assert last.result.theory.tolist() == [2] and last.result.fitted[0] == pytest.approx(2, abs=0.3)
+
+
 def test_letters_and_drawings_are_targets(tmp_path):
     from PIL import Image, ImageDraw
 
@@ -118,6 +133,9 @@ def test_distances_know_what_chance_leaves():
         (lambda: sampler_panels(grid="even"), "grid"),
         (lambda: sampler_panels(match="time"), "match"),
         (lambda: sampler_panels(seed=-1), "seed"),
+        (lambda: sampler_panels(rho=0), "rho"),
+        (lambda: sampler_panels(ddim_eta=2), "ddim_eta"),
+        (lambda: sampler_panels(ddpm_variance="learned"), "ddpm_variance"),
         (lambda: sampler_panels(grid="ays", knots=(1.0, math.nan)), "knots"),
         (lambda: sampler_panels(target="letter", letter="long word"), "letter"),
         (lambda: sampler_panels(target="drawing"), "no drawing"),
@@ -125,6 +143,7 @@ def test_distances_know_what_chance_leaves():
         (lambda: next(convergence(order_target="letter")), "order_target"),
         (lambda: next(convergence(ode_samplers=("ddpm",))), "ode_samplers"),
         (lambda: next(convergence(step_counts=(10**9,))), "step_counts"),
+        (lambda: next(convergence(lms_order=5)), "lms_order"),
         (lambda: next(distances(budgets=())), "budgets"),
         (lambda: next(distances(draws=10**9)), "draws"),
     ],
