@@ -3,6 +3,7 @@
     python -m benchmarks.page [exhibit ...]
 
 The redraw is timed in the browser, from the event of letting go to the figure drawn; 20 drags a slider, the median said.
+Beside it, in the same run, the least page there can be: torch, gradio's own slider and plot, and one line.
 """
 
 from __future__ import annotations
@@ -37,17 +38,51 @@ DRAG = """async ([label, value]) => {
 DRAWN = "[...document.querySelectorAll('[data-drawn]')].some(e => e.offsetParent)"
 
 
-def first_figure(page: Page, port: int) -> tuple[subprocess.Popen, float]:
-    """Start the studio and open an exhibit at once; seconds from process start to its figure."""
+LEAST = """
+import sys
+import gradio as gr
+import plotly.graph_objects as go
+import torch
+
+def draw(n):
+    return go.Figure(go.Scatter(y=torch.arange(n).numpy() ** 2))
+
+with gr.Blocks() as page:
+    n = gr.Slider(1, 1000, 10, step=1, label="n")
+    plot = gr.Plot()
+    page.load(draw, n, plot)
+    n.release(draw, n, plot)
+page.launch(server_port=int(sys.argv[1]))
+"""
+LEAST_DRAWN = "document.querySelector('.js-plotly-plot .main-svg')"
+# gradio's plot is put in anew at each redraw
+LEAST_DRAG = """async (value) => {
+    const range = document.querySelector('input[type=range]');
+    const before = document.querySelector('.js-plotly-plot .main-svg');
+    range.value = value;
+    range.dispatchEvent(new Event('input', {bubbles: true}));
+    const start = performance.now();
+    range.dispatchEvent(new Event('pointerup', {bubbles: true}));
+    while (performance.now() - start < 4000) {
+        const now = document.querySelector('.js-plotly-plot .main-svg');
+        if (now && now !== before) break;
+        await new Promise(r => setTimeout(r, 1));
+    }
+    return performance.now() - start;
+}"""
+
+
+def first_figure(page: Page, port: int, command: list[str], address: str, drawn: str) -> tuple[subprocess.Popen, float]:
+    """Start a server and open its page at once; seconds from process start to its figure."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *command, str(port)], cwd=ROOT, stdout=subprocess.DEVNULL)
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
         time.sleep(0.02)
-    page.goto(f"http://127.0.0.1:{port}/?tab=rope")
-    page.wait_for_function(DRAWN)
+    page.goto(f"http://127.0.0.1:{port}/{address}")
+    page.wait_for_function(drawn)
     return process, time.perf_counter() - start
 
 
@@ -56,21 +91,29 @@ def main() -> None:
     chosen = sys.argv[1:] or ["rope", "softmax"]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        starts = []
+        starts, least = [], []
         for port in (7981, 7982, 7983):
+            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            process, seconds = first_figure(page, port + 10, ["-c", LEAST], "", LEAST_DRAWN)
+            least.append(seconds)
+            if port == 7983:
+                times = [page.evaluate(LEAST_DRAG, 10 + 37 * i) for i in range(DRAGS)]
+            process.kill()
             context = browser.new_context(viewport={"width": 1280, "height": 900})
             page = context.new_page()
             session = context.new_cdp_session(page)
             session.send("Network.enable")
             sizes: list[float] = []
             session.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
-            process, seconds = first_figure(page, port)
+            process, seconds = first_figure(page, port, ["app.py", "--port"], "?tab=rope", DRAWN)
             starts.append(seconds)
             if port != 7983:
                 process.kill()
                 context.close()
-        print(f"start to first figure  {statistics.median(starts):.2f} s (of {', '.join(f'{s:.2f}' for s in starts)})")
+        ratio = statistics.median(s / t for s, t in zip(starts, least, strict=True))
+        print(f"start to first figure  {statistics.median(starts):.2f} s, {ratio:.2f} x the least page's")
         print(f"first load             {sum(sizes) / 1e6:.2f} MB")
+        print(f"the least page's slider, n {statistics.median(times):32.0f} ms")
         for exhibit in (e for e in EXHIBITS if e.slug in chosen):
             for view in (v for v in exhibit.views if v.live):
                 page.goto(f"http://127.0.0.1:{port}/?tab={exhibit.slug}&view={view.slug}")

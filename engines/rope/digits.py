@@ -14,7 +14,7 @@ import numpy as np
 from engines.rope.frequencies import check_factor, check_length, inverse_frequencies
 
 NUMERALS = ("none", "linear", "ntk_fixed", "ntk_mixed")
-_FRAMES = 48
+_FRAMES = 32
 
 
 @dataclass(frozen=True)

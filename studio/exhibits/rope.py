@@ -386,6 +386,9 @@ def draw_dials(result: Dials) -> list:
     def at(turns: np.ndarray, spot: float, height: float) -> tuple[np.ndarray, np.ndarray]:
         return spot + np.sin(2 * np.pi * turns), height + np.cos(2 * np.pi * turns)
 
+    # a hundred traces of frames: checking each against plotly's schema would take a hundred milliseconds
+    plain = {"hoverinfo": "skip", "_validate": False}
+
     def moment(t: int) -> list[go.Scatter]:
         x, y, color, text = [], [], [], []
         for (_, height, seen), turns in zip(rows, (result.digit_turns[t], result.rotary_turns[t]), strict=True):
@@ -396,27 +399,25 @@ def draw_dials(result: Dials) -> list:
                 color.append(COLORS[0] if turns[m] <= seen[m] + 1e-6 else COLORS[3])
                 text.append(f"{int(turns[m] * result.radix + 1e-5)}" if height else f"{360 * turns[m]:.0f}°")
         return [
-            go.Scatter(x=x, y=y, mode="markers", marker={"color": color, "size": 15}, hoverinfo="skip"),
+            go.Scatter(x=x, y=y, mode="markers", marker={"color": color, "size": 15}, **plain),
             go.Scatter(
                 x=spots * 2,
                 y=[height for _, height, _ in rows for _ in spots],
                 mode="text",
                 text=text,
                 textfont={"size": 14},
-                hoverinfo="skip",
+                **plain,
             ),
         ]
 
     for trace in moment(result.start):
         drawn.add_trace(trace)
-    for name, height, seen in rows:
-        for m, spot in enumerate(spots):
-            x, y = at(circle, spot, height)
-            drawn.add_trace(
-                go.Scatter(x=x, y=y, mode="lines", line={"color": FAINT, "width": 1, "dash": "dot"}, hoverinfo="skip")
-            )
-            x, y = at(circle * seen[m], spot, height)
-            drawn.add_trace(go.Scatter(x=x, y=y, mode="lines", line={"color": COLORS[2], "width": 4}, hoverinfo="skip"))
+    whole = [at(circle, spot, height) for _, height, _ in rows for spot in spots]
+    known = [at(circle * seen[m], spot, height) for _, height, seen in rows for m, spot in enumerate(spots)]
+    for arcs, line in ((whole, {"color": FAINT, "width": 1, "dash": "dot"}), (known, {"color": COLORS[2], "width": 4})):
+        x, y = (np.concatenate([np.append(arc[axis], np.nan) for arc in arcs]).astype(np.float32) for axis in (0, 1))
+        drawn.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip"))
+    for name, height, _ in rows:
         label(drawn, -1.2, height + 1.25, f"{name}s" if name == "digit" else "RoPE pairs")
     hidden = {"visible": False, "fixedrange": True}
     drawn.update_xaxes(**hidden)

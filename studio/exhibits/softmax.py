@@ -132,14 +132,12 @@ def draw_simplex(result: SimplexMap) -> list:
     triangle = figure(height=430)
     color = COLOR[result.map]
     breaks = np.full((len(result.lines), 1, 3), np.nan)
-    corners = np.concatenate((result.lines, breaks), axis=1).reshape(-1, 3).astype(np.float32)
-    gaps = [None if np.isnan(v) else round(float(v), 4) for v in corners.T.ravel()]
-    third = len(corners)
+    p1, p2, p3 = np.concatenate((result.lines, breaks), axis=1).reshape(-1, 3).T.astype(np.float32, order="C")
     triangle.add_trace(
         go.Scatterternary(
-            a=gaps[2 * third :],
-            b=gaps[:third],
-            c=gaps[third : 2 * third],
+            a=p3,
+            b=p1,
+            c=p2,
             mode="lines",
             line={"color": color, "width": 1.2},
             name=LABELS[result.map],
@@ -347,7 +345,7 @@ VIEWS = (
     View(
         slug="sparsity",
         title="How wide they spread",
-        caption="Standard normal scores, mean of 16 rows. Softmax's support is always everything, and its entropy grows with the "
+        caption="Standard normal scores, mean of 10 rows. Softmax's support is always everything, and its entropy grows with the "
         "logarithm of n; the sparse maps keep a few entries alive, and hardly more as n grows. Perturb-max is "
         "shown up to 64 scores.",
         compute=sparsity,
