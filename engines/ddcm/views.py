@@ -328,7 +328,7 @@ class GaussianRate:
     pursuit_rate, pursuit: [3, N] float64, the same with the largest book and 3 atoms: by matching pursuit with C = 1
         and C = 3, and by Turbo
     bound_rate, bound: [64] float64, the Shannon bound 2^(−2 rate)
-    alignment, expected: [B] float64, mean ⟨z, r⟩/‖r‖ measured with the one book, and E of the greatest of K normals
+    alignment, expected: [B] float64, mean ⟨z, r⟩/‖r‖ of the longest codes with the one book, and E of the greatest of K normals
     size: numbers of a source
     """
 
@@ -386,7 +386,7 @@ def gaussian_rate(
         [Plan(t, largest, min(atoms, largest), bits, variant, seed) for t in times] for atoms, bits, variant in PURSUITS
     ]
     top = max((times[-1] - 1) * plans[-1].step_bits for plans in pursuits) / size
-    bound_rate = np.linspace(0, min(top, 8), 64)
+    bound_rate = np.geomspace(0.005, min(top, 8), 64)
     return GaussianRate(
         steps=np.array(times),
         book_bits=np.array(books),
@@ -398,7 +398,7 @@ def gaussian_rate(
         pursuit=np.array([[measured(plan)[0] for plan in plans] for plans in pursuits]),
         bound_rate=bound_rate,
         bound=4.0**-bound_rate,
-        alignment=shuffled[..., 1].mean(1),
+        alignment=shuffled[:, -1, 1],
         expected=np.array(expected),
         size=size,
     )

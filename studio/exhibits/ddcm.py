@@ -313,10 +313,9 @@ def draw_gaussian(result: GaussianRate) -> list:
     drawn.add_trace(
         go.Scatter(x=result.bound_rate, y=result.bound, mode="lines", line={"color": GREY, "width": 2, "dash": "dash"})
     )
-    at = int(np.searchsorted(-result.bound, -max(floor * 2, 0.02)))
-    at = min(at, len(result.bound) - 1)
-    label(drawn, math.log10(max(result.bound_rate[at], 0.05)), math.log10(result.bound[at]), "Shannon bound ", GREY,
-          xanchor="right")  # fmt: skip
+    at = min(int(np.searchsorted(-result.bound, -max(2 * floor, 0.02))), len(result.bound) - 1)
+    text = {"text": "Shannon bound", "color": GREY, "xanchor": "right", "xshift": -6}
+    label(drawn, math.log10(result.bound_rate[at]), math.log10(result.bound[at]), **text)
     for i, bits in enumerate(result.book_bits.tolist()):
         color = COLORS[(0, 2, 4, 5, 6, 7)[i]]
         for values, mode, symbol, name in (
@@ -350,11 +349,11 @@ def draw_gaussian(result: GaussianRate) -> list:
                 hovertemplate=f"{name}, T = %{{customdata}}: %{{y:.3g}}<extra></extra>",
             )
         )
-        label(drawn, math.log10(result.pursuit_rate[i, -1]), math.log10(result.pursuit[i, -1]), name, color,
-              xanchor="right", yanchor=("bottom", "bottom", "top")[i])  # fmt: skip
+        end = math.log10(result.pursuit_rate[i, -1]), math.log10(result.pursuit[i, -1])
+        label(drawn, *end, name, color, yanchor="middle", xshift=6)
     lowest = math.log10(min(result.rate.min(), result.pursuit_rate.min())) - 0.45
-    drawn.update_xaxes(type="log", range=(lowest, math.log10(result.pursuit_rate.max()) + 0.1))
-    drawn.update_yaxes(type="log", range=(math.log10(floor), 0.3))
+    drawn.update_xaxes(type="log", range=(lowest, math.log10(result.pursuit_rate.max()) + 0.9), dtick=1)
+    drawn.update_yaxes(type="log", range=(math.log10(floor), 0.3), dtick=1)
     table = Table(
         ("K", "⟨z, r⟩/‖r‖ measured", "E[max of K normals]"),
         [

@@ -6,6 +6,7 @@ import math
 import struct
 import tracemalloc
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from engines.ddcm import CodeError, Plan, decode, encode, encode_batch, psnr, size_bits, ssim, unpack
 from engines.ddcm.books import Book, draw_book, normals
-from engines.ddcm.codec import PixelModel, cut, following, join, to_tensor, towards, walk, wrap
+from engines.ddcm.codec import PixelModel, cut, following, join, timesteps, to_tensor, towards, walk, wrap
 from engines.ddcm.file import HEADER, Code, pack, payload, symbols
 from engines.ddcm.gaussian import Normals, code_normals, cosine_kept, expected_maximum, linear_kept, predicted_error
 from engines.ddcm.plan import VARIANTS, rank, unrank
@@ -224,24 +225,29 @@ def test_tiles(size):
 
 
 def test_posterior_step():
-    """walk takes diffusers' own DDPM steps when it takes all timesteps, and DDIM's with η = 1 when it skips some."""
-    from diffusers import DDIMScheduler
+    """Each step is a draw from q(x_s | x_t, x̂0), by Bayes from q(x_t | x_s) and q(x_s | x̂0), with the noise of the book."""
+    kept, plan = linear_kept(), Plan(20, 4)
+    model, seen = Normals(12, kept), []
 
-    torch.manual_seed(1)
-    kept = linear_kept()
-    ddim = DDIMScheduler(clip_sample=False, timestep_spacing="trailing", set_alpha_to_one=True)
-    ddim.set_timesteps(20)
-    model, told = Normals(12, kept), []
-    x = Book(Plan(20, 4), 12, model.device).start[None]
-    for moment in walk(model, Plan(20, 4), 1, lambda step, clean, page: torch.tensor([[step % 4]])):
-        told.append(moment)
-    for t, moment in zip(ddim.timesteps, told, strict=True):
-        kept_t = float(kept[int(t)])
-        noise = (x - kept_t**0.5 * model.denoise(x, int(t))) / (1 - kept_t) ** 0.5
-        if moment.noise is None:
-            torch.testing.assert_close(moment.clean, model.denoise(x, int(t)), rtol=0, atol=1e-4)
-            break
-        x = ddim.step(noise, t, x, eta=1.0, variance_noise=moment.noise).prev_sample
+    def denoise(x, t):
+        seen.append((x.double(), t))
+        return model.denoise(x, t)
+
+    watched = SimpleNamespace(kept=kept, shape=model.shape, device=model.device, denoise=denoise)
+    moments = list(walk(watched, plan, 1, lambda step, clean, page: torch.tensor([[step % 4]])))
+    for moment, (x, t), (after, s) in zip(moments, seen, seen[1:], strict=False):
+        prior, ratio = 1 - kept[s], kept[t] / kept[s]
+        variance = 1 / (1 / prior + ratio / (1 - ratio))
+        mean = variance * (kept[s] ** 0.5 * moment.clean.double() / prior + ratio**0.5 * x / (1 - ratio))
+        torch.testing.assert_close(after, mean + variance**0.5 * moment.noise.double(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [2, 3, 7, 50, 100, 333, 500, 999, 1000])
+def test_timesteps_fall_from_the_noisiest(steps):
+    times = timesteps(steps, 1000)
+    assert len(times) == steps and times[0] == 999 and (np.diff(times) < 0).all() and times[-1] >= 0
+    with pytest.raises(CodeError, match="at most 1000"):
+        timesteps(1001, 1000)
 
 
 def test_memory_does_not_grow_with_the_steps():
