@@ -207,8 +207,9 @@ def draw_sample(result: GibbsSample) -> list:
 def draw_field(result: PairField) -> list:
     """Where the laws of the two scan orders differ, word by word."""
     count = min(16, len(result.x_words))
-    change = (result.x_last - result.y_last)[:count, :count]
-    most = float(np.abs(change).max()) or 1.0
+    percent = 200 * (result.x_last - result.y_last) / (result.x_last + result.y_last)
+    change = percent[:count, :count]
+    most = max(1.0, float(np.abs(change).max()))
     drawn = figure(x="second word", y="first word", height=480)
     drawn.add_trace(
         go.Heatmap(
@@ -218,25 +219,25 @@ def draw_field(result: PairField) -> list:
             zmin=-most,
             zmax=most,
             colorscale=[list(stop) for stop in DIVERGING],
-            colorbar={"thickness": 12, "tickformat": ".2g"},
-            hovertemplate="%{y} %{x}: %{z:.4f}<extra></extra>",
+            colorbar={"thickness": 12, "ticksuffix": "%"},
+            hovertemplate="%{z:+.2f}% if the first word is drawn last<extra></extra>",
         )
     )
-    drawn.update_xaxes(tickvals=list(range(count)), ticktext=list(result.y_words[:count]), automargin=True)
-    drawn.update_yaxes(
-        tickvals=list(range(count)), ticktext=list(result.x_words[:count]), automargin=True, autorange="reversed"
-    )
+    places = list(range(count))
+    across = 0 if max(map(len, result.y_words[:count])) == 1 else -90
+    drawn.update_xaxes(tickvals=places, ticktext=list(result.y_words[:count]), tickangle=across, automargin=True)
+    drawn.update_yaxes(tickvals=places, ticktext=list(result.x_words[:count]), automargin=True, autorange="reversed")
     order = np.argsort(-(result.x_last + result.y_last), axis=None)[:8]
     rows = []
     for i, j in zip(*np.unravel_index(order, result.x_last.shape), strict=True):
         words = f"{result.x_words[i]} {result.y_words[j]}"
-        rows.append([words, f"{result.x_last[i, j]:.4f}", f"{result.y_last[i, j]:.4f}"])
+        rows.append([words, f"{result.x_last[i, j]:.4f}", f"{result.y_last[i, j]:.4f}", f"{percent[i, j]:+.2f}%"])
     said = (
-        f"{result.text}: over {len(result.x_words)} candidates each (which hold {result.covered[0]:.0%} and "
+        f"“{result.text}”: over {len(result.x_words)} candidates each (which hold {result.covered[0]:.0%} and "
         f"{result.covered[1]:.0%} of the model's law) the two orders differ by **{result.distance:.3f}** in total variation. "
         f"log p(x|y) − log p(y|x) misses the form f(x) + g(y), which one joint would give it, by {result.mismatch:.3f} nats."
     )
-    return [drawn, Table(("words", "first drawn last", "second drawn last"), rows), Prose(said)]
+    return [drawn, Table(("words", "first drawn last", "second drawn last", "change"), rows), Prose(said)]
 
 
 def edited(result: KeywordSentences, step: int, chain: int) -> str:
@@ -582,8 +583,8 @@ EXHIBIT = Exhibit(
             title="No Markov random field",
             caption=(
                 "Were BERT's conditionals those of one joint law, Gibbs sampling would keep it whatever the order. Two marked "
-                "words make it plain: the law when the first is drawn last, less the law when the second is. All would be "
-                "zero for a Markov random field."
+                "words make it plain: how much more probable each pair is when the first is drawn last than when the second "
+                "is, in percent of the mean of both. All would be zero for a Markov random field."
             ),
             compute=random_field,
             controls={

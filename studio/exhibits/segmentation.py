@@ -132,7 +132,7 @@ def draw_lattice(result: LatticeView) -> list:
             drawn.add_annotation(
                 x=(i + j) / 2,
                 y=(j - i) ** 0.8,
-                text=f"{piece}<br>{p:.2f}",
+                text=f"{piece}<br>{p:.2g}",
                 showarrow=False,
                 yanchor="bottom",
                 font={"size": 10},
@@ -243,7 +243,7 @@ def draw_reading(result: Reading) -> list:
 def draw_throughput(result: Throughput) -> list:
     """Megabytes a second of each method."""
     speed = result.bytes_per_seconds / 1e6
-    drawn = figure(x="megabytes a second, here and now", height=300)
+    drawn = figure(x="MB/s, here and now", height=300)
     drawn.add_trace(
         go.Bar(
             x=speed.astype(np.float32),
