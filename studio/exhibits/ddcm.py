@@ -63,6 +63,7 @@ COUNT = Range("Pictures", 2, 8, step=1)
 SEED = Range("Seed", 0, 9999, step=1)
 MODEL = Text("Model", 150, help="ddpm-emoji-32 ships with the page; google/ddpm-cifar10-32 comes from the Hub.")
 GREY = "#888888"
+NAMES = {"shuffled": "DDCM", "reference": "fresh books", "turbo": "Turbo"}
 MOST_DOTS = 3000  # of a code's picture; further tiles are left out
 OURS = tuple(COLORS[i] for i in (0, 4, 2, 5, 6, 7))
 
@@ -211,7 +212,7 @@ def draw_rate(result: RateDistortion) -> list:
         (
             "original",
             *(
-                f"T={result.steps[i]} M={result.atoms[i]} {result.variants[i]}: {result.file_bytes[i]:,.0f} bytes"
+                f"{NAMES[result.variants[i]]}, T = {result.steps[i]}, M = {result.atoms[i]}: {result.file_bytes[i]:,.0f} bytes"
                 for i in best
             ),
             *(
@@ -268,13 +269,13 @@ def _needed(result: RateDistortion, codec: int, quality: float) -> str:
 
 
 def _rate(result: RateDistortion, ours: np.ndarray, usual: np.ndarray, name: str, height: int) -> go.Figure:
-    drawn = figure(x="bytes a picture", y=name, height=height, showlegend=False)
+    drawn = figure(x="bytes a picture", y=name, height=height, margin={"l": 60, "r": 20, "t": 60, "b": 52})
     settings = list(zip(result.variants, result.codebook_size.tolist(), result.atoms.tolist(), strict=True))
     lines = []
     for i, family in enumerate(dict.fromkeys(settings)):
         mine = result.done & np.array([setting == family for setting in settings])
         variant, size, atoms = family
-        text = f"{'Turbo' if variant == 'turbo' else 'DDCM'} K={size} M={atoms}"
+        text = f"{NAMES[variant]}, K = {size}, M = {atoms}"
         lines.append((result.file_bytes[mine], result.payload_bytes[mine], ours[mine], OURS[i % len(OURS)], text))
     for i, codec in enumerate(result.usual):
         lines.append((result.usual_file[i], result.usual_bare[i], usual[i], (COLORS[1], COLORS[3])[i], _title(codec)))
@@ -289,19 +290,14 @@ def _rate(result: RateDistortion, ours: np.ndarray, usual: np.ndarray, name: str
                     mode="lines+markers",
                     line={"color": color, "width": width, "dash": dash},
                     marker={"size": 6 if dash == "solid" else 4},
+                    name=text,
+                    showlegend=dash == "solid" and text not in ("WebP", "JPEG"),
                     hovertemplate=f"{text}: %{{x:.0f}} bytes, %{{y:.3g}}<extra></extra>",
                 )
             )
-        at = len(whole) // 2 if text in ("WebP", "JPEG") else -1
-        label(
-            drawn,
-            math.log10(whole[at]),
-            quality[at],
-            text,
-            color,
-            xanchor="right" if at == -1 else "left",
-            yanchor="bottom" if at == -1 else "top",
-        )
+        if text in ("WebP", "JPEG"):
+            at = len(whole) // 2
+            label(drawn, math.log10(whole[at]), quality[at], text, color, yanchor="top")
     drawn.update_xaxes(type="log", tickvals=[20, 50, 100, 200, 500, 1000, 2000], nticks=6)
     return drawn
 
@@ -439,6 +435,8 @@ def draw_mixed(result: MixedCodes) -> list:
             )
         label(drawn, share[-1], quality[-1, 1], name, color, xanchor="right")
     drawn.update_xaxes(range=(0, 1), tickformat=".0%")
+    place = {"xref": "paper", "yref": "paper", "yanchor": "top"}
+    label(drawn, 0.01, 1, "solid: against the one<br>dotted: against the other", align="left", **place)
     return [spliced, blended, drawn]
 
 
