@@ -105,7 +105,7 @@ def draw_panels(result: SamplerPanels) -> list:
     count = len(result.samplers)
     columns = 1 if count == 1 else 2
     rows = math.ceil(count / columns)
-    drawn = figure(height=90 + (420 if count == 1 else 300 * rows), showlegend=False)
+    drawn = figure(height=90 + (420 if count == 1 else 340 * rows), showlegend=False)
     axes = []
     for i in range(count):
         row, column = divmod(i, columns)
@@ -600,8 +600,18 @@ EXHIBIT = Exhibit(
         ("Zhao et al., UniPC", "https://arxiv.org/abs/2302.04867"),
         ("Liu et al., Rectified flow", "https://arxiv.org/abs/2209.03003"),
         ("Sabour et al., Align Your Steps", "https://arxiv.org/abs/2404.14507"),
+        ("Song et al., Consistency models", "https://arxiv.org/abs/2303.01469"),
+        ("Frans et al., Shortcut models", "https://arxiv.org/abs/2410.12557"),
+        ("Zhou et al., SiD", "https://arxiv.org/abs/2404.04057"),
+        ("Huang et al., FGM", "https://arxiv.org/abs/2410.19310"),
+        ("Gulrajani et al., WGAN-GP", "https://arxiv.org/abs/1704.00028"),
         ("苏剑林, 生成扩散模型漫谈（一）: DDPM", "https://kexue.fm/archives/9119"),
-        ("苏剑林, 生成扩散模型漫谈（五）: SDE", "https://kexue.fm/archives/9209"),
+        ("（五）: SDE", "https://kexue.fm/archives/9209"),
+        ("（二十）: ReFlow, WGAN-GP", "https://kexue.fm/archives/9668"),
+        ("（二十五）: SiD", "https://kexue.fm/archives/10085"),
+        ("（二十六）: FGM", "https://kexue.fm/archives/10567"),
+        ("（二十七）: Shortcut", ""),
+        ("（二十八）: consistency", "https://kexue.fm/archives/10633"),
     ),
     views=(
         View(
