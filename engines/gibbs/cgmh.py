@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of, whole
 from engines.decoder import Decoder
 from engines.gibbs import models
 from engines.gibbs.kernels import OPERATIONS, edit_log_acceptance
 from engines.gibbs.masked import Conditionals, MaskedLM
 from engines.gibbs.sampling import draw, temperatures
-from engines.gibbs.text import check_choice, check_range
 from engines.progress import Progress
 
 CONSTRAINTS = {"hard": "hard: every keyword stays", "soft": "soft: a missing keyword costs"}
@@ -250,17 +250,17 @@ def write(
     annealing: "on" lowers the temperature of the target geometrically from 3 to 0.3
     english_model: a name of `engines.gibbs.models.ENGLISH`, or a MaskedLM; decoder: a causal model of bytes instead of ours
     """
-    check_choice("constraint", constraint, CONSTRAINTS)
-    check_choice("annealing", annealing, ANNEALING)
-    check_range("penalty", penalty, 0, 100, whole=False)
-    check_range("reward", reward, -5, 10, whole=False)
-    check_range("longest", longest, 2, 40)
-    check_range("steps", steps, 1, MOST_STEPS)
-    check_range("edit_chains", edit_chains, 1, 16)
-    check_range("seed", seed, 0, 2**63 - 1)
+    one_of("constraint", constraint, CONSTRAINTS)
+    one_of("annealing", annealing, ANNEALING)
+    penalty = number("penalty", penalty, 0, 100)
+    reward = number("reward", reward, -5, 10)
+    longest = whole("longest", longest, 2, 40)
+    steps = whole("steps", steps, 1, MOST_STEPS)
+    edit_chains = whole("edit_chains", edit_chains, 1, 16)
+    seed = whole("seed", seed, 0, 2**63 - 1)
     model, name = english_model, english_model if isinstance(english_model, str) else "a model of your own"
     if isinstance(model, str):
-        check_choice("english_model", model, models.ENGLISH)
+        one_of("english_model", model, models.ENGLISH)
         yield Progress(0, 1, _collect([], [], [], [], [], [], None, name, "loading"))
         model = models.load(model)
     decoder = models.load_decoder() if decoder is None else decoder

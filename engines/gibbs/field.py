@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from engines.arguments import one_of, whole
 from engines.gibbs import kernels, models
 from engines.gibbs.masked import MARK, MaskedLM
 from engines.gibbs.sampling import tempered
-from engines.gibbs.text import check_choice, check_range, check_temperature, prompt
+from engines.gibbs.text import check_temperature, prompt
 from engines.progress import Progress
 
 
@@ -61,11 +62,11 @@ def random_field(
     pair_temperature: float = 1.0,
 ) -> Iterator[Progress]:
     """The two marked words of a text as a Markov chain over their most probable values: one `PairField`."""
-    check_range("candidates", candidates, 2, 64)
+    candidates = whole("candidates", candidates, 2, 64)
     check_temperature("pair_temperature", pair_temperature)
     name = model if isinstance(model, str) else "a model of your own"
     if isinstance(model, str):
-        check_choice("model", model, models.NAMES)
+        one_of("model", model, models.NAMES)
         model = models.load(model)
     ids = torch.tensor([prompt(model, pair, 0)])
     ids = model.frame(ids)

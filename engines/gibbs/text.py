@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from engines.arguments import number, one_of, whole
 from engines.gibbs import diagnostics, models
 from engines.gibbs.masked import MARK, MaskedLM
 from engines.gibbs.sampling import SCANS, SCHEDULES, UNTOUCHED, pseudo_log_likelihood, temperatures, walk
@@ -57,20 +58,6 @@ class GibbsSample:
     scan: str
     burn_in: int
     stage: str
-
-
-def check_range(name: str, value: float, low: float, high: float, whole: bool = True) -> None:
-    """ValueError unless low <= value <= high (and whole)."""
-    kinds = int if whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        kind = "a whole number" if whole else "a number"
-        raise ValueError(f"{name} must be {kind} from {low:,} to {high:,}")
-
-
-def check_choice(name: str, value: str, options: dict) -> None:
-    """ValueError unless value is a key of options."""
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}; not {str(value)[:40]!r}")
 
 
 def check_temperature(name: str, value: float) -> None:
@@ -127,22 +114,22 @@ def sample(
     start: "masks", or "words" drawn uniformly from the vocabulary
     score_every: sweeps between two measurements of the pseudo-log-likelihood, each about as dear as a sweep
     """
-    check_choice("scan", scan, SCANS)
-    check_choice("schedule", schedule, SCHEDULES)
-    check_choice("start", start, STARTS)
-    check_range("length", length, 0, 128)
-    check_range("block", block, 1, MOST_FREE)
-    check_range("sweeps", sweeps, 1, MOST_SWEEPS)
-    check_range("chains", chains, 1, MOST_CHAINS)
+    one_of("scan", scan, SCANS)
+    one_of("schedule", schedule, SCHEDULES)
+    one_of("start", start, STARTS)
+    length = whole("length", length, 0, 128)
+    block = whole("block", block, 1, MOST_FREE)
+    sweeps = whole("sweeps", sweeps, 1, MOST_SWEEPS)
+    chains = whole("chains", chains, 1, MOST_CHAINS)
     check_temperature("temperature", temperature)
     check_temperature("end_temperature", end_temperature)
-    check_range("top_k", top_k, 0, 100_000)
-    check_range("top_p", top_p, 0.01, 1, whole=False)
-    check_range("burn_in", burn_in, 0, MOST_SWEEPS)
-    check_range("score_every", score_every, 1, MOST_SWEEPS)
-    check_range("seed", seed, 0, 2**63 - 1)
+    top_k = whole("top_k", top_k, 0, 100_000)
+    top_p = number("top_p", top_p, 0.01, 1)
+    burn_in = whole("burn_in", burn_in, 0, MOST_SWEEPS)
+    score_every = whole("score_every", score_every, 1, MOST_SWEEPS)
+    seed = whole("seed", seed, 0, 2**63 - 1)
     if isinstance(model, str):
-        check_choice("model", model, models.NAMES)
+        one_of("model", model, models.NAMES)
         name = model
         yield Progress(0, 1, _loading(name, scan, burn_in))
         model = models.load(name)
@@ -165,7 +152,7 @@ def sample(
     shown = time.monotonic()
     rows = np.arange(chains)[:, None]
 
-    def result(finished: int, whole: bool, stage: str) -> GibbsSample:
+    def result(finished: int, complete: bool, stage: str) -> GibbsSample:
         now = history[: finished + 1, :, 1:-1].tolist()
         trace = drawn[:finished].copy()
         trace[-1] /= visited or 1
@@ -180,11 +167,11 @@ def sample(
             temperature=np.array(heat[:finished]),
             drawn=trace,
             pseudo=pseudo[: finished + 1].copy(),
-            r_hat=diagnostics.split_r_hat(drawn[keep]) if whole else math.nan,
-            effective=diagnostics.effective_sample_size(drawn[keep]) if whole else math.nan,
+            r_hat=diagnostics.split_r_hat(drawn[keep]) if complete else math.nan,
+            effective=diagnostics.effective_sample_size(drawn[keep]) if complete else math.nan,
             acceptance=1 - rejected / max(1, proposed),
             hamming=diagnostics.hamming_autocorrelation(tokens[1:, :, free.numpy() - 1], 20),
-            self_bleu=diagnostics.self_bleu(last.tolist(), 2) if whole else math.nan,
+            self_bleu=diagnostics.self_bleu(last.tolist(), 2) if complete else math.nan,
             texts=tuple(model.text(row) for row in now[-1]),
             chinese=model.chinese,
             model=name,

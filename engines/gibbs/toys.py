@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engines.arguments import number, one_of, whole
 from engines.gibbs import kernels
-from engines.gibbs.text import check_choice, check_range
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class ScanLaws:
 
 def scan_laws(coupling: float = 1.0, field: float = 0.5, positions: int = 3, sweeps: int = 20) -> ScanLaws:
     """Which law each scan keeps on p ∝ exp(coupling Σ 1[x_i = x_{i+1}] + Σ h(x_i)), h = (0, field, -field)."""
-    check_range("coupling", coupling, -3, 3, whole=False)
-    check_range("field", field, -3, 3, whole=False)
-    check_range("positions", positions, 2, 4)
-    check_range("sweeps", sweeps, 1, 100)
+    coupling = number("coupling", coupling, -3, 3)
+    field = number("field", field, -3, 3)
+    positions = whole("positions", positions, 2, 4)
+    sweeps = whole("sweeps", sweeps, 1, 100)
     law = kernels.potts(positions, coupling, (0.0, field, -field))
     tables = kernels.conditionals(law)
     pseudo = kernels.pseudo_likelihood(tables)
@@ -93,9 +93,9 @@ class Incompatible:
 
 def incompatible(coupling: float = 1.0, other: float = -0.5, field: float = 0.5) -> Incompatible:
     """p(x | y) of one joint and p(y | x) of another, which differ in their coupling: each scan order has its own law."""
-    check_range("coupling", coupling, -3, 3, whole=False)
-    check_range("other", other, -3, 3, whole=False)
-    check_range("field", field, -3, 3, whole=False)
+    coupling = number("coupling", coupling, -3, 3)
+    other = number("other", other, -3, 3)
+    field = number("field", field, -3, 3)
     fields = (0.0, field, -field)
     tables = [kernels.conditionals(kernels.potts(2, c, fields))[i] for i, c in enumerate((coupling, other))]
     x_last = kernels.stationary(kernels.systematic_scan(tables, [1, 0])).reshape(3, 3)
@@ -143,18 +143,18 @@ def edit_laws(
     cost: float = 0.7, gain: float = 0.9, letters: int = 3, proposal: str = "uniform", n: int = 5000, seed: int = 0
 ) -> EditLaws:
     """Insertions, deletions and replacements on strings of a and b under π ∝ exp(-cost * length + gain * changes)."""
-    check_range("cost", cost, -2, 3, whole=False)
-    check_range("gain", gain, -3, 3, whole=False)
-    check_range("letters", letters, 1, 4)
-    check_choice("proposal", proposal, PROPOSALS)
-    check_range("n", n, 1, 50_000)
-    check_range("seed", seed, 0, 2**63 - 1)
+    cost = number("cost", cost, -2, 3)
+    gain = number("gain", gain, -3, 3)
+    letters = whole("letters", letters, 1, 4)
+    one_of("proposal", proposal, PROPOSALS)
+    n = whole("n", n, 1, 50_000)
+    seed = whole("seed", seed, 0, 2**63 - 1)
     states = kernels.edit_states("ab", letters)
     law = kernels.edit_law(states, cost, gain)
-    number = {s: i for i, s in enumerate(states)}
+    index_of = {s: i for i, s in enumerate(states)}
 
     def conditional(left: str, right: str) -> np.ndarray:
-        weights = np.array([law[number[left + c + right]] if left + c + right in number else 1.0 for c in "ab"])
+        weights = np.array([law[index_of[left + c + right]] if left + c + right in index_of else 1.0 for c in "ab"])
         return weights / weights.sum()
 
     fill = conditional if proposal == "conditional" else None
@@ -219,10 +219,10 @@ class Weighing:
 
 def weigh(mean: float = 0.0, sd: float = 2.0, n: int = 5000, seed: int = 0) -> Weighing:
     """Rejection and importance sampling of N(0, 1) from draws of N(mean, sd^2), and what becomes of them in many dimensions."""
-    check_range("mean", mean, -3, 3, whole=False)
-    check_range("sd", sd, 0.2, 5, whole=False)
-    check_range("n", n, 10, 100_000)
-    check_range("seed", seed, 0, 2**63 - 1)
+    mean = number("mean", mean, -3, 3)
+    sd = number("sd", sd, 0.2, 5)
+    n = whole("n", n, 10, 100_000)
+    seed = whole("seed", seed, 0, 2**63 - 1)
     rng = np.random.default_rng(seed)
     draws, u = mean + sd * rng.standard_normal(n), rng.random(n)
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of, whole
 from engines.hippo import rtf, s4, signals
 from engines.hippo.measures import MEASURES, METHODS, basis, condition, density, discretize, transition
 from engines.hippo.recurrence import FORMS, legs_by_orders, project, states
@@ -22,35 +23,11 @@ SAMPLES = (64, 128, 256, 512, 1024)
 FINE = 8192
 
 
-def _whole(name: str, value: int, low: int, high: int) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or value != value
-        or not low <= value <= high
-        or value != int(value)
-    ):
-        raise ValueError(f"{name} must be a whole number between {low} and {high}, not {value!r}.")
-    return int(value)
-
-
-def _number(name: str, value: float, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number between {low:g} and {high:g}, not {value!r}.")
-    return float(value)
-
-
-def _option(name: str, value: str, options) -> str:
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}, not {value!r}.")
-    return value
-
-
 def _several(measures: Sequence[str]) -> list[str]:
     chosen = [measures] if isinstance(measures, str) else list(measures)
     if not chosen:
         raise ValueError("measures: choose at least one.")
-    return [_option("measures", m, MEASURES) for m in dict.fromkeys(chosen)]
+    return [one_of("measures", m, MEASURES) for m in dict.fromkeys(chosen)]
 
 
 def _odd(measure: str, order: int) -> int:
@@ -143,10 +120,10 @@ def memory(
     window: the length of a sliding window, in lengths of the whole signal; alpha: of the generalised bilinear step;
     form: how LegS spreads A/t over a step. Gu et al. 2020; kexue.fm 10114, 10137.
     """
-    _option("measure", measure, MEASURES)
-    order = _odd(measure, _whole("order", order, 1, 128))
-    samples = _whole("samples", samples, 64, 4096)
-    source = load(signal, samples, formula, _whole("seed", seed, 0, 2**31 - 1))
+    one_of("measure", measure, MEASURES)
+    order = _odd(measure, whole("order", order, 1, 128))
+    samples = whole("samples", samples, 64, 4096)
+    source = load(signal, samples, formula, whole("seed", seed, 0, 2**31 - 1))
     return _memory(source, measure, order, method, window, alpha, form)
 
 
@@ -160,9 +137,9 @@ def own(
     window: float = 0.33,
 ) -> Memory:
     """`memory` of the user's own signal: a .wav or .csv file, else a drawn curve, else a stand-in."""
-    _option("measure", measure, MEASURES)
-    order = _odd(measure, _whole("order", order, 1, 128))
-    samples = _whole("samples", samples, 64, 4096)
+    one_of("measure", measure, MEASURES)
+    order = _odd(measure, whole("order", order, 1, 128))
+    samples = whole("samples", samples, 64, 4096)
     source = signals.upload(upload, samples) if upload else signals.drawing(drawing, samples) if drawing else None
     if source is None:
         source = replace(load("steps", samples), note="A stand-in: choose a file or draw a curve to see your own.")
@@ -172,10 +149,10 @@ def own(
 
 
 def _memory(source: Signal, measure: str, order: int, method: str, window: float, alpha: float, form: str) -> Memory:
-    _option("method", method, METHODS)
-    window = _number("window", window, 0.02, 1)
-    alpha = _number("alpha", alpha, 0, 1)
-    _option("form", form, FORMS)
+    one_of("method", method, METHODS)
+    window = number("window", window, 0.02, 1)
+    alpha = number("alpha", alpha, 0, 1)
+    one_of("form", form, FORMS)
     samples = len(source.values)
     u = torch.from_numpy(source.values)
     width = window * samples
@@ -243,9 +220,9 @@ def orders(
     The online state has nothing but N numbers and the next sample; for LegS it is the best projection all the same.
     """
     chosen = _several(measures)
-    _option("method", method, METHODS)
-    samples, window = _whole("samples", samples, 64, 4096), _number("window", window, 0.02, 1)
-    source = load(signal, samples, formula, _whole("seed", seed, 0, 2**31 - 1))
+    one_of("method", method, METHODS)
+    samples, window = whole("samples", samples, 64, 4096), number("window", window, 0.02, 1)
+    source = load(signal, samples, formula, whole("seed", seed, 0, 2**31 - 1))
     u = torch.from_numpy(source.values)
     error, floor = np.empty((len(chosen), len(ORDERS))), np.empty((len(chosen), len(ORDERS)))
     for i, measure in enumerate(chosen):
@@ -304,11 +281,11 @@ def steps(
 
     Each sample is the signal's value in the middle of its step. Exact means zero-order hold with 8,192 steps.
     """
-    _option("measure", measure, MEASURES)
-    order = _odd(measure, _whole("order", order, 1, 128))
-    window, alpha = _number("window", window, 0.02, 1), _number("alpha", alpha, 0, 1)
-    _option("form", form, FORMS)
-    fine = load(signal, FINE, formula, _whole("seed", seed, 0, 2**31 - 1))
+    one_of("measure", measure, MEASURES)
+    order = _odd(measure, whole("order", order, 1, 128))
+    window, alpha = number("window", window, 0.02, 1), number("alpha", alpha, 0, 1)
+    one_of("form", form, FORMS)
+    fine = load(signal, FINE, formula, whole("seed", seed, 0, 2**31 - 1))
     exact = states(torch.from_numpy(fine.values), measure, order, "zoh", window * FINE)[0]
     methods = ["zoh", "bilinear", "backward", "forward"] + (["gbt"] if alpha not in (0, 0.5, 1) else [])
     spots = torch.unique(torch.logspace(0, math.log10(1024), 160).round().long())
@@ -362,8 +339,8 @@ class Matrices:
 
 def matrices(measure: str = "legs", order: int = 32) -> Matrices:
     """The system itself: A, its spectrum, its impulse response e^(tA) B, and the measure it stands for."""
-    _option("measure", measure, MEASURES)
-    order = _odd(measure, _whole("order", order, 1, 128))
+    one_of("measure", measure, MEASURES)
+    order = _odd(measure, whole("order", order, 1, 128))
     A, B = transition(measure, order)
     poles = A.diagonal().to(torch.complex128) if measure in ("legs", "lagt") else torch.linalg.eigvals(A)
     length = 4.0 if MEASURES[measure].scaled or measure == "lagt" else 2 * MEASURES[measure].span
@@ -415,11 +392,11 @@ def forgetting(
     1 is no better than recalling nothing; beyond its window a sliding measure recalls nothing, which is 1 exactly.
     """
     chosen = _several(measures)
-    order = _whole("order", order, 1, 128)
-    window = _number("window", window, 0.02, 1)
-    detail = _number("detail", detail, 1, 100)
+    order = whole("order", order, 1, 128)
+    window = number("window", window, 0.02, 1)
+    detail = number("detail", detail, 1, 100)
     count, many = 1024, 32
-    generator = torch.Generator().manual_seed(_whole("seed", seed, 0, 2**31 - 1))
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
     n = torch.arange(1, 25, dtype=torch.float64) / 24 * detail  # no whole number of periods: nothing repeats
     s = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     angle = 2 * math.pi * (n * s[:, None])
@@ -474,8 +451,8 @@ def kernels(order: int = 32, length: int = 1024, reach: float = 3.0, delay: floa
     e^(tA) B is sqrt(2n+1) e^-t P_n(2 e^-t - 1) ("How to Train Your HiPPO", S4-LegS), so C_n = sqrt(2n+1) P_n(2 e^-delay - 1) makes a
     bump at t = delay. reach: the time the kernel covers.
     """
-    order, length = _whole("order", order, 1, 128), _whole("length", length, 64, 4096)
-    reach, delay = _number("reach", reach, 0.1, 10), _number("delay", delay, 0, 5)
+    order, length = whole("order", order, 1, 128), whole("length", length, 64, 4096)
+    reach, delay = number("reach", reach, 0.1, 10), number("delay", delay, 0, 5)
     step = reach / length
     A, B = transition("legs", order)
     C = basis("legs", order, torch.tensor(1 - math.exp(-delay), dtype=torch.float64))
@@ -483,7 +460,7 @@ def kernels(order: int = 32, length: int = 1024, reach: float = 3.0, delay: floa
     turned = C.to(d.V.dtype) @ d.V
     slow = s4.recurrent_kernel(A, B, C, step, length)
     fast = s4.kernel(d.Lambda, d.P, d.B, turned, step, length)
-    generator = torch.Generator().manual_seed(_whole("seed", seed, 0, 2**31 - 1))
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
     noise = torch.randn(256, generator=generator, dtype=torch.float64)
     gap = s4.recurrence(A, B, C, step, noise[:256]) - s4.convolve(
         fast[:256] if length >= 256 else torch.nn.functional.pad(fast, (0, 256 - length)), noise
@@ -543,12 +520,12 @@ def rational(
 
     damping: the largest modulus of the resonators' poles.
     """
-    _option("model", model, MODELS)
-    order, length = _whole("order", order, 1, 128), _whole("length", length, 64, 4096)
-    damping = _number("damping", damping, 0.1, 0.999)
+    one_of("model", model, MODELS)
+    order, length = whole("order", order, 1, 128), whole("length", length, 64, 4096)
+    damping = number("damping", damping, 0.1, 0.999)
     if order >= length:
         raise ValueError(f"length must be more than the order {order}, not {length}.")
-    random = torch.Generator().manual_seed(_whole("seed", seed, 0, 2**31 - 1))
+    random = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
     if model == "legs":
         A, B = transition("legs", order)
         Ad, Bd = discretize(A, B, 4 / length)
@@ -644,7 +621,7 @@ def _seconds(way: int, order: int, length: int) -> float:
 
 def timing(order: int = 64, longest: int = 65536) -> Iterator[Progress]:
     """The time one kernel takes against its length L, four ways, measured on this machine."""
-    order, longest = _whole("order", order, 1, 128), _whole("longest", longest, 1024, 2**18)
+    order, longest = whole("order", order, 1, 128), whole("longest", longest, 1024, 2**18)
     lengths = [n for n in (2**e for e in range(8, 19, 2)) if n <= longest and n > order]
     rows = [[0.0] * len(lengths) for _ in WAYS]
     for j, length in enumerate(lengths):

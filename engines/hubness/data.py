@@ -33,13 +33,6 @@ class PointSet:
     note: str = ""
 
 
-def whole(name: str, value: int, low: int, high: int) -> int:
-    """The value if it is a whole number in low .. high; else a ValueError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number between {low:,} and {high:,}; got {value!r}.")
-    return int(value)
-
-
 def draw_law(law: str, n: int, dimension: int, intrinsic: int = 0, seed: int = 0) -> np.ndarray:
     """n points, float64 [n, dimension], of a law in `intrinsic` dimensions (0: all), turned into the ambient space.
 

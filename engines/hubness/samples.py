@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from engines import models
+from engines.arguments import whole
 from engines.device import resolve
-from engines.hubness.data import whole
 from engines.hubness.nearest import k_occurrence
 from engines.progress import Progress
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.hubness.data import LAWS, MOST_ROWS, SETS, PointSet, draw_law, load_set, read_points, whole
+from engines.arguments import number, one_of, whole
+from engines.hubness.data import LAWS, MOST_ROWS, SETS, PointSet, draw_law, load_set, read_points
 from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
 from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps
 from engines.hubness.reduction import METHODS, SCALING, reduced_k_occurrence
@@ -21,23 +22,11 @@ MOST_SHOWN = 5_000
 MOST_WORK = 4_000_000_000  # n^2 d of a fractional distance: some twenty seconds
 
 
-def _option(name: str, value: str, options: Sequence[str]) -> str:
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}; got {value!r}.")
-    return value
-
-
-def _number(name: str, value: float, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number between {low:g} and {high:g}; got {value!r}.")
-    return float(value)
-
-
 def _chosen(name: str, values: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
     values = (values,) if isinstance(values, str) else tuple(values)
     if not 1 <= len(values) <= len(options):
         raise ValueError(f"{name}: choose between 1 and {len(options)} of {', '.join(options)}.")
-    return tuple(dict.fromkeys(_option(name, value, options) for value in values))
+    return tuple(dict.fromkeys(one_of(name, value, options) for value in values))
 
 
 def _refuse_slow(metric: str, n: int, d: int) -> None:
@@ -223,13 +212,13 @@ def survey(
     data: uniform, normal, sphere, mixture (with `dimension`, and `intrinsic` dimensions, 0 for all), digits, emoji, sentences
     points: how many, 20 .. 5,000; k: 1 .. 100; metric, p: as in `k_occurrence`; log_counts: for the drawing
     """
-    _option("data", data, SETS)
+    one_of("data", data, SETS)
     n, k = whole("points", points, 20, MOST_SHOWN), whole("k", k, 1, 100)
     d = whole("dimension", dimension, 1, 1000)
     m = whole("intrinsic", intrinsic, 0, 1000)
-    _option("metric", metric, DISTANCES)
+    one_of("metric", metric, DISTANCES)
     found = load_set(data, n, d, m, whole("seed", seed, 0, 2**31 - 1))
-    p = _number("p", p, 0.1, 10)
+    p = number("p", p, 0.1, 10)
     _refuse_slow(metric, *found.points.shape)
     counts = k_occurrence(torch.from_numpy(found.points), k, metric, p)
     return _describe(found, counts, data, k, metric, bool(log_counts))
@@ -244,8 +233,8 @@ def survey_file(
     random 5,000 of them and the hubs; all measures are over all points.
     """
     k = whole("k", k, 1, 100)
-    _option("metric", metric, DISTANCES)
-    p = _number("p", p, 0.1, 10)
+    one_of("metric", metric, DISTANCES)
+    p = number("p", p, 0.1, 10)
     found = load_set("sentences", MOST_ROWS) if path is None else read_points(path)
     n, d = found.points.shape
     _refuse_slow(metric, n, d)
@@ -294,8 +283,8 @@ def skewness_against_dimension(
     k = whole("neighbours", neighbours, 1, 100)
     n = whole("sample", sample, k + 1, 10_000)
     seeds, seed = whole("seeds", seeds, 1, 10), whole("seed", seed, 0, 2**31 - 1001)
-    _option("metric", metric, DISTANCES)
-    p = _number("p", p, 0.1, 10)
+    one_of("metric", metric, DISTANCES)
+    p = number("p", p, 0.1, 10)
     _refuse_slow(metric, n, 400 * len(laws) * seeds)  # the dimensions add up to about 400
     skew = np.full((len(laws), len(DIMENSIONS), seeds), np.nan)
     robin = skew.copy()
@@ -357,7 +346,7 @@ def compare_reductions(
 
     data, dimension, intrinsic: as in `survey`; points: 20 .. 3,000; methods: keys of METHODS
     """
-    _option("data", data, SETS)
+    one_of("data", data, SETS)
     methods = ("none", *(m for m in _chosen("methods", methods, tuple(METHODS)) if m != "none"))
     n, k = whole("points", points, 20, 3000), whole("k", k, 1, 100)
     d, m = whole("dimension", dimension, 1, 1000), whole("intrinsic", intrinsic, 0, 1000)
@@ -429,9 +418,9 @@ def concentration(law: str = "uniform", pairs: int = 2000, rim: float = 0.1, see
 
     pairs: 100 .. 5,000 distances a dimension; rim: 0.001 .. 0.9 of the radius
     """
-    _option("law", law, LAWS)
+    one_of("law", law, LAWS)
     pairs, seed = whole("pairs", pairs, 100, 5000), whole("seed", seed, 0, 2**31 - 1)
-    rim = _number("rim", rim, 0.001, 0.9)
+    rim = number("rim", rim, 0.001, 0.9)
     dimensions = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
     shown = (1, 3, 10, 100, 500)
     exponents = (0.5, 1.0, 2.0, math.inf)
@@ -518,7 +507,7 @@ def boundary(points: int = 1000, k: int = 10, share: float = 0.3, seed: int = 0)
     points: 50 .. 2,000; share: 0.01 .. 0.9, k over points in the flat pictures
     """
     n, k = whole("points", points, 50, 2000), whole("k", k, 1, 49)
-    share, seed = _number("share", share, 0.01, 0.9), whole("seed", seed, 0, 2**31 - 2)
+    share, seed = number("share", share, 0.01, 0.9), whole("seed", seed, 0, 2**31 - 2)
     dimensions = (2, 3, 5, 10, 20, 50, 100)
     flat_k = max(1, min(n - 1, round(share * n)))
     flat = np.stack([_place(place, n, 2, seed) for place in ("cube", "glued cube", "normal")])

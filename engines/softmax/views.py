@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engines import softmax as family
+from engines.arguments import number, one_of, whole
 from engines.progress import Progress
 from engines.softmax.passage import PASSAGE
 from engines.softmax.reference import entmax15_by_sorting, entmax_by_bisection, sparsemax_by_sorting
@@ -59,7 +60,7 @@ def compare(
     z = _scores(scores)
     names = _maps(maps)
     own = _own(alpha, k, order, margin)
-    scaled = z / _number("temperature", temperature, 0.01, 100)
+    scaled = z / number("temperature", temperature, 0.01, 100)
     p = torch.stack([family.MAPS[name](scaled, **own.get(name, {})) for name in names])
     shifted = torch.stack([family.MAPS[name](scaled + 1, **own.get(name, {})) for name in names])
     rising = p[:, z.argsort(stable=True)]
@@ -111,10 +112,10 @@ def sparsity(
 ) -> Sparsity:
     """Mean support and entropy of maps of standard normal scores, over temperature and over the number of scores."""
     names = _maps(maps)
-    n = _whole("n", n, 2, 32)
+    n = whole("n", n, 2, 32)
     own = _own(alpha, k, order, margin)
-    temperature = _number("temperature", temperature, 0.01, 100)
-    generator = torch.Generator().manual_seed(_whole("seed", seed, 0, 2**31 - 1))
+    temperature = number("temperature", temperature, 0.01, 100)
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
     temperatures = torch.logspace(-1.5, 1.5, 21, dtype=torch.float64)
     sizes = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
     rows = torch.randn(10, sizes[-1], generator=generator, dtype=torch.float64)
@@ -178,10 +179,10 @@ def simplex_map(
     margin: float = 1.0,
 ) -> SimplexMap:
     """The plane of score triples that sum to 3 offset, 3 to each side, sent into the simplex by one map."""
-    name = _option("map", map)
-    own = _own(alpha, min(_whole("k", k, 1, MOST_SCORES), 3), order, margin).get(name, {})
-    offset = _number("offset", offset, -10, 10)
-    temperature = _number("temperature", temperature, 0.01, 100)
+    name = one_of("map", map, NAMES)
+    own = _own(alpha, min(whole("k", k, 1, MOST_SCORES), 3), order, margin).get(name, {})
+    offset = number("offset", offset, -10, 10)
+    temperature = number("temperature", temperature, 0.01, 100)
     right = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64) / math.sqrt(2)
     up = torch.tensor([-1.0, -1.0, 2.0], dtype=torch.float64) / math.sqrt(6)
 
@@ -231,8 +232,8 @@ def sensitivity(
     margin: float = 1.0,
 ) -> Sensitivity:
     """The Jacobian of one map (with respect to scores / temperature), and how sparse those of all are."""
-    z = _scores(scores) / _number("temperature", temperature, 0.01, 100)
-    chosen = _option("map", map)
+    z = _scores(scores) / number("temperature", temperature, 0.01, 100)
+    chosen = one_of("map", map, NAMES)
     own = _own(alpha, k, order, margin)
     jacobians = {name: family.jacobian(f, z, **own.get(name, {})) for name, f in family.MAPS.items()}
     law = dict.fromkeys(NAMES, math.nan)
@@ -283,8 +284,8 @@ def losses(
 ) -> Losses:
     """Cross-entropy of each map and the Fenchel-Young losses for alpha = 1, 1.5, 2 and the given one, over the target's lead."""
     names = _maps(maps)
-    classes = _whole("classes", classes, 2, 32)
-    own = _own(alpha, min(_whole("k", k, 1, MOST_SCORES), classes), order, margin)
+    classes = whole("classes", classes, 2, 32)
+    own = _own(alpha, min(whole("k", k, 1, MOST_SCORES), classes), order, margin)
     t = torch.linspace(-5, 5, 201, dtype=torch.float64)
     z = torch.zeros(len(t), classes, dtype=torch.float64)
     z[:, 0] = t
@@ -335,10 +336,10 @@ def perturbed(
     if noise not in family.NOISES:
         raise ValueError(f"noise must be one of {', '.join(family.NOISES)}.")
     typed = _scores(scores)
-    z = typed / _number("temperature", temperature, 0.01, 100)
-    samples = _whole("samples", samples, 1, 100_000)
+    z = typed / number("temperature", temperature, 0.01, 100)
+    samples = whole("samples", samples, 1, 100_000)
     exact = family.perturb_max(z, noise=noise)
-    drawn = family.gumbel_max(z, noise=noise, samples=samples, seed=_whole("seed", seed, 0, 2**31 - 1))
+    drawn = family.gumbel_max(z, noise=noise, samples=samples, seed=whole("seed", seed, 0, 2**31 - 1))
     error = (exact * (1 - exact) / samples).clamp_min(0).sqrt()
     return Perturbed(
         noise, samples, typed.numpy(), exact.numpy(), drawn.numpy(), error.numpy(), family.softmax(z).numpy()
@@ -382,21 +383,21 @@ def attention(
     Implicit Matrix Factorization", 2014). No trained network is involved, and queries and keys are the same vectors.
     margin and taylor: as elsewhere, the first word is the margin's target.
     """
-    name = _option("map", map)
+    name = one_of("map", map, NAMES)
     own = _own(alpha, k, order, margin)
     if not isinstance(text, str) or len(text) > MOST_CHARACTERS:
         raise ValueError(f"text must be at most {MOST_CHARACTERS} characters.")
     words = re.findall(r"[一-鿿]|[^\W\d_一-鿿]+(?:['’][^\W\d_]+)*", text.lower())
     if len(words) < 24:
         raise ValueError("text must have at least 24 words.")
-    first = min(_whole("start", start, 0, MOST_CHARACTERS), len(words) - 24)
+    first = min(whole("start", start, 0, MOST_CHARACTERS), len(words) - 24)
     names = sorted(set(words))
-    number = {word: i for i, word in enumerate(names)}
-    row = torch.tensor([number[word] for word in words])
+    index_of = {word: i for i, word in enumerate(names)}
+    row = torch.tensor([index_of[word] for word in words])
     vectors = _vectors(row, len(names))[row[first : first + 24]]
     scores = vectors @ vectors.T
     scores = scores / scores.std().clamp_min(1e-12)
-    z = scores / _number("temperature", temperature, 0.01, 100)
+    z = scores / number("temperature", temperature, 0.01, 100)
     every = torch.stack([family.MAPS[m](z, **own.get(m, {})) for m in NAMES])
     return Attention(
         name,
@@ -445,11 +446,11 @@ class Speed:
 
 def speed(rows: int = 128, columns: int = 4096, scale: float = 1.0, general_alpha: float = 1.25) -> Iterator[Progress]:
     """Time the maps and the published algorithms they replace on normal float32 scores times `scale`, taking turns."""
-    rows, columns = _whole("rows", rows, 1, 4096), _whole("columns", columns, 2, 32_768)
+    rows, columns = whole("rows", rows, 1, 4096), whole("columns", columns, 2, 32_768)
     if rows * columns > MOST_SPEED_NUMBERS:
         raise ValueError(f"rows times columns must be at most {MOST_SPEED_NUMBERS:,}.")
-    alpha = _number("general_alpha", general_alpha, 1, 4)
-    z = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)) * _number("scale", scale, 1e-3, 1e3)
+    alpha = number("general_alpha", general_alpha, 1, 4)
+    z = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)) * number("scale", scale, 1e-3, 1e3)
     timed: list[tuple[str, int, Callable[[Tensor], Tensor]]] = [
         ("softmax", 0, family.softmax),
         ("sparsemax", 2, family.sparsemax),
@@ -477,10 +478,10 @@ def speed(rows: int = 128, columns: int = 4096, scale: float = 1.0, general_alph
 def _own(alpha: float, k: int, order: int, margin: float) -> dict[str, dict[str, float]]:
     """Each map's own parameters, checked as far as they can be without scores."""
     return {
-        "entmax": {"alpha": _number("alpha", alpha, 1, 4)},
-        "top_k": {"k": _whole("k", k, 1, MOST_SCORES)},
-        "taylor": {"order": _whole("order", order, 2, family.MAX_ORDER)},
-        "margin": {"margin": _number("margin", margin, -100, 100)},
+        "entmax": {"alpha": number("alpha", alpha, 1, 4)},
+        "top_k": {"k": whole("k", k, 1, MOST_SCORES)},
+        "taylor": {"order": whole("order", order, 2, family.MAX_ORDER)},
+        "margin": {"margin": number("margin", margin, -100, 100)},
     }
 
 
@@ -499,22 +500,4 @@ def _scores(scores: Sequence[float]) -> Tensor:
 def _maps(maps: Sequence[str]) -> tuple[str, ...]:
     if isinstance(maps, str) or not 1 <= len(maps) <= len(NAMES) or len(set(maps)) != len(maps):
         raise ValueError("maps must be a list of different maps, at least one.")
-    return tuple(_option("maps", name) for name in maps)
-
-
-def _option(parameter: str, name: str) -> str:
-    if name not in NAMES:
-        raise ValueError(f"{parameter} must be among {', '.join(NAMES)}.")
-    return name
-
-
-def _number(parameter: str, value: float, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{parameter} must be a number from {low:g} to {high:g}.")
-    return float(value)
-
-
-def _whole(parameter: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{parameter} must be a whole number from {low} to {high}.")
-    return value
+    return tuple(one_of("maps", name, NAMES) for name in maps)

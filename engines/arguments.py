@@ -1,0 +1,32 @@
+"""Arguments that may come from anywhere: each check returns the value, or raises ValueError with a sentence to act on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+
+def whole(name: str, value: int, low: int, high: int) -> int:
+    """A whole number from low to high; 3.0 counts as 3."""
+    if not _real(value) or not low <= value <= high or value % 1:
+        raise ValueError(f"{name} must be a whole number from {low:,} to {high:,}, not {repr(value)[:40]}.")
+    return int(value)
+
+
+def number(name: str, value: float, low: float, high: float) -> float:
+    """A number from low to high."""
+    if not _real(value) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {repr(value)[:40]}.")
+    return float(value)
+
+
+def one_of(name: str, value: str, options: Collection[str]) -> str:
+    """One of the options."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(options)}, not {repr(value)[:40]}.")
+    return value
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -1,0 +1,33 @@
+import math
+
+import numpy as np
+import pytest
+
+from engines.arguments import number, one_of, whole
+
+
+def test_good_values_come_back_plain():
+    assert whole("n", 3, 1, 5) == whole("n", 3.0, 1, 5) == whole("n", np.int32(3), 1, 5) == 3
+    assert type(whole("n", 3.0, 1, 5)) is type(whole("n", np.int64(3), 1, 5)) is int
+    assert type(number("x", 1, 0, 1)) is type(number("x", np.float32(1), 0, 1)) is float
+    assert whole("n", 2**63 - 1, 0, 2**63 - 1) == 2**63 - 1
+    assert one_of("law", "normal", ("uniform", "normal")) == "normal"
+
+
+@pytest.mark.parametrize("value", [0, 6, 2.5, math.nan, math.inf, -math.inf, True, "3", None, [3], 10**400, 1j])
+def test_bad_whole_numbers(value):
+    with pytest.raises(ValueError, match="n must be a whole number from 1 to 5, not "):
+        whole("n", value, 1, 5)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, math.nan, math.inf, True, "0.5", None, 10**400])
+def test_bad_numbers(value):
+    with pytest.raises(ValueError, match="x must be a number from 0 to 1, not "):
+        number("x", value, 0, 1)
+
+
+@pytest.mark.parametrize("value", ["exponential", "", None, 3, ["normal"], "y" * 10**6])
+def test_bad_options(value):
+    with pytest.raises(ValueError, match="law must be one of uniform, normal, not ") as error:
+        one_of("law", value, {"uniform": 1, "normal": 2})
+    assert len(str(error.value)) < 100
