@@ -439,7 +439,8 @@
       if (!file) return; // what this browser sent it shows already
       const picture = node("img");
       if (isPicture) { picture.src = URL.createObjectURL(file); picture.alt = file.name; }
-      seen.replaceChildren(...(isPicture ? [picture] : []), node("span", "", file.name), button("Remove", () => { show(null); commit(null); }));
+      const isNamed = input.files[0] === file; // then the browser's own field says its name
+      seen.replaceChildren(...(isPicture ? [picture] : []), ...(isNamed ? [] : [node("span", "", file.name)]), button("Remove", () => { show(null); commit(null); }));
     };
     const take = async (file) => {
       if (!file) return;

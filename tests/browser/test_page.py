@@ -140,6 +140,38 @@ def test_bad_input_gets_a_sentence_and_loses_nothing(page, studio):
     error.wait_for(state="hidden")
 
 
+def test_a_drawing_and_a_file_reach_the_engine(page, studio):
+    open_at(page, studio, "?tab=hippo&view=own")
+    signal = "[...p._fullData.find(t => t.name === 'signal').y].slice(0, 50)"
+    built_in, before = plot(page, signal), drawn_count(page)
+    canvas = page.locator("canvas[aria-label*='draw here']").locator("visible=true")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 4, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for i in range(1, 20):
+        page.mouse.move(box["x"] + 4 + i * (box["width"] - 8) / 19, box["y"] + box["height"] * (0.3 + 0.4 * (i % 2)))
+    page.mouse.up()
+    redrawn = (
+        "n => [...document.querySelectorAll('[data-drawn]')].some(e => e.offsetParent && Number(e.dataset.drawn) > n)"
+    )
+    page.wait_for_function(redrawn, arg=before)
+    drawn, before = plot(page, signal), drawn_count(page)
+    assert drawn != built_in
+    page.get_by_role("button", name="Clear").locator("visible=true").click()
+    page.wait_for_function(redrawn, arg=before)
+    assert plot(page, signal) == built_in
+    wave = {"name": "wave.csv", "mimeType": "text/csv", "buffer": b"\n".join(b"%d" % (i % 7) for i in range(400))}
+    before = drawn_count(page)
+    page.locator(".upload-field input").locator("visible=true").set_input_files(wave)
+    page.wait_for_function(redrawn, arg=before)
+    assert plot(page, signal) not in (built_in, drawn)
+    junk = {"name": "junk.wav", "mimeType": "audio/wav", "buffer": b"no sound at all"}
+    page.locator(".upload-field input").locator("visible=true").set_input_files(junk)
+    page.locator(".stage-error:visible").wait_for()
+    assert "Traceback" not in page.locator(".stage-error:visible").inner_text()
+
+
 def test_a_junk_link_opens(page, studio):
     open_at(page, studio, "?tab=rope&view=nothing&head_dim=<script>&bases=;;;&pin=9&x=" + "y" * 2000)
     assert page.locator(".stage-error:visible").count() == 0
