@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of, whole
 from engines.diffusion.fewstep import METHODS, SHIPPED, Training, exact_flow, load, train
 from engines.diffusion.measures import sliced_wasserstein, straightness
 from engines.diffusion.mixture import TARGETS, GaussianMixture, target_mixture
-from engines.diffusion.views import EXTENT, density_picture, number, one_of, several_of, whole
+from engines.diffusion.views import EXTENT, density_picture, several_of
 from engines.progress import Progress
 
 STEPS = (1, 2, 4, 8)

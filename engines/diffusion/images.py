@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.diffusion.views import several_of, whole
+from engines.arguments import whole
+from engines.diffusion.views import several_of
 from engines.progress import Progress
 
 # name -> (label, class in diffusers, settings). All use trailing timesteps: they begin at the noisiest one, as the

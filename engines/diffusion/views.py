@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of, whole
 from engines.diffusion.measures import energy_distance, fitted_order, sliced_wasserstein
 from engines.diffusion.mixture import TARGETS, GaussianMixture, target_mixture
 from engines.diffusion.paths import AYS_KNOTS, GRIDS, PATHS, karras_sigmas, sigma_grid
@@ -21,27 +22,6 @@ EXTENT = 3.4  # half the side of the square that the figures show
 SHOWN = 500  # particles a panel draws; the distances use all of them
 TRACED = 16
 FRAMES = 21
-
-
-def whole(name: str, value, low: int, high: int) -> int:
-    """A whole number from low to high, or a ValueError that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value % 1:
-        raise ValueError(f"{name} must be a whole number from {low} to {high:,}.")
-    return int(value)
-
-
-def number(name: str, value, low: float, high: float) -> float:
-    """A finite number from low to high, or a ValueError that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}.")
-    return float(value)
-
-
-def one_of(name: str, value, options) -> str:
-    """One of the options, or a ValueError that names the parameter."""
-    if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(options)}.")
-    return value
 
 
 def several_of(name: str, values, options, most: int) -> list[str]:
