@@ -82,14 +82,18 @@ def quality(model: PixelModel, count: int) -> None:
     """Held-back emoji at 99 bytes, both kinds of book, beside WebP at 250 and JPEG at 700."""
     images = list(held_back()[np.linspace(0, len(held_back()) - 1, count).round().astype(int)])
     print(f"{count} emoji held back from training")
+    each = []
     for variant in ("shuffled", "reference"):
         coded = encode_batch(images, model, Plan(100, 256, variant=variant))
         rated = [(psnr(a, c.picture), ssim(a, c.picture)) for a, c in zip(images, coded, strict=True)]
+        each.append(np.array([q for q, _ in rated]))
         (mean, alike), spread = np.mean(rated, axis=0), np.std([q for q, _ in rated]) / count**0.5
         print(
             f"DDCM, {variant:10} 99 bytes of choices, {len(coded[0].code)} of file: {mean:.2f} ± {spread:.2f} dB, SSIM {alike:.3f}",
             flush=True,
         )
+    apart = each[0] - each[1]
+    print(f"one book less fresh ones, picture by picture: {apart.mean():+.2f} ± {apart.std() / count**0.5:.2f} dB")
     for kind, size in (("webp", 250), ("jpeg", 700)):
         for bare in (False, True):
             used, mean = at_bytes(images, kind, size, bare)
