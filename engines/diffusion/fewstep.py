@@ -358,7 +358,7 @@ class _Task:
 # -- shipped weights --------------------------------------------------------------------------------------------------
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "diffusion" / "few_steps.safetensors"
-SHIPPED = ("ring", "spiral")
+SHIPPED = ("ring", "moons", "spiral", "checkerboard")
 
 
 def save(trained: dict[tuple[str, str], Training], path: Path = WEIGHTS) -> None:
