@@ -36,6 +36,7 @@ DRAG = """async ([label, value]) => {
     return performance.now() - start;
 }"""
 DRAWN = "[...document.querySelectorAll('[data-drawn]')].some(e => e.offsetParent)"
+FIRST_DRAWN = "[...document.querySelectorAll('[data-drawn]')].some(e => e.offsetParent && e.querySelector('.main-svg'))"
 
 
 LEAST = """
@@ -105,7 +106,7 @@ def main() -> None:
             session.send("Network.enable")
             sizes: list[float] = []
             session.on("Network.loadingFinished", lambda event, sizes=sizes: sizes.append(event["encodedDataLength"]))
-            process, seconds = first_figure(page, port, ["app.py", "--port"], "?tab=rope", DRAWN)
+            process, seconds = first_figure(page, port, ["app.py", "--port"], "?tab=rope", FIRST_DRAWN)
             starts.append(seconds)
             if port != 7983:
                 process.kill()

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from engines import arguments
+
 VARIANTS = {
     "shuffled": "one book, shuffled each step",
     "reference": "a fresh book each step",
@@ -21,11 +23,12 @@ class CodeError(ValueError):
     """A code cannot be made or read; the message says why."""
 
 
-def whole(name: str, value, low: int, high: int) -> int:
+def whole(name: str, value: int, low: int, high: int) -> int:
     """A whole number from low to high, or a CodeError that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high or value % 1:
-        raise CodeError(f"{name} must be a whole number from {low} to {high:,}.")
-    return int(value)
+    try:
+        return arguments.whole(name, value, low, high)
+    except ValueError as fault:
+        raise CodeError(str(fault)) from None
 
 
 @dataclass(frozen=True)

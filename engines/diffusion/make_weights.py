@@ -1,6 +1,6 @@
 """Train the shipped models of few steps: python -m engines.diffusion.make_weights [TARGET ...].
 
-A target takes about three minutes on two cores.
+A target took about six minutes on half of a processor core.
 """
 
 import sys

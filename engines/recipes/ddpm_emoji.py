@@ -21,7 +21,6 @@ BATCH = 16
 AVERAGE = 0.995  # decay of the weights' moving average
 SAMPLE = 64  # held-back images that are shipped and measured
 QUICK = 16  # of them, for the figure that the tests measure again
-LIMITS = "Trained for an hour and a half on one processor core."
 
 
 def split(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +154,7 @@ stored in float16. Final loss (mean of the last 100 steps): {run.recent("loss"):
 Mean squared error of v, averaged over evenly spaced times: {loss:.4f} on the held-back images, {seen:.4f} on as many
 images of the training set.""",
         "Samples": "![samples](samples.png)\n\n40 samples, DDIM, 30 steps, not chosen.",
-        "Limits": LIMITS,
+        "Limits": "Small, and trained briefly (see Training): many samples cannot be named.",
         "Licence": "Apache-2.0 for the weights.",
     }
     figures = {"loss": loss, f"loss_first_{QUICK}": measure(model, scheduler, sample[:QUICK], 2)}

@@ -152,7 +152,7 @@ On {len(texts)} held-back texts (`held-back.txt`), hiding one token at a time:
 
 {card_table(["", "right", "nats a token", "pseudo-perplexity"], rows)}""",
         "Samples": samples(model, tokenizer, skip),
-        "Limits": "Trained for less than an hour on one processor core; a toy to watch a sampler with.",
+        "Limits": "Small, and trained briefly (see Training); a toy to watch a sampler with.",
         "Licence": "Apache-2.0 for the weights.",
     }
     figures = measured | {f"pseudo_nll_first_{QUICK}": quick, "unigram_nll": guessed["pseudo_nll"]}
