@@ -25,7 +25,7 @@
 
   // ---- the look of figures, light and dark ----
   const isDark = () => document.body.classList.contains("dark");
-  const look = (dark) => {
+  const look = (dark, automargin) => {
     const ink = dark ? "#d8d4ca" : "#33302a";
     const grid = dark ? "#2d3137" : "#e7e2d7";
     const line = dark ? "#4a4f57" : "#b9b2a3";
@@ -33,7 +33,7 @@
     const clear = "rgba(0,0,0,0)";
     const axis = {
       gridcolor: grid, linecolor: line, zerolinecolor: line, tickcolor: line, ticks: "outside", ticklen: 4,
-      automargin: true, title: { standoff: 8 }, zerolinewidth: 1, exponentformat: "power", minexponent: 4,
+      automargin, title: { standoff: 8 }, zerolinewidth: 1, exponentformat: "power", minexponent: 4,
     };
     const space = { ...axis, backgroundcolor: clear, showbackground: false };
     return {
@@ -58,20 +58,24 @@
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "toImage"] };
   const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } };
 
-  const themed = (figure, dark, name) => {
-    const layout = { ...figure.layout, template: { layout: look(dark), data: traces }, uirevision: name };
+  // `fit`: margins to keep; without them plotly makes room for the labels.
+  const themed = (figure, dark, name, fit) => {
+    const layout = { ...figure.layout, template: { layout: look(dark, !fit), data: traces }, uirevision: name };
     if (innerWidth < 600) {
       layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8 };
       layout.font = { ...layout.font, size: 11 };
       // The buttons of a scrubbed figure are as wide as ever; the slider starts to their right.
       layout.sliders = layout.sliders?.map((slider) => ({ ...slider, x: 0.26, len: 0.74 }));
     }
+    if (fit) layout.margin = { ...fit, autoexpand: false };
     return { data: figure.data, layout, frames: figure.frames ?? [] };
   };
 
   const drawPlot = async (holder, figure, name) => {
     const Plotly = await loadPlotly();
-    const spec = themed(figure, isDark(), name);
+    // Plotly draws twice to make room for labels: under a moving hand the margins stay, and are fitted once it rests.
+    const isKnown = holder.dataset.name === name && holder.fit?.width === holder.offsetWidth;
+    const spec = themed(figure, isDark(), name, isKnown ? holder.fit.margin : null);
     // A zoom and a scrubbed position outlive a redraw of the same view. (plotly's own uirevision lets go of a zoom
     // when the figure brings a new range of its own; it still keeps cameras and hidden traces.)
     if (holder.dataset.name !== name) holder.zoom = {};
@@ -86,6 +90,14 @@
     const data = spec.frames.length ? structuredClone(spec.data) : spec.data;
     await Plotly.react(holder, { data, layout: spec.layout, frames: spec.frames, config: CONFIG });
     if (slider && kept >= 0 && kept < slider.steps.length) await Plotly.animate(holder, [String(kept)], AT_ONCE);
+    const { l, r, t, b } = holder._fullLayout._size;
+    if (!isKnown) holder.fit = { width: holder.offsetWidth, margin: { l, r, t, b } };
+    clearTimeout(holder.rest);
+    holder.refit = () => {
+      holder.fit = null;
+      if (holder.isConnected && holder.dataset.name === name) drawPlot(holder, figure, name);
+    };
+    if (isKnown) holder.rest = setTimeout(holder.refit, 400);
     if (!holder.dataset.watched) {
       holder.dataset.watched = "yes";
       holder.on("plotly_relayout", (change) => {
@@ -97,7 +109,10 @@
       });
       holder.on("plotly_doubleclick", () => setTimeout(() => { holder.zoom = {}; }));
       holder.on("plotly_sliderchange", (event) => { holder.dataset.frame = event.slider.active; });
-      new ResizeObserver(() => { if (holder.offsetWidth) Plotly.Plots.resize(holder); }).observe(holder);
+      new ResizeObserver(() => {
+        if (!holder.offsetWidth || holder.offsetWidth === holder.fit?.width) return;
+        holder.refit();
+      }).observe(holder);
     }
   };
 
@@ -144,12 +159,15 @@
   // ---- the stage ----
   const stages = new Set();
 
-  const stage = (element, props, watch, server) => {
+  // `speak` tells the page that the stage came with other prose.
+  const stage = (element, props, watch, server, speak) => {
     const part = (name) => element.querySelector(`.stage-${name}`);
     const plots = () => [...part("panels").children].filter((panel) => panel.dataset.kind === "plot");
     let last = {};
+    let shown = "";
     let panels = [];
     let drawing = Promise.resolve();
+    let prose = "";
 
     const draw = async () => {
       const root = part("panels");
@@ -174,7 +192,8 @@
     };
 
     const show = () => {
-      if (!props.value) return;
+      if (!props.value || props.value === shown) return;
+      shown = props.value;
       const said = JSON.parse(props.value);
       const isOther = said.id && said.id !== last.id;
       last = { ...last, ...said };
@@ -200,6 +219,10 @@
           part("error").hidden = false;
           part("error").textContent = `The figure could not be drawn: ${fault.message}.`;
         });
+      }
+      if (said.prose != null && said.prose !== prose) {
+        prose = said.prose;
+        drawing.then(speak); // the figure first
       }
     };
 
@@ -253,7 +276,24 @@
       const button = event.target.closest("button");
       if (button) tools[button.dataset.do](button);
     });
-    stages.add({ element, redraw: () => { drawing = drawing.then(draw); }, stop });
+    // A redraw past gradio's events: one question at a time, and always the latest; null where there is no such way.
+    const GONE = JSON.stringify({ error: "The studio does not answer; is it still running?", panels: null });
+    let asking = null;
+    const ask = async (question) => {
+      const isBusy = asking !== null;
+      asking = question;
+      if (isBusy) return;
+      while (asking) {
+        const [asked, id] = [asking, last.id];
+        asking = undefined;
+        const answer = await asked(id.split("/")[1]).catch(() => GONE);
+        if (last.id !== id) continue;
+        props.value = answer;
+        show();
+      }
+      asking = null;
+    };
+    stages.add({ element, redraw: () => { drawing = drawing.then(draw); }, stop, ask, isDirect: () => last.direct });
     watch("value", show);
     show();
   };
@@ -488,14 +528,17 @@
   const MAKERS = { Range: makeRange, Choice: makeChoice, Toggle: makeToggle, Numbers: makeText, Text: makeText,
     Drawing: makeDrawing, Upload: makeUpload };
 
-  const controls = (element, props, watch, upload, changed, declared) => {
+  const controls = (element, props, watch, upload, server, changed, declared) => {
     const made = {};
     const list = element.querySelector(".controls-list");
     const group = `studio-${Math.random().toString(36).slice(2)}`;
     for (const control of declared) {
       const commit = (value) => {
         props.value = { ...props.value, values: { ...props.value.values, [control.name]: value } };
-        changed();
+        const exhibit = element.closest(".exhibit");
+        const beside = [...stages].find((entry) => exhibit.contains(entry.element));
+        if (beside?.isDirect()) beside.ask((view) => server.answer([view, props.value]));
+        else changed();
       };
       const send = async (file) => commit((await upload(file)).path);
       made[control.name] = MAKERS[control.kind]({ lines: 1, ...control }, commit, send);

@@ -7,7 +7,7 @@ slider has no logarithmic scale. The component's value is {"shown": names, "valu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,20 @@ from gradio.utils import get_upload_folder
 from studio.exhibit import Choice, Control, Drawing, Numbers, Range, Text, Upload
 
 
-def build(controls: Mapping[str, Control], defaults: Mapping[str, Any], shown: Iterable[str]) -> gr.HTML:
-    """The component for an exhibit's controls, those in `shown` to be seen; its event is `input`."""
+def build(
+    controls: Mapping[str, Control], defaults: Mapping[str, Any], shown: Iterable[str], answer: Callable[[Any], str]
+) -> gr.HTML:
+    """The component for an exhibit's controls, those in `shown` to be seen.
+
+    A change asks `answer([view, value])` for the stage to draw where the present stage is direct; elsewhere it is the
+    event `input`.
+    """
     declared = json.dumps([_declared(name, control, defaults[name]) for name, control in controls.items()])
     return gr.HTML(
         held({}, shown, {name: shown_value(control, defaults[name]) for name, control in controls.items()}),
         html_template='<div class="controls-list"></div>',
-        js_on_load=f"studio.controls(element, props, watch, upload, () => trigger('input'), {declared})",
+        js_on_load=f"studio.controls(element, props, watch, upload, server, () => trigger('input'), {declared})",
+        server_functions=[answer],
         apply_default_css=False,
     )
 

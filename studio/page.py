@@ -27,7 +27,7 @@ from studio.checks import table
 from studio.controls import build, given, held, shown_value
 from studio.exhibit import Choice, Control, Drawing, Exhibit, Numbers, Range, Story, Toggle, Upload, View
 from studio.exhibits import EXHIBITS
-from studio.present import as_json, npz, present, refusal, run
+from studio.present import as_json, is_direct, npz, present, refusal, run
 from studio.theme import ASSETS, LATEX, theme
 
 STAGE = """
@@ -103,6 +103,38 @@ def _thumbnail(exhibit: Exhibit) -> str:
     return drawing.read_text() if drawing.exists() else ""
 
 
+def _settings(view: View, values: Any) -> dict[str, Any]:
+    """The settings of a view that the controls hold; ValueError with a sentence where one is none."""
+    return {
+        name: link.parse(control, given(control, values, name), view.defaults[name])
+        for name, control in view.controls.items()
+    }
+
+
+def _drawn(exhibit: Exhibit, view: View, values: Any, pin: dict | None, compute: bool) -> Iterator[str]:
+    try:
+        settings = _settings(view, values)
+    except ValueError as fault:
+        yield refusal(str(fault))
+    else:
+        yield from _seen(exhibit, view, settings, pin, compute)
+
+
+def _seen(exhibit: Exhibit, view: View, settings: dict, pin: dict | None, compute: bool) -> Iterator[str]:
+    behind = pin["settings"] if pin and pin["view"] == view.slug else None
+    return present(exhibit, view, settings, behind, compute=compute)
+
+
+def _answer(exhibit: Exhibit, asked: Any) -> str:
+    """The stage after a control was set, past gradio's events: `asked` is [view, what the controls hold]."""
+    slug, values = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
+    view = next((view for view in exhibit.views if view.slug == slug and is_direct(view)), None)
+    if view is None:
+        return refusal("This view waits for Run.")
+    *_, said = _drawn(exhibit, view, values, None, True)
+    return said
+
+
 def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     """Build one exhibit's tab and wire it."""
     controls: dict[str, Control] = {}
@@ -112,6 +144,9 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
             controls.setdefault(name, control)
             defaults.setdefault(name, view.defaults[name])
     first = exhibit.views[0]
+
+    def answer(asked: Any) -> str:
+        return _answer(exhibit, asked)
 
     with gr.Column(elem_classes="exhibit"):
         gr.HTML(
@@ -132,7 +167,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         caption = gr.Markdown(first.caption, latex_delimiters=LATEX, elem_classes="caption")
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=1, min_width=260, elem_classes="controls"):
-                panel = build(controls, defaults, first.controls)
+                panel = build(controls, defaults, first.controls, answer)
                 with gr.Row(elem_classes="actions"):
                     go = gr.Button("Run", variant="primary", size="sm", visible=_pressed(first))
                     stop = gr.Button("Cancel", size="sm", visible=_pressed(first))
@@ -141,7 +176,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
                 figure = gr.HTML(
                     "",
                     html_template=STAGE,
-                    js_on_load="studio.stage(element, props, watch, server)",
+                    js_on_load="studio.stage(element, props, watch, server, () => trigger('prose'))",
                     server_functions=[npz],
                     apply_default_css=False,
                     elem_classes="stage-holder",
@@ -152,27 +187,10 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     pinned = gr.State(None)
     address = gr.Textbox(visible=False)
 
+    drawn, seen = partial(_drawn, exhibit), partial(_seen, exhibit)
+
     def view_of(slug: str) -> View:
         return next(view for view in exhibit.views if view.slug == slug)
-
-    def settings_of(view: View, values: Any) -> dict[str, Any]:
-        return {
-            name: link.parse(control, given(control, values, name), view.defaults[name])
-            for name, control in view.controls.items()
-        }
-
-    def drawn(view: View, values: Any, pin: dict | None, compute: bool) -> Iterator[tuple]:
-        try:
-            settings = settings_of(view, values)
-        except ValueError as fault:
-            yield refusal(str(fault)), gr.skip()
-        else:
-            yield from seen(view, settings, pin, compute)
-
-    def seen(view: View, settings: dict, pin: dict | None, compute: bool) -> Iterator[tuple]:
-        behind = pin["settings"] if pin and pin["view"] == view.slug else None
-        for said, prose in present(exhibit, view, settings, behind, compute=compute):
-            yield said, gr.skip() if prose is None else prose
 
     def dressed(view: View, values: Any, settings: dict | None, pin: dict | None, story: str = "") -> list:
         """Everything round the figure, as it must look for this view; with settings, the controls are set to them."""
@@ -195,9 +213,9 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
             ),
         ]
 
-    def framed(updates: list, drawings: Iterator[tuple]) -> Iterator[tuple]:
+    def framed(updates: list, drawings: Iterator[str]) -> Iterator[tuple]:
         for drawing in drawings:
-            yield (*updates, *drawing)
+            yield (*updates, drawing)
             updates = [gr.skip()] * len(updates)
 
     def arrive(query: str, slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
@@ -220,35 +238,35 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         updates = dressed(view, values, settings, pin, story.text)
         yield from framed(updates, seen(view, settings, pin, _at_once(view)))
 
-    def redraw(slug: str, pin: dict | None, values: Any) -> tuple:
-        """A control was set. What is live does not stream: one answer, without the queue's two more ways to and fro."""
+    def redraw(slug: str, pin: dict | None, values: Any) -> str:
+        """A control was set where `answer` does not serve: with a pin, or where the figure waits for Run."""
         *_, answer = drawn(view_of(slug), values, pin, view_of(slug).live)
         return answer
 
-    def press(slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
+    def press(slug: str, pin: dict | None, values: Any) -> Iterator[str]:
         yield from drawn(view_of(slug), values, pin, True)
 
     def toggle_pin(slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         view = view_of(slug)
         try:
-            pin = None if pin and pin["view"] == slug else {"view": slug, "settings": settings_of(view, values)}
+            pin = None if pin and pin["view"] == slug else {"view": slug, "settings": _settings(view, values)}
         except ValueError as fault:
-            yield pin, gr.skip(), refusal(str(fault)), gr.skip()
+            yield pin, gr.skip(), refusal(str(fault))
         else:
             yield from framed([pin, gr.Button("Unpin" if pin else "Pin")], drawn(view, values, pin, view.live))
 
     state = [chosen, pinned, panel]
-    stage = [figure, notes]
-    everything = [chosen, told, caption, pinned, pin_button, go, stop, panel, *stage]
+    everything = [chosen, told, caption, pinned, pin_button, go, stop, panel, figure]
     alone = Turns()
-    runs = [go.click(alone(press), state, stage, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)]
-    panel.input(alone.at_once(redraw), state, stage, trigger_mode="always_last", queue=False, **PRIVATE)
+    runs = [go.click(alone(press), state, figure, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)]
+    panel.input(alone.at_once(redraw), state, figure, trigger_mode="always_last", queue=False, **PRIVATE)
     link_first = f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]"
     runs.append(tab.select(alone(arrive), [address, *state], everything, js=link_first, **PRIVATE))
     runs.append(chosen.input(alone(switch), state, everything, **PRIVATE))
     for button, story in zip(stories, exhibit.stories, strict=True):
         runs.append(button.click(alone(partial(tell, story)), state, everything, **PRIVATE))
-    runs.append(pin_button.click(alone(toggle_pin), state, [pinned, pin_button, *stage], **PRIVATE))
+    runs.append(pin_button.click(alone(toggle_pin), state, [pinned, pin_button, figure], **PRIVATE))
+    figure.prose(None, figure, notes, js="(said) => JSON.parse(said).prose", **PRIVATE)
     stop.click(None, None, None, cancels=runs, js="() => studio.stopped()", **PRIVATE)
 
 
@@ -258,10 +276,10 @@ class Turns:
     def __init__(self, visitors: int = 10_000):
         self._visitors, self._latest = visitors, OrderedDict()
 
-    def __call__(self, handler: Callable[..., Iterator[tuple]]) -> Callable[..., Iterator[tuple]]:
+    def __call__(self, handler: Callable[..., Iterator]) -> Callable[..., Iterator]:
         """A handler that streams until a later event of the same visitor."""
 
-        def handle(request: gr.Request, *values: Any) -> Iterator[tuple]:
+        def handle(request: gr.Request, *values: Any) -> Iterator:
             turn = self._take(request.session_hash)
             for seen in handler(*values):
                 if self._latest.get(request.session_hash) is not turn:
@@ -270,10 +288,10 @@ class Turns:
 
         return handle
 
-    def at_once(self, handler: Callable[..., tuple]) -> Callable[..., tuple]:
+    def at_once(self, handler: Callable) -> Callable:
         """A handler that answers once, and ends what still streams."""
 
-        def handle(request: gr.Request, *values: Any) -> tuple:
+        def handle(request: gr.Request, *values: Any) -> Any:
             self._take(request.session_hash)
             return handler(*values)
 

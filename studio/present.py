@@ -189,8 +189,9 @@ def stage(
     status: str = "",
     progress: Progress | None = None,
     seconds: float | None = None,
+    prose: str | None = None,
 ) -> str:
-    """What the browser's stage draws, as JSON; without `shown` it keeps the panels it has."""
+    """What the browser's stage draws, as JSON; without `shown` and `prose` it keeps those it has."""
     said = {
         "id": f"{exhibit.slug}/{view.slug}",
         "address": link.write(exhibit, view, settings, pinned),
@@ -200,9 +201,16 @@ def stage(
         "status": status,
         "progress": None if progress is None or not progress.total else progress.step / progress.total,
         "seconds": seconds,
+        "prose": prose,
+        "direct": is_direct(view) and pinned is None,
     }
     body = "null" if shown is None else "[" + ",".join(map(_packed, shown)) + "]"
     return json.dumps(said)[:-1] + f', "panels": {body}}}'
+
+
+def is_direct(view: View) -> bool:
+    """Whether a change of a control draws at once, and as one answer."""
+    return view.live and not view.streams
 
 
 def refusal(sentence: str) -> str:
@@ -230,8 +238,8 @@ def present(
     pinned: dict[str, Any] | None = None,
     *,
     compute: bool = True,
-) -> Iterator[tuple[str, str | None]]:
-    """Stages with their prose (None: keep what stands), one for each report of the engine that has something to show.
+) -> Iterator[str]:
+    """Stages, one for each report of the engine that has something to show.
 
     compute: whether to compute what is not remembered; otherwise the stage asks for a press of Run
     """
@@ -241,7 +249,7 @@ def present(
 
     known = [RESULTS.get(key(exhibit, view, wanted)) is not None for wanted in (settings, pinned) if wanted is not None]
     if not compute and not all(known):
-        yield say(status=f"Press Run to compute this (about {_duration(view.seconds)})."), None
+        yield say(status=f"Press Run to compute this (about {_duration(view.seconds)}).")
         return
     try:
         started = time.perf_counter()
@@ -250,7 +258,7 @@ def present(
             for progress in run(exhibit, view, pinned):
                 behind = progress.result
                 if progress.step < progress.total:
-                    yield say(status="Computing the pinned result", progress=progress), None
+                    yield say(status="Computing the pinned result", progress=progress)
         drawn_at = -math.inf
         for progress in run(exhibit, view, settings):
             seconds = time.perf_counter() - started
@@ -260,14 +268,15 @@ def present(
             drawn_at = time.perf_counter()
             shown, prose = (None, None) if progress.result is None else panels(view, progress.result, behind)
             if last:
-                yield say(shown=shown, seconds=seconds), prose
+                yield say(shown=shown, prose=prose, seconds=seconds)
             else:
-                yield say(shown=shown, status=f"{progress.step:,} of {progress.total:,}", progress=progress), prose
+                count = f"{progress.step:,} of {progress.total:,}"
+                yield say(shown=shown, prose=prose, status=count, progress=progress)
     except ValueError as fault:
-        yield say(error=str(fault)), None
+        yield say(error=str(fault))
     except Exception:
         logging.exception("%s/%s failed with %s", exhibit.slug, view.slug, settings)
-        yield say(error="The studio failed at this, and that is its own fault: please report the address above."), None
+        yield say(error="The studio failed at this, and that is its own fault: please report the address above.")
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from engines.recipes.training import Run, arguments, card_table, descend, half, 
 
 RULES = ("none", "auxiliary", "loss-free")
 DOMAINS = ("story", "quatrain", "python")
-SIZES = {"width": 96, "heads": 3, "hidden": 64, "layers": 3, "experts": 8, "top_k": 2}
+SIZES = {"width": 128, "heads": 4, "hidden": 96, "layers": 3, "experts": 8, "top_k": 2}
 RATE = 3e-3
 BATCH = 9  # three sequences of each domain
 AUXILIARY = 0.01  # weight of the auxiliary loss

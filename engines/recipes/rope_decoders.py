@@ -15,7 +15,7 @@ from engines.recipes import text
 from engines.recipes.training import Run, arguments, card_table, descend, half, optimizers, save_weights, write_card
 
 BASES = (100, 1_000, 10_000, 100_000, 1_000_000)
-SIZES = {"width": 96, "heads": 3, "hidden": 192, "layers": 3}
+SIZES = {"width": 192, "heads": 6, "hidden": 320, "layers": 3}
 RATE = 3e-3
 BATCH = 8
 LONG = 2_048  # bytes of a held-back sequence: sixteen times the length trained on

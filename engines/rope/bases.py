@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from engines.progress import Progress
-from engines.rope.curves import cos_sin, one_thread, passing_length, similarity_profile
+from engines.rope.curves import SINGLE, cos_sin, one_thread, passing_length, similarity_profile
 from engines.rope.frequencies import MOST_BASE, check_base, check_head_dim, check_length, exponents
 
 # ln b is known to this; a passing sliver narrower than that, relatively, would be missed.
@@ -75,8 +75,8 @@ def _search(lengths: Sequence[int], head_dim: int) -> Iterator[tuple[int, list[f
 @one_thread()
 def _failing(frequencies: torch.Tensor, length: int) -> torch.Tensor:
     """Distances m < length with f_b(m) < 0, float64; where they are many, those that promise the longest leaps."""
-    # A float32 product finds most of them in half the time; that there are none is for float64 to say.
-    for dtype, margin in ((torch.float32, 1e-4), (torch.float64, 0.0)):
+    # Float32 finds most of them in less time; that there are none is for float64 to say.
+    for dtype, margin in ((torch.float32, SINGLE * len(frequencies)), (torch.float64, 0.0)):
         values = similarity_profile(length, frequencies, dtype)
         failing = (values < -margin).nonzero()[:, 0]
         if len(failing):

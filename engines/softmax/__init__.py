@@ -7,6 +7,7 @@ A score of -inf is masked: its probability is 0. NaN, +inf and rows with every s
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -122,7 +123,7 @@ def perturb_max(scores: Tensor, dim: int = -1, noise: str = "uniform") -> Tensor
     if noise == "normal":
         win = _normal_wins(z)
     else:  # a few rows at a time stay in the processor's cache
-        win = torch.cat([_uniform_wins(rows) for rows in z.reshape(-1, n).split(max(1, 2**18 // n**3))]).view(z.shape)
+        win = torch.cat([_uniform_wins(rows) for rows in z.reshape(-1, n).split(max(1, 2**19 // n**3))]).view(z.shape)
     return (win / win.sum(-1, keepdim=True)).movedim(-1, dim)
 
 
@@ -137,7 +138,7 @@ def _uniform_wins(z: Tensor) -> Tensor:
     own = (z + 1).clamp(min=top)
     ends = own.sort(-1).values
     starts = torch.cat([top, ends[:, :-1]], -1)
-    nodes, weights = _gauss_legendre((z.shape[-1] + 1) // 2, z)
+    nodes, weights = (t.to(z) for t in _gauss_legendre((z.shape[-1] + 1) // 2))
     x = starts[..., None] + (ends - starts)[..., None] * nodes  # [row, piece, node]
     factors = (x[:, None] - z[..., None, None]).clamp(max=1)  # [row, entry, piece, node], all > 0
     all_below = factors.prod(1) * (ends - starts)[..., None] * weights
@@ -153,12 +154,13 @@ def _normal_wins(z: Tensor) -> Tensor:
     return torch.exp(log_below.sum(-2, keepdim=True) - log_below - offset.square() / 2).sum(-1)
 
 
-def _gauss_legendre(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights on [0, 1] (Golub, Welsch 1969)."""
+@lru_cache(MAX_PERTURBED)
+def _gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights on [0, 1], float64 (Golub, Welsch 1969)."""
     k = torch.arange(1, count, dtype=torch.float64)
     beta = k / (4 * k * k - 1).sqrt()
     values, vectors = torch.linalg.eigh(torch.diag(beta, 1) + torch.diag(beta, -1))
-    return ((values + 1) / 2).to(like), vectors[0].square().to(like)
+    return (values + 1) / 2, vectors[0].square()
 
 
 def gumbel_max(scores: Tensor, dim: int = -1, noise: str = "gumbel", samples: int = 1000, seed: int = 0) -> Tensor:

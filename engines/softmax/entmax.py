@@ -229,6 +229,7 @@ def _ridders(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tenso
     if gap.device.type != "mps":  # for alpha > 2 a rounding of u moves a small p by far more
         gap, high = gap.double(), high.double()
     low = torch.full_like(high, 1 / gap.shape[-1])
+    last = high
     below = _power(low, gap, alpha).sum(-1, keepdim=True) - 1
     above = _power(high, gap, alpha).sum(-1, keepdim=True) - 1
     for _ in range(steps):
@@ -238,8 +239,11 @@ def _ridders(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tenso
         u = (middle * (low / middle) ** (at_middle / root)).clamp(low, high)
         p = _power(u, gap, alpha)
         total = p.sum(-1, keepdim=True)
-        if ((total - 1).abs() <= torch.finfo(kind).eps / 8).all() or (high - low <= 1e-15 * high).all():
+        # at the root, or where u is known to rounding: where an entry joins, that alone moves the total by far more
+        exact = max(torch.finfo(kind).eps / 8, 5e-16)
+        if (((total - 1).abs() <= exact) | ((u - last).abs() <= 5e-16 * u)).all():
             break
+        last = u
         for point, value in ((middle, at_middle), (u, total - 1)):
             is_low = value <= 0
             low = torch.where(is_low & (point > low), point, low)

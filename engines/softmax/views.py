@@ -116,8 +116,8 @@ def sparsity(
     own = _own(alpha, k, order, margin)
     temperature = number("temperature", temperature, 0.01, 100)
     generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
-    temperatures = torch.logspace(-1.5, 1.5, 21, dtype=torch.float64)
-    sizes = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+    temperatures = torch.logspace(-1.5, 1.5, 13, dtype=torch.float64)
+    sizes = (2, 4, 16, 64, 256, 1024, 4096)
     rows = torch.randn(10, sizes[-1], generator=generator, dtype=torch.float64)
 
     def measured(name: str, z: Tensor) -> tuple[Tensor, Tensor]:

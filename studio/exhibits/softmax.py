@@ -99,31 +99,41 @@ def draw_compare(result: Comparison) -> list:
 
 
 def draw_sparsity(result: Sparsity) -> list:
-    """Support and entropy over temperature, then over the number of scores."""
+    """Support above entropy, over temperature and over the number of scores."""
     panels = []
     settings = (
         ("temperature T", result.temperatures, result.support_by_temperature, result.entropy_by_temperature),
         ("number of scores n", result.sizes, result.support_by_size, result.entropy_by_size),
     )
-    for x_title, x, *measures in settings:
-        for y_title, values in zip(("support (entries > 0)", "entropy (nats)"), measures, strict=True):
-            drawn = figure(x=x_title, y=y_title, height=330)
-            for name, line in zip(result.maps, values, strict=True):
-                known = np.isfinite(line)
-                drawn.add_trace(
-                    go.Scatter(
-                        x=x[known].astype(np.float32),
-                        y=line[known].astype(np.float32),
-                        mode="lines",
-                        name=LABELS[name],
-                        line={"color": COLOR[name], "width": 2},
-                    )
-                )
-            drawn.update_xaxes(type="log", dtick=1)
-            drawn.update_layout(showlegend=y_title.startswith("support"))  # the entropy's lines are the same
-            if y_title.startswith("support"):
-                drawn.update_yaxes(type="log", dtick=1)
-            panels.append(drawn)
+    for x_title, x, support, entropy in settings:
+        traces = [
+            go.Scatter(
+                x=x[np.isfinite(line)].astype(np.float32),
+                y=line[np.isfinite(line)].astype(np.float32),
+                yaxis=axis,
+                mode="lines",
+                name=LABELS[name],
+                legendgroup=name,
+                showlegend=axis == "y",  # the entropy's lines are the same
+                line={"color": COLOR[name], "width": 2},
+            )
+            for axis, lines in (("y", support), ("y2", entropy))
+            for name, line in zip(result.maps, lines, strict=True)
+        ]
+        panels.append(
+            figure(
+                traces,
+                height=560,
+                xaxis={"title": {"text": x_title}, "type": "log", "dtick": 1, "anchor": "y2"},
+                yaxis={
+                    "title": {"text": "support (entries > 0)"},
+                    "type": "log",
+                    "dtick": 1,
+                    "domain": [0.53, 1],
+                },
+                yaxis2={"title": {"text": "entropy (nats)"}, "domain": [0, 0.47], "rangemode": "tozero"},
+            )
+        )
     return panels
 
 
@@ -230,6 +240,7 @@ def draw_losses(result: Losses) -> list:
     cross.update_xaxes(range=[-5, 5])
     young = figure(x="the target's score t (others 0)", y="Fenchel–Young loss", height=380)
     shades = {1.0: COLOR["softmax"], 2.0: COLOR["sparsemax"]}
+    flat = []
     for i, (alpha, values) in enumerate(zip(result.alphas, result.fenchel_young, strict=True)):
         color = shades.get(float(alpha), (COLOR["entmax"], COLORS[6])[i % 2])
         named = {1.0: "α = 1: cross-entropy", 2.0: "α = 2: sparsemax loss"}.get(float(alpha), f"α = {alpha:g}")
@@ -243,16 +254,19 @@ def draw_losses(result: Losses) -> list:
             )
         )
         if np.isfinite(result.flat_from[i]) and result.flat_from[i] <= 5:
-            young.add_trace(
-                go.Scatter(
-                    x=[result.flat_from[i]],
-                    y=[0.0],
-                    mode="markers",
-                    marker={"color": color, "size": 9},
-                    showlegend=False,
-                    hovertemplate=f"0 from a lead of {result.flat_from[i]:.3g}<extra></extra>",
-                )
+            flat.append((float(result.flat_from[i]), color))
+    if flat:
+        leads, colors = zip(*flat, strict=True)
+        young.add_trace(
+            go.Scatter(
+                x=leads,
+                y=[0.0] * len(flat),
+                mode="markers",
+                marker={"color": colors, "size": 9},
+                showlegend=False,
+                hovertemplate="0 from a lead of %{x:.3g}<extra></extra>",
             )
+        )
     young.update_yaxes(range=[-0.15, 7])
     young.update_xaxes(range=[-5, 5])
     return [cross, young]

@@ -16,7 +16,7 @@ from engines.rope import (
     similarity_profile,
     yarn_ramp,
 )
-from engines.rope.curves import decay_curves, similarity_curves
+from engines.rope.curves import SINGLE, decay_curves, similarity_curves
 from engines.rope.digits import dials
 from engines.rope.frequencies import wavelengths
 
@@ -186,6 +186,14 @@ def test_float32_phases_would_not_do():
     m = torch.arange(450_000, 524_288)
     single = sum(torch.cos(m.float() * theta) for theta in inverse_frequencies(128, 6e7).float())
     assert 0.03 < (single - similarity(m, 128, 6e7)).abs().max() < 0.3
+
+
+@pytest.mark.parametrize("head_dim", [64, 128, 512])
+@pytest.mark.parametrize("base", [1e3, 3e4, 1e6, 1e9])
+def test_a_profile_in_single_precision_is_as_sure_as_the_searches_take_it(head_dim, base):
+    theta = inverse_frequencies(head_dim, base)
+    off = (similarity_profile(1 << 16, theta) - similarity_profile(1 << 16, theta, torch.float32)).abs().max()
+    assert off < SINGLE / 4 * head_dim / 2
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 16, 17, 1000])

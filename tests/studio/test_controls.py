@@ -81,7 +81,7 @@ def test_every_kind_is_declared_to_the_browser():
         "u": TABLE,
     }
     defaults = {"n": 2, "m": "a", "s": ("a",), "t": True, "x": (0.5, 1.0), "w": "hi", "d": None, "u": None}
-    component = build(controls, defaults, ["n"])
+    component = build(controls, defaults, ["n"], lambda asked: "{}")
     shown = {name: shown_value(control, defaults[name]) for name, control in controls.items()}
     assert component.value == {"shown": ["n"], "values": shown}
     assert shown["x"] == "0.5, 1" and shown["s"] == ["a"]

@@ -98,7 +98,7 @@ def test_junk_in_a_link_is_ignored(exhibit, view):
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_view_is_drawn(exhibit, view):
-    said = [json.loads(stage) for stage, _ in present(exhibit, view, brief(view))][-1]
+    said = [json.loads(stage) for stage in present(exhibit, view, brief(view))][-1]
     assert not said["error"] and said["panels"]
     for panel in said["panels"]:
         assert len(json.dumps(panel)) < LIMIT.get(exhibit.slug, 300_000)
@@ -133,7 +133,7 @@ def test_story_opens(exhibit, story):
     for name, control in view.controls.items():
         link.parse(control, settings[name], view.defaults[name])
     if view.live:
-        said = [json.loads(stage) for stage, _ in present(exhibit, view, settings)][-1]
+        said = [json.loads(stage) for stage in present(exhibit, view, settings)][-1]
         assert not said["error"] and said["panels"]
 
 

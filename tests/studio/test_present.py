@@ -55,7 +55,7 @@ def toy_exhibit(monkeypatch):
 
 
 def seen(view, settings, **more):
-    return [(json.loads(stage), prose) for stage, prose in present(TOY, view, settings, **more)]
+    return [json.loads(stage) for stage in present(TOY, view, settings, **more)]
 
 
 def test_a_file_is_handed_over_whole():
@@ -67,39 +67,39 @@ def test_a_file_is_handed_over_whole():
 
 
 def test_a_view_is_drawn_with_prose_and_address():
-    [(said, prose)] = seen(VIEW, {"size": 5})
-    assert prose == "Look at **this**." and [p["kind"] for p in said["panels"]] == ["plot", "table"]
+    [said] = seen(VIEW, {"size": 5})
+    assert said["prose"] == "Look at **this**." and [p["kind"] for p in said["panels"]] == ["plot", "table"]
     assert said["address"] == "?tab=toy&view=v&size=5"
     assert "size=5" in said["code"]
 
 
 def test_a_bad_setting_gets_the_engine_s_sentence():
-    [(said, _)] = seen(VIEW, {"size": 13})
+    [said] = seen(VIEW, {"size": 13})
     assert said["error"].startswith("size: thirteen") and said["panels"] is None
 
 
 def test_a_fault_of_ours_gives_nothing_away(caplog):
-    [(said, _)] = seen(VIEW, {"size": 14})
+    [said] = seen(VIEW, {"size": 14})
     assert "inner details" not in said["error"] and said["error"]
     assert "inner details" in caplog.text
 
 
 def test_a_stream_reports_and_ends_with_the_result():
-    said = [said for said, _ in seen(STREAM, {"steps": 3})]
+    said = seen(STREAM, {"steps": 3})
     assert said[0]["progress"] == 0 and said[0]["status"] == "0 of 3"
     assert said[-1]["panels"] and not said[-1]["status"]
 
 
 def test_what_takes_long_waits_for_run_unless_remembered():
-    [(said, _)] = seen(STREAM, {"steps": 2}, compute=False)
+    [said] = seen(STREAM, {"steps": 2}, compute=False)
     assert "Run" in said["status"] and said["panels"] is None
     seen(STREAM, {"steps": 2})
-    [(said, _)] = seen(STREAM, {"steps": 2}, compute=False)
+    [said] = seen(STREAM, {"steps": 2}, compute=False)
     assert said["panels"]
 
 
 def test_the_pinned_result_is_a_ghost():
-    [(said, _)] = seen(VIEW, {"size": 5}, pinned={"size": 6})
+    [said] = seen(VIEW, {"size": 5}, pinned={"size": 6})
     assert said["address"].endswith("&pin=1&pin.size=6")
     plot = said["panels"][0]["figure"]["data"]
     assert len(plot) == 2 and plot[1]["opacity"] == 0.4 and plot[1]["line"]["dash"] == "dot"
@@ -126,7 +126,7 @@ def test_the_cache_is_bounded_in_bytes():
 
 
 def test_data_come_back_as_arrays():
-    [(said, _)] = seen(VIEW, {"size": 7})
+    [said] = seen(VIEW, {"size": 7})
     loaded = np.load(io.BytesIO(base64.b64decode(npz(said["key"])["data"])), allow_pickle=False)
     np.testing.assert_array_equal(loaded["values"], np.arange(7))
     assert "draw the figure again" in npz("no such key")["error"]
