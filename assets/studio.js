@@ -111,7 +111,7 @@
       holder.on("plotly_sliderchange", (event) => { holder.dataset.frame = event.slider.active; });
       new ResizeObserver(() => {
         if (!holder.offsetWidth || holder.offsetWidth === holder.fit?.width) return;
-        holder.refit();
+        Plotly.Plots.resize(holder).then(() => holder.refit());
       }).observe(holder);
     }
   };

@@ -7,6 +7,7 @@ DATA holds emoji-32.npz (uint8 images [n, 32, 32, 3] on white).
 
 import copy
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,8 +42,8 @@ def make_scheduler():
     return DDPMScheduler(1_000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=True)
 
 
-def build(channels: tuple[int, ...]):
-    """One layer a block; attention at the coarsest size only."""
+def build(channels: tuple[int, ...], classes: int | None = None):
+    """One layer a block; attention at the coarsest size only. With classes, one is added to the time's embedding."""
     from diffusers import UNet2DModel
 
     plain = len(channels) - 1
@@ -53,21 +54,22 @@ def build(channels: tuple[int, ...]):
         layers_per_block=1,
         block_out_channels=channels,
         norm_num_groups=8,
+        num_class_embeds=classes,
         attention_head_dim=min(32, channels[-1]),
         down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",),
         up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * plain,
     )
 
 
-def v_loss(model, scheduler, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """Mean squared error of v [batch] at the given times [batch]."""
+def v_loss(model, scheduler, clean: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Mean squared error of v [batch] at the given times [batch], for a model with classes told them [batch]."""
     noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
     target = scheduler.get_velocity(clean, noise, times)
-    return F.mse_loss(model(noisy, times).sample, target, reduction="none").mean((1, 2, 3))
+    return F.mse_loss(model(noisy, times, labels).sample, target, reduction="none").mean((1, 2, 3))
 
 
 @torch.no_grad()
-def measure(model, scheduler, images: np.ndarray, rounds: int) -> float:
+def measure(model, scheduler, images: np.ndarray, rounds: int, labels: Tensor | None = None) -> float:
     """Mean loss over the images at evenly spaced times, with noise from a fixed seed."""
     device = next(model.parameters()).device
     clean, rng = to_model(images), np.random.default_rng(0)
@@ -75,7 +77,7 @@ def measure(model, scheduler, images: np.ndarray, rounds: int) -> float:
     for r in range(rounds):
         times = torch.from_numpy((np.arange(len(clean)) * rounds + r) * 1_000 // (len(clean) * rounds))
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
-        losses.append(v_loss(model, scheduler, clean.to(device), noise.to(device), times.to(device)))
+        losses.append(v_loss(model, scheduler, clean.to(device), noise.to(device), times.to(device), labels))
     return torch.cat(losses).mean().item()
 
 
@@ -83,32 +85,42 @@ def train(a: Namespace, channels: tuple[int, ...] = CHANNELS) -> Run:
     """Train, measure and export; the finished run."""
     images, held = split(np.load(a.data / "emoji-32.npz", allow_pickle=False)["images"])
     torch.manual_seed(a.seed)
+    run, average = fit(a, build(channels), images, RATE)
+    export(a, run, average, make_scheduler(), images, held)
+    return run
+
+
+def fit(a: Namespace, model, images: np.ndarray, rate: float, labels: Tensor | None = None, none: float = 0.0):
+    """(the finished run, the averaged model). labels: [images], hidden as the last class for a share `none` of them."""
     scheduler = make_scheduler()
-    model = build(channels).to(a.device, memory_format=torch.channels_last)
+    model = model.to(a.device, memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
-    steppers = optimizers(model, RATE)
+    steppers = optimizers(model, rate)
     parts = {"model": model, "average": average} | {f"optimizer {i}": o for i, o in enumerate(steppers)}
-    run = Run(a.out, parts, a, RATE)
+    run = Run(a.out, parts, a, rate)
     clean = to_model(images).to(a.device)
     # bfloat16 pays only where the processor has the instructions for it: elsewhere it is emulated, and 10 times slower
     fast = torch.device(a.device).type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     for step in run:
         rng = np.random.default_rng([a.seed, step])
-        batch = clean[rng.integers(len(clean), size=BATCH)]
-        noise = torch.from_numpy(rng.standard_normal(batch.shape, dtype=np.float32)).to(a.device)
+        picked = rng.integers(len(clean), size=BATCH)
+        noise = torch.from_numpy(rng.standard_normal((BATCH, *clean.shape[1:]), dtype=np.float32)).to(a.device)
         # one time from each of BATCH equal strata: the same law, less noise in the gradient
         times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) * 1_000 / BATCH).astype(np.int64)).to(a.device)
+        told = None
+        if labels is not None:
+            hidden = torch.from_numpy(rng.random(BATCH) < none)
+            told = labels[picked].masked_fill(hidden, model.config.num_class_embeds - 1).to(a.device)
         with torch.autocast(torch.device(a.device).type, torch.bfloat16, enabled=fast):
-            loss = v_loss(model, scheduler, batch, noise, times).mean()
+            loss = v_loss(model, scheduler, clean[picked], noise, times, told).mean()
         run.record(loss=descend(model, steppers, loss, run.rate))
         decay = min(AVERAGE, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-    export(a, run, average, scheduler, images, held)
-    return run
+    return run, average
 
 
 @torch.no_grad()
-def draw_samples(model, count: int, steps: int, seed: int) -> np.ndarray:
+def draw_samples(model, count: int, steps: int, seed: int, labels: Tensor | None = None) -> np.ndarray:
     """uint8 images [count, 32, 32, 3] by DDIM."""
     from diffusers import DDIMScheduler
 
@@ -117,24 +129,33 @@ def draw_samples(model, count: int, steps: int, seed: int) -> np.ndarray:
     ddim.set_timesteps(steps)
     x = torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed)).to(device)
     for t in ddim.timesteps:
-        x = ddim.step(model(x, t.to(device)).sample, t, x).prev_sample
+        x = ddim.step(model(x, t.to(device), labels).sample, t, x).prev_sample
     return ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def save_pipeline(out: Path, model, scheduler) -> None:
+    """The model, rounded as it is stored, and its scheduler in the format of diffusers."""
+    half(model).save_config(out / "unet")
+    scheduler.save_config(out / "scheduler")
+    save_weights(model.state_dict(), out / "unet/diffusion_pytorch_model.safetensors")
+
+
+def save_grid(pictures: np.ndarray, columns: int, path: Path) -> None:
+    """uint8 pictures [n, 32, 32, 3] in rows of `columns`, twice as large."""
+    from PIL import Image
+
+    rows = len(pictures) // columns
+    grid = pictures.reshape(rows, columns, 32, 32, 3).transpose(0, 2, 1, 3, 4).reshape(32 * rows, 32 * columns, 3)
+    Image.fromarray(grid).resize((64 * columns, 64 * rows), Image.Resampling.NEAREST).save(path, optimize=True)
 
 
 def export(a: Namespace, run: Run, model, scheduler, images: np.ndarray, held: np.ndarray) -> None:
     """Write the averaged model as a diffusers pipeline (unet/ and scheduler/), held-back images, samples and card."""
-    from PIL import Image
-
     picked = np.linspace(0, len(held) - 1, min(SAMPLE, len(held))).round().astype(int)
     sample = held[picked]
-    half(model).save_config(a.out / "unet")
-    scheduler.save_config(a.out / "scheduler")
-    weights = "unet/diffusion_pytorch_model.safetensors"
-    save_weights(model.state_dict(), a.out / weights)
+    save_pipeline(a.out, model, scheduler)
     save_weights({"images": torch.from_numpy(sample)}, a.out / "held-back.safetensors")
-    pictures = draw_samples(model, 40, 30, a.seed)
-    grid = pictures.reshape(5, 8, 32, 32, 3).transpose(0, 2, 1, 3, 4).reshape(160, 256, 3)
-    Image.fromarray(grid).resize((512, 320), Image.Resampling.NEAREST).save(a.out / "samples.png", optimize=True)
+    save_grid(draw_samples(model, 40, 30, a.seed), 8, a.out / "samples.png")
 
     loss, seen = measure(model, scheduler, held, 4), measure(model, scheduler, images[:: len(images) // len(held)], 4)
     parameters = sum(p.numel() for p in model.parameters())

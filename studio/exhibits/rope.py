@@ -768,9 +768,9 @@ EXHIBIT = Exhibit(
         ),
         Story(
             "What interpolation costs without retraining",
-            "Linear interpolation is flat, but half a nat worse from the first bytes on: neighbours crowd together, which "
-            "no one taught the model to read. YaRN leaves the fast pairs alone: stretched eightfold it costs a tenth of "
-            "a nat out to 1,024 bytes, eight times the trained length, and climbs right after.",
+            "Linear interpolation is flat, but two and a half nats worse from the first bytes on: neighbours crowd "
+            "together, which no one taught the model to read. YaRN leaves the fast pairs alone: stretched eightfold it "
+            "costs one or two tenths of a nat out to 1,024 bytes, eight times the trained length, and climbs after.",
             "extrapolation",
             {"trained_bases": ("100",), "scalings": ("none", "linear", "yarn"), "factor": 8.0},
         ),
@@ -779,7 +779,7 @@ EXHIBIT = Exhibit(
         Check(
             "loss within 128 bytes of the model with base 10,000, nats a byte",
             "the card of the shipped weights",
-            2.0336,
+            1.2213,
             0.01,
             _read_within,
             relative=True,
