@@ -1,18 +1,14 @@
-"""Speed and quality of the codec: python benchmarks/ddcm.py [--only speed|quality] [--images N]. Medians of interleaved pairs."""
+"""Speed and quality of the codec: python -m benchmarks.ddcm [--only speed|quality] [--images N]. Medians of interleaved pairs."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engines.ddcm import Plan, encode_batch, open_model, psnr, ssim
 from engines.ddcm.codec import PixelModel, timesteps, to_tensor, towards, walk

@@ -1,4 +1,4 @@
-"""Speeds of the diffusion engine: python benchmarks/diffusion.py [--only WHAT]. Medians of interleaved pairs."""
+"""Speeds of the diffusion engine: python -m benchmarks.diffusion [--only WHAT]. Medians of interleaved pairs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engines.diffusion import SAMPLERS, append_zero, karras_sigmas, sampler_panels, solve, target_mixture
 

@@ -1,6 +1,6 @@
 """Gibbs sampling of quatrains: beside its own bare forward passes, and beside transformers' forward with the whole head.
 
-    python benchmarks/gibbs.py [--model bert-quatrain] [--chains 8] [--sweeps 2]
+    python -m benchmarks.gibbs [--model bert-quatrain] [--chains 8] [--sweeps 2]
 
 Everything on the threads torch has (OMP_NUM_THREADS); medians of interleaved runs. The last line is the time from calling
 `engines.gibbs.sample`, its model loaded, to the first text.

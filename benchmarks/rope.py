@@ -1,16 +1,13 @@
 """The search for the least base: its times, and the grid search of kexue.fm/archives/10122 beside it in the same run.
 
-python benchmarks/rope.py [longest context, default 65536]
+python -m benchmarks.rope [longest context, default 65536]
 """
 
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from engines.rope import inverse_frequencies, least_base, similarity, similarity_profile
 

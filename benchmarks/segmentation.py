@@ -1,6 +1,6 @@
 """Random segmentation of long text: MB/s beside sentencepiece's own sampling, on the same pieces.
 
-    python benchmarks/segmentation.py --data DATA
+    python -m benchmarks.segmentation --data DATA
 
 Both cut the same half megabyte of English with the shipped vocabulary at alpha = 0.3 and give lists of pieces. sentencepiece
 (pip install sentencepiece protobuf) reads that vocabulary from a model file built here. One thread each; medians of interleaved runs, in

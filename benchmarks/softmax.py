@@ -1,6 +1,6 @@
 """The sparse maps against the `entmax` package, in one run: medians of interleaved pairs.
 
-    python benchmarks/softmax.py [--threads N] [--pairs N]
+    python -m benchmarks.softmax [--threads N] [--pairs N]
 
 Ratios above 1 mean that ours is faster. The package's `k` is the partial sort it offers (its default sorts in full); its
 bisection is given the fewest steps with which it is as near as ours or 1e-6, whichever is the looser, to a float64 solution.
@@ -8,14 +8,11 @@ bisection is given the fewest steps with which it is as near as ours or 1e-6, wh
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import entmax as package
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from engines.softmax import entmax, sparsemax
 
 

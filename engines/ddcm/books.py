@@ -76,10 +76,13 @@ class Page:
 
     def pick(self, residual: Tensor) -> Tensor:
         """The symbols whose noise agrees best with the residual."""
-        seen, table = self._into_book(residual), self._whole()
         if self.plan.variant == "turbo":
-            return _best_at_once(seen @ table.T, self.plan.atoms)
-        return _pursue(seen, table, self.plan)
+            return _best_at_once(self.agreement(residual), self.plan.atoms)
+        return _pursue(self._into_book(residual), self._whole(), self.plan)
+
+    def agreement(self, residual: Tensor) -> Tensor:
+        """The inner products of the residual with all atoms, [n, K]."""
+        return _products(self._into_book(residual), self._whole())
 
     def noise(self, symbols: Tensor) -> Tensor:
         """The noise of given symbols. With one atom it is the atom itself; a combination is scaled to norm √size."""
@@ -146,6 +149,11 @@ class ShuffledPage(Page):
         return made[:, self._order] * self._signs
 
 
+def _products(few: Tensor, table: Tensor) -> Tensor:
+    """few [n, size] times all atoms [K, size], [n, K]; on two cores this way round takes half the time."""
+    return (table @ few.T).T
+
+
 def _to_length(noise: Tensor) -> Tensor:
     """Scaled to the norm √size of a typical draw."""
     return noise * (math.sqrt(noise.shape[1]) / noise.norm(dim=1, keepdim=True))
@@ -160,7 +168,7 @@ def _best_at_once(scores: Tensor, atoms: int) -> Tensor:
 def _pursue(residual: Tensor, table: Tensor, plan: Plan) -> Tensor:
     """Matching pursuit as DDCM has it: z ← √γ z + √(1 − γ) c, scaled, with the atom c and the γ that agree best with
     the residual; where none improves on z the coefficient is 0 and z stays."""
-    scores = residual @ table.T
+    scores = _products(residual, table)
     best, index = scores.max(1)
     if plan.atoms == 1:
         return index[:, None]
@@ -168,7 +176,7 @@ def _pursue(residual: Tensor, table: Tensor, plan: Plan) -> Tensor:
     lengths, length = table.square().sum(1), math.sqrt(table.shape[1])
     top = (1 << plan.coefficient_bits) - 1
     for _ in range(plan.atoms - 1):
-        overlap, own = made @ table.T, made.square().sum(1, keepdim=True)
+        overlap, own = _products(made, table), made.square().sum(1, keepdim=True)
         agreed = (made * residual).sum(1, keepdim=True)
         index, level = torch.zeros_like(index), torch.zeros_like(index)
         for j in range(1, top + 1):

@@ -13,7 +13,7 @@ def main(targets: list[str]) -> None:
     """Every method on every named target with the defaults of the page: seed 0, its full number of steps."""
     for target in targets:
         for method, spec in METHODS.items():
-            *_, state = train(method, TARGETS[target](), spec.steps)
+            *_, state = train(method, TARGETS[target](), spec.steps, alpha=SHIPPED.get(target, 1.0))
             save({(target, method): state})
             print(f"{target:12} {method:26} {spec.steps} steps, last loss {state.losses[-1][1]:.4f}", flush=True)
 

@@ -22,7 +22,7 @@ from engines.progress import Progress
 METRICS = ("euclidean", "cosine", "centred cosine", "inner product", "lp", "torus", "precomputed")
 MOST_POINTS = 2_000_000
 MOST_PRECOMPUTED = 20_000
-AREA = 2**24  # scores held at a time on a CPU (64 MB); sixteen times as many on a GPU
+AREA = 2**23  # scores held at a time on a CPU (32 MB, so that they stay in its cache); sixteen times as many on a GPU
 SQUARE = 2**23  # dissimilarities that may be held all at once (64 MB)
 _ROUNDING = 2.0**-24  # unit roundoff of float32
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from engines.ddcm import CodeError, Plan, decode, encode, encode_batch, psnr, size_bits, unpack
 from engines.ddcm.gaussian import SCHEDULES, code_normals, expected_maximum, linear_kept, predicted_error
+from engines.ddcm.guided import KINDS, Guided, guided
 from engines.ddcm.pictures import MOST_SIDE, SOURCES, held_back
 from engines.ddcm.plan import VARIANTS
 from engines.ddcm.play import (
@@ -383,6 +384,28 @@ def draw_random(result: RandomCodes) -> list:
     return [*rows, table]
 
 
+def draw_guided(result: Guided) -> list:
+    """A row of pictures for each strength, and how many are taken for the kind."""
+    rows = [
+        Pictures(
+            result.pictures[i],
+            title="unguided: any atom" if many == 1 else f"the best of {many} atoms at each step",
+            scale=_scale(result.pictures[i, 0]) - 1,
+        )
+        for i, many in enumerate(result.compared.tolist())
+        if result.done[i]
+    ]
+    table = Table(
+        ("atoms compared", f"the model itself takes for: {result.kind}"),
+        [
+            (many, f"{share:.0%}")
+            for many, share, done in zip(result.compared.tolist(), result.recognised, result.done, strict=True)
+            if done
+        ],
+    )
+    return [*rows, table, Prose(f"Each picture is a code of {result.payload_bytes:,} bytes, decoded without its kind.")]
+
+
 def draw_restored(result: Restored) -> list:
     """Original, spoilt, and as often restored as there are books."""
     done = np.flatnonzero(result.done)
@@ -659,6 +682,30 @@ EXHIBIT = Exhibit(
             live=False,
             seconds=9,
             brief={"generated_steps": 4, "count": 2, "generated_books": (1, 4)},
+            gpu=True,
+        ),
+        View(
+            slug="guide",
+            title="Guided codes",
+            caption=(
+                "A model that was told kinds of emoji has two estimates of the clean picture, with the kind and without. "
+                "Their difference points to the kind, and the noise that points there best is taken; the step itself "
+                "goes by the estimate without. Compare one atom and nothing is guided. Compare many and all pictures "
+                "are of the kind, and grow alike."
+            ),
+            compute=guided,
+            controls={
+                "kind": Choice("Kind", ("person", "face", "animal", "food", "sign", "thing")),
+                "compared": Numbers("Atoms compared", 1, 256, most=4),
+                "count": COUNT,
+                "guided_steps": STEPS,
+                "guide_model": Text("Model with classes", 150, help=f"{KINDS} ships with the page."),
+                "seed": SEED,
+            },
+            draw=draw_guided,
+            live=False,
+            seconds=15,
+            brief={"guided_steps": 4, "count": 2, "compared": (1, 4)},
             gpu=True,
         ),
         View(

@@ -726,7 +726,7 @@ EXHIBIT = Exhibit(
                 "noise; the exact flow, taken in as few Euler steps, stands above them, grey lines are the ways of a "
                 "few particles in eight steps. Reflow straightens the ways, consistency and shortcut models learn to "
                 "jump along them, SiD and FGM forget them and match only the law: see how far each ends from the exact "
-                "flow. Consistency models noise their estimate anew before each later step, hence their leaps; "
+                "flow. (SiD's $\\alpha$ is 1; on the two scales, where it diverges so, 0.75.) Consistency models noise their estimate anew before each later step, hence their leaps; "
                 "generators know one step, so their rows repeat it. What lies between the modes is the network's: a "
                 "small smooth map of the plane has to stretch over the gaps that it cannot tear. The losses differ in "
                 "kind, so compare only how each one falls. In the table, *off the flow* is the median distance of a "

@@ -434,12 +434,12 @@ def test_what_is_no_picture_is_refused(image):
         encode(image, GREY)
 
 
-def test_a_model_that_wants_classes_is_refused(tiny):
+def test_a_model_that_must_be_told_a_class_is_refused(tiny):
     import copy
 
     net = copy.deepcopy(tiny.net)
     net.register_to_config(num_class_embeds=10)
-    with pytest.raises(CodeError, match="unconditional"):
+    with pytest.raises(CodeError, match="none that means any"):
         wrap("classes", b"12345678", net, None)
 
 

@@ -1,0 +1,133 @@
+"""Guided codes on a mixture whose classes are known exactly, and through diffusers' UNet2DModel with classes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from engines import models
+from engines.ddcm import CodeError, Plan, views
+from engines.ddcm.codec import following, open_model, to_tensor, walk, wrap
+from engines.ddcm.gaussian import cosine_kept
+from engines.ddcm.guided import guide, guided, recognise
+from engines.recipes.ddpm_emoji import build, make_scheduler, save_pipeline
+
+CENTRES = torch.tensor([[1.0], [-1.0]]) * torch.linspace(0.2, 0.6, 48)  # class 0 and class 1
+WIDTH = 0.25
+
+
+class Mixture:
+    """Two isotropic Gaussians of equal weight, one a class: the best denoiser in closed form."""
+
+    kept, shape, device, labels = cosine_kept(), (48,), torch.device("cpu"), ("up", "down")
+
+    def denoise(self, x, t, label=None):
+        kept = float(self.kept[t])
+        spread = kept * WIDTH**2 + 1 - kept
+        gain = math.sqrt(kept) * WIDTH**2 / spread
+        means = CENTRES + gain * (x[:, None] - math.sqrt(kept) * CENTRES)  # [n, class, 48]
+        if label is not None:
+            return means[:, label]
+        odds = -(x[:, None] - math.sqrt(kept) * CENTRES).square().sum(-1) / (2 * spread)
+        return (odds.softmax(-1)[..., None] * means).sum(1)
+
+    def side(self, x):
+        """The share of x that lie nearer to class 0."""
+        return float((torch.cdist(x, CENTRES).argmin(1) == 0).float().mean())
+
+
+def drawn(compared, label=0, count=200, seed=0):
+    *_, last = guide(Mixture(), Plan(40, 64), count, label, compared, seed)
+    return last.clean
+
+
+def test_one_atom_is_no_guidance_and_many_are():
+    model = Mixture()
+    free = [model.side(drawn(1, label)) for label in (0, 1)]
+    assert free[0] == free[1]  # whatever class is asked for
+    assert 0.2 < free[0] < 0.8  # the first noise is the same for all, so not quite one half
+    assert model.side(drawn(8, 0)) > 0.95 and model.side(drawn(8, 1)) < 0.05
+
+
+def test_guided_pictures_keep_to_the_class_and_to_its_width():
+    spread = float((drawn(2, 0) - CENTRES[0]).square().mean().sqrt())
+    assert spread == pytest.approx(WIDTH, rel=0.2)
+
+
+def test_a_guided_code_is_decoded_without_the_class():
+    model, plan = Mixture(), Plan(20, 16)
+    moments = list(guide(model, plan, 3, 1, 16))
+    told = torch.stack([m.symbols for m in moments[:-1]], 1)
+    *_, last = walk(model, plan, 3, following(told))
+    assert torch.equal(last.clean, moments[-1].clean)
+
+
+def test_the_class_is_recognised():
+    model = Mixture()
+    points = torch.cat([c + WIDTH * torch.randn(50, 48, generator=torch.Generator().manual_seed(1)) for c in CENTRES])
+    assert torch.equal(recognise(model, points), torch.arange(2).repeat_interleave(50))
+
+
+@pytest.fixture
+def classes(tmp_path, monkeypatch):
+    """A tiny UNet2DModel with three classes and one for none, loaded from a folder as from the Hub."""
+    torch.manual_seed(0)
+    save_pipeline(tmp_path, build((8, 16), 4), make_scheduler())
+    (tmp_path / "model_index.json").write_text(json.dumps({"id2label": {"1": "b", "0": "a", "2": "c"}}))
+    net, scheduler = models._from_folder(tmp_path, "guided", torch.device("cpu"))
+    model = wrap("tiny", b"12345678", net, scheduler)
+    monkeypatch.setattr(views, "open_model", lambda name: model)
+    return model
+
+
+def test_classes_are_told_to_the_network(classes):
+    assert classes.labels == ("a", "b", "c")
+    x = torch.randn(2, 3, 32, 32)
+    free, told = classes.denoise(x, 300), [classes.denoise(x, 300, label) for label in range(4)]
+    assert torch.equal(free, told[3]) and not torch.equal(free, told[0]) and not torch.equal(told[0], told[1])
+
+
+def test_a_view_of_it(classes):
+    reports = list(guided("b", compared=(4, 1), count=2, guided_steps=4, guide_model="tiny"))
+    assert [r.step for r in reports] == sorted(r.step for r in reports) and reports[-1].step == reports[-1].total
+    result = reports[-1].result
+    assert result.compared.tolist() == [1, 4] and result.done.all() and result.pictures.shape == (2, 2, 32, 32, 3)
+    assert np.isfinite(result.recognised).all() and result.payload_bytes == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"kind": "dragon"}, "kind must be one of a, b, c"),
+        ({"kind": "b", "compared": ()}, "compared must hold"),
+        ({"kind": "b", "compared": (0,)}, "compared"),
+        ({"kind": "b", "compared": (10**9,)}, "compared"),
+        ({"kind": "b", "count": 10**9}, "count"),
+        ({"kind": "b", "guided_steps": 10**9}, "steps"),
+    ],
+)
+def test_bad_arguments_get_a_sentence(classes, asked, words):
+    with pytest.raises(CodeError, match=words):
+        next(guided(**asked, guide_model="tiny"))
+
+
+def test_a_model_without_classes_is_refused():
+    with pytest.raises(CodeError, match="has no classes"):
+        next(guided(guide_model="ddpm-emoji-32"))
+
+
+def test_a_folder_with_classes_is_told_from_one_without(tmp_path):
+    for classes, family in ((None, "diffusion"), (4, "guided")):
+        save_pipeline(tmp_path / family, build((8, 16), classes), make_scheduler())
+        assert models._family(tmp_path / family) == family
+
+
+def test_the_shipped_model_knows_its_kinds():
+    model = open_model("ddpm-emoji-32-kinds")
+    assert model.labels == ("person", "face", "animal", "food", "sign", "thing")
+    from engines.ddcm.pictures import held_back
+
+    kinds = recognise(model, to_tensor(held_back()[[41, 6]]))
+    assert [model.labels[i] for i in kinds] == ["face", "food"]  # a clown, cherries
