@@ -61,6 +61,11 @@ def build(channels: tuple[int, ...], classes: int | None = None):
     )
 
 
+def sampled(held: int) -> np.ndarray:
+    """Which of the held-back images are shipped."""
+    return np.linspace(0, held - 1, min(SAMPLE, held)).round().astype(int)
+
+
 def v_loss(model, scheduler, clean: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
     """Mean squared error of v [batch] at the given times [batch], for a model with classes told them [batch]."""
     noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
@@ -151,8 +156,7 @@ def save_grid(pictures: np.ndarray, columns: int, path: Path) -> None:
 
 def export(a: Namespace, run: Run, model, scheduler, images: np.ndarray, held: np.ndarray) -> None:
     """Write the averaged model as a diffusers pipeline (unet/ and scheduler/), held-back images, samples and card."""
-    picked = np.linspace(0, len(held) - 1, min(SAMPLE, len(held))).round().astype(int)
-    sample = held[picked]
+    sample = held[sampled(len(held))]
     save_pipeline(a.out, model, scheduler)
     save_weights({"images": torch.from_numpy(sample)}, a.out / "held-back.safetensors")
     save_grid(draw_samples(model, 40, 30, a.seed), 8, a.out / "samples.png")

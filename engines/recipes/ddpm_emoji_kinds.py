@@ -14,16 +14,18 @@ import torch
 
 from engines.models import load
 from engines.recipes.ddpm_emoji import (
+    QUICK,
     build,
     draw_samples,
     fit,
     make_scheduler,
     measure,
+    sampled,
     save_grid,
     save_pipeline,
     split,
 )
-from engines.recipes.training import Run, arguments, write_card
+from engines.recipes.training import Run, arguments, save_weights, write_card
 
 RATE = 1e-3
 NONE = 0.3  # share of the images that are shown without their kind
@@ -91,10 +93,13 @@ def export(a: Namespace, run: Run, model, held: np.ndarray, labels: torch.Tensor
     (a.out / "model_index.json").write_text(json.dumps(names, indent=1) + "\n")
     told = torch.arange(len(KINDS)).repeat_interleave(8)
     save_grid(draw_samples(model, len(told), 30, a.seed, told), 8, a.out / "samples.png")
-    none = torch.full_like(labels, len(KINDS))
+    none, sample = torch.full_like(labels, len(KINDS)), sampled(len(held))
+    save_weights({"labels": labels[sample]}, a.out / "held-back.safetensors")  # of the images that ddpm-emoji-32 ships
+    first = sample[:QUICK]
     figures = {
         "loss": measure(model, scheduler, held, 4, labels),
         "loss_untold": measure(model, scheduler, held, 4, none),
+        f"loss_first_{QUICK}": measure(model, scheduler, held[first], 2, labels[first]),
     }
     counts = ", ".join(f"{int((labels == i).sum())} {name}" for i, name in enumerate(KINDS))
     sections = {

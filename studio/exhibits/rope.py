@@ -369,8 +369,8 @@ def draw_wavelengths(result: Wavelengths) -> list:
     columns = (
         "scaling",
         "longest wavelength",
-        "pairs with no full turn in L",
-        "pairs with unseen angles",
+        "no full turn in L",
+        "unseen angles",
         "cos, sin ×",
     )
     return [drawn, Table(columns, rows)]

@@ -109,6 +109,15 @@ def test_diffusion_model_measures_as_its_card_says():
     assert scheduler.config.prediction_type == "v_prediction"
 
 
+def test_the_model_with_kinds_measures_as_its_card_says():
+    model, scheduler = load("ddpm-emoji-32-kinds", "guided", "cpu")
+    held = load_file(models.ASSETS / "ddpm-emoji-32" / "held-back.safetensors")["images"].numpy()
+    labels = load_file(models.ASSETS / "ddpm-emoji-32-kinds" / "held-back.safetensors")["labels"]
+    few = ddpm_emoji.QUICK
+    loss = ddpm_emoji.measure(model, scheduler, held[:few], 2, labels[:few])
+    assert loss == pytest.approx(figures("ddpm-emoji-32-kinds")[f"loss_first_{few}"], rel=0.01)
+
+
 def test_one_model_many_schedulers():
     first, second = load("ddpm-emoji-32", device="cpu"), load("ddpm-emoji-32", device="cpu")
     assert first.model is second.model

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from engines.recipes import bert_quatrain, bert_storybook, ddpm_emoji, moe_decoders, rope_decoders, text
+from engines.recipes import (
+    bert_quatrain,
+    bert_storybook,
+    ddpm_emoji,
+    ddpm_emoji_kinds,
+    moe_decoders,
+    rope_decoders,
+    text,
+)
 from engines.recipes.training import Muon, Run, arguments, orthogonalize
 
 TINY = {"width": 32, "layers": 1, "heads": 2, "hidden": 32}
@@ -29,7 +37,8 @@ def data(tmp_path_factory):
             poems.append("".join(f"{''.join(line)}{mark}" for mark in "，。，。"))
         (folder / f"quatrains-{n}.txt").write_text("\n".join(poems), encoding="utf-8")
     images = np.broadcast_to(rng.integers(0, 256, (40, 1, 1, 3), dtype=np.uint8), (40, 32, 32, 3))
-    np.savez(folder / "emoji-32.npz", images=images)
+    codes = np.array(["1f600", "1f466", "0023_20e3", "1f99e"] * 10)
+    np.savez(folder / "emoji-32.npz", images=images, codepoints=codes)
     return folder
 
 
@@ -119,6 +128,36 @@ def test_ddpm_emoji_repeats_and_resumes(data, tmp_path, monkeypatch):
     longer = ddpm_emoji.train(options(data, tmp_path / "two", 18), channels=(8, 16))
     assert longer.history["loss"][:16] == run.history["loss"] and len(longer.history["loss"]) == 18
     assert "resumed" in (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
+
+
+def test_ddpm_emoji_kinds_starts_from_a_model_and_learns_its_classes(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(ddpm_emoji_kinds, "draw_samples", lambda model, n, *a: np.zeros((n, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(ddpm_emoji, "BATCH", 8)
+    monkeypatch.setattr(ddpm_emoji_kinds, "RATE", 1e-2)
+    torch.manual_seed(0)
+    start = ddpm_emoji.build((8, 16))
+    run = ddpm_emoji_kinds.train(options(data, tmp_path, 16), start)
+    assert falls(run.history["loss"])
+    check_folder(tmp_path, ["loss", "loss_untold"])
+    names = json.loads((tmp_path / "model_index.json").read_text())["id2label"]
+    assert list(names.values()) == list(ddpm_emoji_kinds.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("codes", "name"),
+    [
+        ("1f600", "face"),
+        ("1f468_200d_1f4bb", "person"),
+        ("1f926", "person"),
+        ("1f98a", "animal"),
+        ("1f355", "food"),
+        ("0023_20e3", "sign"),
+        ("2b50", "sign"),
+        ("1f680", "thing"),
+    ],
+)
+def test_kinds_go_by_the_first_code_point(codes, name):
+    assert list(ddpm_emoji_kinds.KINDS)[ddpm_emoji_kinds.kind(codes)] == name
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
