@@ -197,6 +197,7 @@
       const said = JSON.parse(props.value);
       const isOther = said.id && said.id !== last.id;
       last = { ...last, ...said };
+      element.dataset.said = String(Number(element.dataset.said ?? 0) + 1);
       part("error").hidden = !said.error;
       part("error").textContent = said.error ?? "";
       part("status").hidden = !said.status;
@@ -220,8 +221,9 @@
           part("error").textContent = `The figure could not be drawn: ${fault.message}.`;
         });
       }
-      if (said.prose != null && said.prose !== prose) {
-        prose = said.prose;
+      const told = said.prose ?? (isOther ? "" : prose);
+      if (told !== prose) {
+        prose = told;
         drawing.then(speak); // the figure first
       }
     };

@@ -27,12 +27,14 @@ DRAG = """async ([label, value]) => {
     const slider = [...document.querySelectorAll('.control.range')].find(s => s.offsetParent && s.firstChild.textContent === label);
     const range = slider.querySelector('[type=range]');
     const stage = [...document.querySelectorAll('[data-drawn]')].find(e => e.offsetParent);
-    const before = stage.dataset.drawn;
+    const {drawn, said} = stage.dataset;
+    // a setting that is refused is answered by a sentence instead
+    const answered = () => stage.dataset.drawn !== drawn || (stage.dataset.said !== said && !stage.querySelector('.stage-error').hidden);
     range.value = Number(range.min) + value * (Number(range.max) - Number(range.min));
     range.dispatchEvent(new Event('input', {bubbles: true}));
     const start = performance.now();
     range.dispatchEvent(new Event('change', {bubbles: true}));
-    while (stage.dataset.drawn === before && performance.now() - start < 2000) await new Promise(r => setTimeout(r, 1));
+    while (!answered() && performance.now() - start < 2000) await new Promise(r => setTimeout(r, 1));
     return performance.now() - start;
 }"""
 DRAWN = "[...document.querySelectorAll('[data-drawn]')].some(e => e.offsetParent)"

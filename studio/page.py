@@ -266,7 +266,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     for button, story in zip(stories, exhibit.stories, strict=True):
         runs.append(button.click(alone(partial(tell, story)), state, everything, **PRIVATE))
     runs.append(pin_button.click(alone(toggle_pin), state, [pinned, pin_button, figure], **PRIVATE))
-    figure.prose(None, figure, notes, js="(said) => JSON.parse(said).prose", **PRIVATE)
+    figure.prose(None, figure, notes, js="(said) => JSON.parse(said).prose ?? ''", **PRIVATE)
     stop.click(None, None, None, cancels=runs, js="() => studio.stopped()", **PRIVATE)
 
 

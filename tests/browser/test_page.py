@@ -104,15 +104,31 @@ def test_zoom_and_node_outlive_a_redraw(page, studio):
     assert plot(page, "[...p._fullLayout.xaxis.range, ...p._fullLayout.yaxis.range]") == zoomed
 
 
+def test_prose_follows_the_figure_and_leaves_with_it(page, studio):
+    said = "[...document.querySelectorAll('.notes')].some(e => e.offsetParent && e.innerText.trim())"
+    open_at(page, studio, "?tab=rope&view=table")
+    page.wait_for_function(said)
+    page.get_by_text("Similarity over distance").locator("visible=true").click()
+    page.wait_for_function(f"!{said}")
+    page.goto(f"{studio}/?tab=hippo&view=memory")  # live: past gradio's events
+    page.wait_for_function(said)
+    before = page.evaluate("[...document.querySelectorAll('.notes')].find(e => e.offsetParent).innerText")
+    drag(page, "Numbers kept, N", 8)
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('.notes')].some(e => e.offsetParent && e.innerText !== before)", arg=before
+    )
+
+
 def test_a_pin_stays_behind_and_in_the_link(page, studio):
     open_at(page, studio, "?tab=rope&view=similarity")
     traces = plot(page, "p.data.length")
+    drag(page, "Head dimension d", 32)
     page.get_by_role("button", name="Pin", exact=True).locator("visible=true").click()
     page.wait_for_function("location.search.includes('pin=1')")
     drag(page, "Head dimension d", 64)
     assert plot(page, "p.data.length") == 2 * traces
     query = page.evaluate("location.search")
-    assert "head_dim=64" in query and "pin=1" in query
+    assert "head_dim=64" in query and "pin=1&pin.head_dim=32" in query
     open_at(page, studio, query)
     assert plot(page, "p.data.length") == 2 * traces
     page.get_by_role("button", name="Unpin").locator("visible=true").click()
