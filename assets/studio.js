@@ -74,7 +74,9 @@
   const drawPlot = async (holder, figure, name) => {
     const Plotly = await loadPlotly();
     // Plotly draws twice to make room for labels: under a moving hand the margins stay, and are fitted once it rests.
-    const isKnown = holder.dataset.name === name && holder.fit?.width === holder.offsetWidth;
+    // (Other traces have another legend, which needs its room at once.)
+    const isKnown = holder.dataset.name === name && holder.fit?.width === holder.offsetWidth &&
+      holder.data?.length === figure.data.length;
     const spec = themed(figure, isDark(), name, isKnown ? holder.fit.margin : null);
     // A zoom and a scrubbed position outlive a redraw of the same view. (plotly's own uirevision lets go of a zoom
     // when the figure brings a new range of its own; it still keeps cameras and hidden traces.)
