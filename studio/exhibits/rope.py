@@ -386,8 +386,8 @@ def draw_dials(result: Dials) -> list:
     def at(turns: np.ndarray, spot: float, height: float) -> tuple[np.ndarray, np.ndarray]:
         return spot + np.sin(2 * np.pi * turns), height + np.cos(2 * np.pi * turns)
 
-    # What moves; checking a hundred such traces against plotly's schema would take a hundred milliseconds.
-    def moment(t: int) -> list[go.Scatter]:
+    def moment(t: int) -> list[dict]:
+        """What moves."""
         x, y, color, text = [], [], [], []
         for (_, height, seen), turns in zip(rows, (result.digit_turns[t], result.rotary_turns[t]), strict=True):
             for m, spot in enumerate(spots):
@@ -396,16 +396,16 @@ def draw_dials(result: Dials) -> list:
                 y.append(round(float(beads[1]), 3))
                 color.append(COLORS[0] if turns[m] <= seen[m] + 1e-6 else COLORS[3])
                 text.append(f"{int(turns[m] * result.radix + 1e-5)}" if height else f"{360 * turns[m]:.0f}°")
-        return [
-            go.Scatter(x=x, y=y, marker={"color": color, "size": 15}, _validate=False),
-            go.Scatter(text=text, _validate=False),
-        ]
+        return [{"x": x, "y": y, "marker": {"color": color, "size": 15}}, {"text": text}]
 
     beads, texts = moment(result.start)
-    beads.update(mode="markers", hoverinfo="skip")
     heights = [height for _, height, _ in rows for _ in spots]
-    texts.update(x=spots * 2, y=heights, mode="text", textfont={"size": 14}, hoverinfo="skip")
-    drawn.add_traces([beads, texts])
+    drawn.add_traces(
+        [
+            go.Scatter(**beads, mode="markers", hoverinfo="skip"),
+            go.Scatter(**texts, x=spots * 2, y=heights, mode="text", textfont={"size": 14}, hoverinfo="skip"),
+        ]
+    )
     whole = [at(circle, spot, height) for _, height, _ in rows for spot in spots]
     known = [at(circle * seen[m], spot, height) for _, height, seen in rows for m, spot in enumerate(spots)]
     for arcs, line in ((whole, {"color": FAINT, "width": 1, "dash": "dot"}), (known, {"color": COLORS[2], "width": 4})):

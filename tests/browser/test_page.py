@@ -115,7 +115,8 @@ def test_prose_follows_the_figure_and_leaves_with_it(page, studio):
     before = page.evaluate("[...document.querySelectorAll('.notes')].find(e => e.offsetParent).innerText")
     drag(page, "Numbers kept, N", 8)
     page.wait_for_function(
-        "before => [...document.querySelectorAll('.notes')].some(e => e.offsetParent && e.innerText !== before)", arg=before
+        "before => [...document.querySelectorAll('.notes')].some(e => e.offsetParent && e.innerText !== before)",
+        arg=before,
     )
 
 
