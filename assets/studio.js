@@ -72,6 +72,13 @@
   };
 
   const drawPlot = async (holder, figure, name) => {
+    const refit = () => {
+      if (holder.refit !== refit || !holder.isConnected) return;
+      holder.fit = null;
+      drawPlot(holder, figure, name);
+    };
+    clearTimeout(holder.rest);
+    holder.refit = refit;
     const Plotly = await loadPlotly();
     // Plotly draws twice to make room for labels: under a moving hand the margins stay, and are fitted once it rests.
     // (Other traces have another legend, which needs its room at once.)
@@ -92,14 +99,10 @@
     const data = spec.frames.length ? structuredClone(spec.data) : spec.data;
     await Plotly.react(holder, { data, layout: spec.layout, frames: spec.frames, config: CONFIG });
     if (slider && kept >= 0 && kept < slider.steps.length) await Plotly.animate(holder, [String(kept)], AT_ONCE);
+    if (holder.refit !== refit) return; // a later drawing has begun
     const { l, r, t, b } = holder._fullLayout._size;
     if (!isKnown) holder.fit = { width: holder.offsetWidth, margin: { l, r, t, b } };
-    clearTimeout(holder.rest);
-    holder.refit = () => {
-      holder.fit = null;
-      if (holder.isConnected && holder.dataset.name === name) drawPlot(holder, figure, name);
-    };
-    if (isKnown) holder.rest = setTimeout(holder.refit, 400);
+    if (isKnown) holder.rest = setTimeout(refit, 400);
     if (!holder.dataset.watched) {
       holder.dataset.watched = "yes";
       holder.on("plotly_relayout", (change) => {
@@ -226,7 +229,7 @@
       const told = said.prose ?? (isOther ? "" : prose);
       if (told !== prose) {
         prose = told;
-        drawing.then(speak); // the figure first
+        drawing.then(() => { window.studio.told = told; speak(); }); // the figure first
       }
     };
 
@@ -280,24 +283,28 @@
       const button = event.target.closest("button");
       if (button) tools[button.dataset.do](button);
     });
-    // A redraw past gradio's events: one question at a time, and always the latest; null where there is no such way.
+    // A redraw past gradio's events, one at a time and always the latest: `question(view)` asks the server, `otherwise()`
+    // is gradio's way, where the stage is not direct. What was asked before another stage came is asked again.
     const GONE = JSON.stringify({ error: "The studio does not answer; is it still running?", panels: null });
-    let asking = null;
-    const ask = async (question) => {
-      const isBusy = asking !== null;
-      asking = question;
-      if (isBusy) return;
-      while (asking) {
-        const [asked, id] = [asking, last.id];
-        asking = undefined;
-        const answer = await asked(id.split("/")[1]).catch(() => GONE);
-        if (last.id !== id) continue;
-        props.value = answer;
-        show();
-      }
-      asking = null;
+    let next = null;
+    let isAsking = false;
+    const ask = async (question, otherwise) => {
+      next = question;
+      if (isAsking) return;
+      isAsking = true;
+      try {
+        while (next) {
+          const [asked, before] = [next, last];
+          next = null;
+          if (!before.direct) { otherwise(); break; }
+          const answer = await asked(before.id.split("/")[1]).catch(() => GONE);
+          if (last !== before) { next ??= asked; continue; }
+          props.value = answer;
+          show();
+        }
+      } finally { isAsking = false; }
     };
-    stages.add({ element, redraw: () => { drawing = drawing.then(draw); }, stop, ask, isDirect: () => last.direct });
+    stages.add({ element, redraw: () => { drawing = drawing.then(draw); }, stop, ask });
     watch("value", show);
     show();
   };
@@ -541,8 +548,7 @@
         props.value = { ...props.value, values: { ...props.value.values, [control.name]: value } };
         const exhibit = element.closest(".exhibit");
         const beside = [...stages].find((entry) => exhibit.contains(entry.element));
-        if (beside?.isDirect()) beside.ask((view) => server.answer([view, props.value]));
-        else changed();
+        beside.ask((view) => server.answer([view, props.value]), changed);
       };
       const send = async (file) => commit((await upload(file)).path);
       made[control.name] = MAKERS[control.kind]({ lines: 1, ...control }, commit, send);

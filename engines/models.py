@@ -25,7 +25,6 @@ ALLOW = "STUDIO_ALLOW_HUB"  # set to 1 by a host who lets visitors load any pinn
 
 FAMILIES = {
     "diffusion": "a pixel diffusion model (UNet2DModel)",
-    "guided": "a pixel diffusion model with classes (UNet2DModel)",
     "masked": "a masked language model (BertForMaskedLM)",
     "causal": "a causal language model with rotary positions",
     "moe": "a mixture-of-experts language model",
@@ -35,7 +34,7 @@ FAMILIES = {
 # name -> (family, weight file in assets/models)
 EMBEDDED = {
     "ddpm-emoji-32": ("diffusion", "ddpm-emoji-32/unet/diffusion_pytorch_model.safetensors"),
-    "ddpm-emoji-32-kinds": ("guided", "ddpm-emoji-32-kinds/unet/diffusion_pytorch_model.safetensors"),
+    "ddpm-emoji-32-kinds": ("diffusion", "ddpm-emoji-32-kinds/unet/diffusion_pytorch_model.safetensors"),
     "bert-quatrain": ("masked", "bert-quatrain/model.safetensors"),
     "bert-storybook": ("masked", "bert-storybook/model.safetensors"),
     **{
@@ -246,9 +245,8 @@ def _read(path: Path) -> dict:
 def _family(folder: Path) -> str | None:
     """What a downloaded folder holds, by its configuration."""
     config = _read(folder / "config.json")
-    for net in (config, _read(folder / "unet" / "config.json")):
-        if net.get("_class_name") == "UNet2DModel":
-            return "guided" if net.get("num_class_embeds") or net.get("class_embed_type") else "diffusion"
+    if "UNet2DModel" in (config.get("_class_name"), _read(folder / "unet" / "config.json").get("_class_name")):
+        return "diffusion"
     if "BertForMaskedLM" in (config.get("architectures") or ()) or config.get("model_type") == "bert":
         return "masked"
     if config.get("model_type") in MOE_TYPES:
@@ -259,7 +257,7 @@ def _family(folder: Path) -> str | None:
 def _from_folder(folder: Path, family: str, device: torch.device) -> Loaded:
     """Load what lies in a local folder in the format of diffusers or transformers."""
     safe = {"use_safetensors": True, "local_files_only": True}
-    if family in ("diffusion", "guided"):
+    if family == "diffusion":
         from diffusers import DDPMScheduler, UNet2DModel
 
         # two layouts: unet/ and scheduler/, or everything at the root

@@ -64,8 +64,7 @@ def scrubbed(
         `drawn` itself shows frame `start`
     labels: a short text a frame; name: what is scrubbed ("step", "time")
     """
-    # The traces were checked when they were made. Plotly's own setter copies and checks every frame anew, a third
-    # of the time it took to draw.
+    # What is in them is ours. Plotly's own setter copies and checks every frame, a third of the time it took to draw.
     drawn._frame_objs = tuple(
         go.Frame(
             data=[trace if isinstance(trace, dict) else trace.to_plotly_json() for trace in traces],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import json
 import sys
 import threading
 from collections import OrderedDict
@@ -115,7 +116,7 @@ def _drawn(exhibit: Exhibit, view: View, values: Any, pin: dict | None, compute:
     try:
         settings = _settings(view, values)
     except ValueError as fault:
-        yield refusal(str(fault))
+        yield refusal(str(fault), exhibit, view, bool(pin and pin["view"] == view.slug))
     else:
         yield from _seen(exhibit, view, settings, pin, compute)
 
@@ -129,8 +130,8 @@ def _answer(exhibit: Exhibit, asked: Any) -> str:
     """The stage after a control was set, past gradio's events: `asked` is [view, what the controls hold]."""
     slug, values = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
     view = next((view for view in exhibit.views if view.slug == slug and is_direct(view)), None)
-    if view is None:
-        return refusal("This view waits for Run.")
+    if view is None:  # nothing that the page itself asks
+        return json.dumps({"error": "This view waits for Run.", "panels": None})
     *_, said = _drawn(exhibit, view, values, None, True)
     return said
 
@@ -251,7 +252,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         try:
             pin = None if pin and pin["view"] == slug else {"view": slug, "settings": _settings(view, values)}
         except ValueError as fault:
-            yield pin, gr.skip(), refusal(str(fault))
+            yield pin, gr.skip(), refusal(str(fault), exhibit, view, bool(pin and pin["view"] == slug))
         else:
             yield from framed([pin, gr.Button("Unpin" if pin else "Pin")], drawn(view, values, pin, view.live))
 
@@ -266,7 +267,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     for button, story in zip(stories, exhibit.stories, strict=True):
         runs.append(button.click(alone(partial(tell, story)), state, everything, **PRIVATE))
     runs.append(pin_button.click(alone(toggle_pin), state, [pinned, pin_button, figure], **PRIVATE))
-    figure.prose(None, figure, notes, js="(said) => JSON.parse(said).prose ?? ''", **PRIVATE)
+    figure.prose(None, None, notes, js="() => studio.told", **PRIVATE)
     stop.click(None, None, None, cancels=runs, js="() => studio.stopped()", **PRIVATE)
 
 

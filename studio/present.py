@@ -213,9 +213,10 @@ def is_direct(view: View) -> bool:
     return view.live and not view.streams
 
 
-def refusal(sentence: str) -> str:
-    """A stage that only says what is wrong; figure and address stay as they are."""
-    return json.dumps({"error": sentence, "panels": None})
+def refusal(sentence: str, exhibit: Exhibit, view: View, pinned: bool) -> str:
+    """A stage of a view that only says what is wrong; address and figure stay as they are, if it is of that view."""
+    said = {"id": f"{exhibit.slug}/{view.slug}", "direct": is_direct(view) and not pinned}
+    return json.dumps(said | {"error": sentence, "panels": None})
 
 
 def as_json(result: Any) -> dict[str, Any]:

@@ -78,9 +78,9 @@ def open_model(model: str | PixelModel = EMBEDDED) -> PixelModel:
     """A model by its name (see engines.models), or as it is."""
     if not isinstance(model, str):
         return model
-    from engines.models import fingerprint, load, names
+    from engines.models import fingerprint, load
 
-    net, scheduler = load(model, family="guided" if model in names("guided") else "diffusion")
+    net, scheduler = load(model, family="diffusion")
     return wrap(model, hashlib.sha256(fingerprint(model).encode()).digest()[:8], net, scheduler)
 
 

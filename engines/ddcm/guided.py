@@ -96,7 +96,7 @@ def guided(
     compared: Sequence[int] = (1, 4, 64),
     count: int = 4,
     guided_steps: int = 50,
-    guide_model: str = KINDS,
+    model: str = KINDS,
     seed: int = 0,
 ) -> Iterator[Progress]:
     """Draw `count` pictures towards a kind at each strength. Yields a Progress of Guided a strength."""
@@ -105,24 +105,26 @@ def guided(
     plan = page_plan(guided_steps, seed=seed)
     compared = sorted({whole("compared", c, 1, plan.codebook_size) for c in compared})
     count = whole("count", count, 2, 8)
-    afford(2 * count * plan.steps * len(compared))
-    net = page_model(guide_model)
+    net = page_model(model)
     if not net.labels:
-        raise CodeError(f"Model {guide_model} has no classes to be guided by; take {KINDS}.")
+        raise CodeError(f"Model {model} has no classes to be guided by; take {KINDS}.")
     if kind not in net.labels:
         raise CodeError(f"kind must be one of {', '.join(net.labels)}.")
-    label, total = net.labels.index(kind), (plan.steps + _ASKED) * len(compared)
+    # in steps of two estimates; telling a picture's kind takes one for each class and level
+    round_steps = plan.steps + _ASKED * len(net.labels) // 2
+    afford(2 * round_steps * count * len(compared))
+    label, total = net.labels.index(kind), round_steps * len(compared)
     pictures = np.full((len(compared), count, net.side, net.side, 3), 255, np.uint8)
     recognised = np.full(len(compared), np.nan)
     for i, many in enumerate(compared):
         for moment in guide(net, plan, count, label, many, seed):
-            spent = i * (plan.steps + _ASKED) + moment.step + 1
+            spent = i * round_steps + moment.step + 1
             if moment.symbols is not None:
                 yield Progress(spent, total, None)
         pictures[i] = to_pixels(moment.clean)
         recognised[i] = float((recognise(net, to_tensor(pictures[i], net.device)) == label).double().mean())
         yield Progress(
-            (i + 1) * (plan.steps + _ASKED),
+            (i + 1) * round_steps,
             total,
             Guided(
                 kind=kind,

@@ -129,7 +129,7 @@ def train_few_steps(
     """Train one method now, beside the exact flow. Yields a Progress of FewSteps forty times, with a result at three of them.
 
     effort: share of the method's full training, from 0.02 to 1; alpha: SiD's α. The shipped models were
-    trained so, at effort 1 and seed 0.
+    trained so, at effort 1 and seed 0, with the α of SHIPPED.
     """
     one_of("method", method, METHODS)
     effort, alpha = number("effort", effort, 0.02, 1.0), number("alpha", alpha, 0.0, 2.0)

@@ -10,7 +10,7 @@ from engines.diffusion.mixture import TARGETS
 
 
 def main(targets: list[str]) -> None:
-    """Every method on every named target with the defaults of the page: seed 0, its full number of steps."""
+    """Every method on every named target with the defaults of the page: seed 0, its full number of steps; α of SHIPPED."""
     for target in targets:
         for method, spec in METHODS.items():
             *_, state = train(method, TARGETS[target](), spec.steps, alpha=SHIPPED.get(target, 1.0))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,7 +139,7 @@ def _uniform_wins(z: Tensor) -> Tensor:
     own = (z + 1).clamp(min=top)
     ends = own.sort(-1).values
     starts = torch.cat([top, ends[:, :-1]], -1)
-    nodes, weights = (t.to(z) for t in _gauss_legendre((z.shape[-1] + 1) // 2))
+    nodes, weights = (torch.from_numpy(a).to(z) for a in _gauss_legendre((z.shape[-1] + 1) // 2))
     x = starts[..., None] + (ends - starts)[..., None] * nodes  # [row, piece, node]
     factors = (x[:, None] - z[..., None, None]).clamp(max=1)  # [row, entry, piece, node], all > 0
     all_below = factors.prod(1) * (ends - starts)[..., None] * weights
@@ -155,12 +156,10 @@ def _normal_wins(z: Tensor) -> Tensor:
 
 
 @lru_cache(MAX_PERTURBED)
-def _gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights on [0, 1], float64 (Golub, Welsch 1969)."""
-    k = torch.arange(1, count, dtype=torch.float64)
-    beta = k / (4 * k * k - 1).sqrt()
-    values, vectors = torch.linalg.eigh(torch.diag(beta, 1) + torch.diag(beta, -1))
-    return (values + 1) / 2, vectors[0].square()
+def _gauss_legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return (nodes + 1) / 2, weights / 2
 
 
 def gumbel_max(scores: Tensor, dim: int = -1, noise: str = "gumbel", samples: int = 1000, seed: int = 0) -> Tensor:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from engines.ddcm import CodeError, Plan, decode, encode, encode_batch, psnr, size_bits, unpack
 from engines.ddcm.gaussian import SCHEDULES, code_normals, expected_maximum, linear_kept, predicted_error
-from engines.ddcm.guided import KINDS, Guided, guided
+from engines.ddcm.guided import Guided, guided
 from engines.ddcm.pictures import MOST_SIDE, SOURCES, held_back
 from engines.ddcm.plan import VARIANTS
 from engines.ddcm.play import (
@@ -699,7 +699,6 @@ EXHIBIT = Exhibit(
                 "compared": Numbers("Atoms compared", 1, 256, most=4),
                 "count": COUNT,
                 "guided_steps": STEPS,
-                "guide_model": Text("Model with classes", 150, help=f"{KINDS} ships with the page."),
                 "seed": SEED,
             },
             draw=draw_guided,

@@ -762,7 +762,7 @@ EXHIBIT = Exhibit(
         Story(
             "Trained on 128, read on 2,048",
             "As they were trained, all five models fare worse with the whole text in view than with its last hundred bytes. "
-            "The largest base, whose slow pairs had hardly moved by byte 128, falls first and hardest.",
+            "The largest base, whose slow pairs had hardly moved by byte 128, falls first and ends worst.",
             "extrapolation",
             {"trained_bases": TRAINED_BASES, "scalings": ("none",), "texts": 8},
         ),

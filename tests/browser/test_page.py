@@ -151,6 +151,22 @@ def test_bad_input_gets_a_sentence_and_loses_nothing(page, studio):
     error.wait_for(state="hidden")
 
 
+def test_a_refused_view_is_the_one_that_is_mended(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity")
+    box = page.get_by_label("Bases b").locator("visible=true")
+    box.fill("ten thousand")
+    box.press("Enter")
+    page.locator(".stage-error:visible").wait_for()
+    page.get_by_text("Decay with distance").locator("visible=true").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.caption')].some(e => e.offsetParent && e.innerText.includes('bound'))"
+    )
+    page.wait_for_timeout(500)
+    box.fill("10000")
+    box.press("Enter")
+    page.wait_for_function("location.search.includes('view=decay') && location.search.includes('bases=10000')")
+
+
 def test_a_drawing_and_a_file_reach_the_engine(page, studio):
     open_at(page, studio, "?tab=hippo&view=own")
     signal = "[...p._fullData.find(t => t.name === 'signal').y].slice(0, 50)"

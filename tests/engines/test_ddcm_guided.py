@@ -76,7 +76,7 @@ def classes(tmp_path, monkeypatch):
     torch.manual_seed(0)
     save_pipeline(tmp_path, build((8, 16), 4), make_scheduler())
     (tmp_path / "model_index.json").write_text(json.dumps({"id2label": {"1": "b", "0": "a", "2": "c"}}))
-    net, scheduler = models._from_folder(tmp_path, "guided", torch.device("cpu"))
+    net, scheduler = models._from_folder(tmp_path, "diffusion", torch.device("cpu"))
     model = wrap("tiny", b"12345678", net, scheduler)
     monkeypatch.setattr(views, "open_model", lambda name: model)
     return model
@@ -90,7 +90,7 @@ def test_classes_are_told_to_the_network(classes):
 
 
 def test_a_view_of_it(classes):
-    reports = list(guided("b", compared=(4, 1), count=2, guided_steps=4, guide_model="tiny"))
+    reports = list(guided("b", compared=(4, 1), count=2, guided_steps=4, model="tiny"))
     assert [r.step for r in reports] == sorted(r.step for r in reports) and reports[-1].step == reports[-1].total
     result = reports[-1].result
     assert result.compared.tolist() == [1, 4] and result.done.all() and result.pictures.shape == (2, 2, 32, 32, 3)
@@ -106,22 +106,17 @@ def test_a_view_of_it(classes):
         ({"kind": "b", "compared": (10**9,)}, "compared"),
         ({"kind": "b", "count": 10**9}, "count"),
         ({"kind": "b", "guided_steps": 10**9}, "steps"),
+        ({"kind": "b", "guided_steps": 200, "count": 8, "compared": (1, 2, 3)}, "ask for fewer"),
     ],
 )
 def test_bad_arguments_get_a_sentence(classes, asked, words):
     with pytest.raises(CodeError, match=words):
-        next(guided(**asked, guide_model="tiny"))
+        next(guided(**asked, model="tiny"))
 
 
 def test_a_model_without_classes_is_refused():
     with pytest.raises(CodeError, match="has no classes"):
-        next(guided(guide_model="ddpm-emoji-32"))
-
-
-def test_a_folder_with_classes_is_told_from_one_without(tmp_path):
-    for classes, family in ((None, "diffusion"), (4, "guided")):
-        save_pipeline(tmp_path / family, build((8, 16), classes), make_scheduler())
-        assert models._family(tmp_path / family) == family
+        next(guided(model="ddpm-emoji-32"))
 
 
 def test_the_shipped_model_knows_its_kinds():

@@ -110,7 +110,7 @@ def test_diffusion_model_measures_as_its_card_says():
 
 
 def test_the_model_with_kinds_measures_as_its_card_says():
-    model, scheduler = load("ddpm-emoji-32-kinds", "guided", "cpu")
+    model, scheduler = load("ddpm-emoji-32-kinds", "diffusion", "cpu")
     held = load_file(models.ASSETS / "ddpm-emoji-32" / "held-back.safetensors")["images"].numpy()
     labels = load_file(models.ASSETS / "ddpm-emoji-32-kinds" / "held-back.safetensors")["labels"]
     few = ddpm_emoji.QUICK
