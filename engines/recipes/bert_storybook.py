@@ -5,8 +5,10 @@ python -m engines.recipes.bert_storybook --data DATA --out assets/models/bert-st
 DATA holds storybook.txt, a paragraph a line.
 """
 
+import json
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,14 +21,20 @@ LENGTH = 64  # tokens, with [CLS] and [SEP]
 PIECES = 8_000
 
 
-def make_tokenizer(texts: Sequence[str], pieces: int = PIECES):
-    """A BertTokenizer of lower-case WordPieces trained on the texts."""
+def make_tokenizer(texts: Sequence[str], pieces: int, kept: Path):
+    """A BertTokenizer of lower-case WordPieces trained on the texts, or of those kept when the run began.
+
+    The trainer breaks ties otherwise each time: a resumed run would read some pieces as others.
+    """
     from tokenizers.implementations import BertWordPieceTokenizer
     from transformers import BertTokenizer
 
-    trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(texts, vocab_size=pieces, min_frequency=2, show_progress=False)
-    return BertTokenizer(vocab=trainer.get_vocab(), do_lower_case=True)
+    if not kept.exists():
+        trainer = BertWordPieceTokenizer(lowercase=True)
+        trainer.train_from_iterator(texts, vocab_size=pieces, min_frequency=2, show_progress=False)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(trainer.get_vocab()), encoding="utf-8")
+    return BertTokenizer(vocab=json.loads(kept.read_text(encoding="utf-8")), do_lower_case=True)
 
 
 def train(a: Namespace, pieces: int = PIECES, **sizes) -> Run:
@@ -35,7 +43,7 @@ def train(a: Namespace, pieces: int = PIECES, **sizes) -> Run:
     block = min(50, max(1, len(paragraphs) // 20))
     is_held = np.arange(len(paragraphs)) // block % 10 == 9
     training = [p for p, h in zip(paragraphs, is_held, strict=True) if not h]
-    tokenizer = make_tokenizer(training, pieces)
+    tokenizer = make_tokenizer(training, pieces, a.out / "checkpoints" / "vocabulary.json")
     skip = tokenizer.all_special_ids
     cls, sep, inner = tokenizer.cls_token_id, tokenizer.sep_token_id, LENGTH - 2
 

@@ -114,6 +114,14 @@ def test_bert_storybook(data, tmp_path, monkeypatch):
     check_folder(tmp_path, ["pseudo_nll", "accuracy", "unigram_nll"])
 
 
+def test_a_resumed_run_keeps_its_vocabulary(tmp_path):
+    first = bert_storybook.make_tokenizer(
+        ["a fox saw the grapes"] * 9, 60, tmp_path / "checkpoints" / "vocabulary.json"
+    )
+    again = bert_storybook.make_tokenizer(["other words"] * 9, 60, tmp_path / "checkpoints" / "vocabulary.json")
+    assert first.get_vocab() == again.get_vocab()
+
+
 def test_ddpm_emoji_repeats_and_resumes(data, tmp_path, monkeypatch):
     monkeypatch.setattr(ddpm_emoji, "draw_samples", lambda *a: np.zeros((40, 32, 32, 3), np.uint8))
     monkeypatch.setattr(ddpm_emoji, "BATCH", 8)
