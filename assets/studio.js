@@ -173,6 +173,7 @@
     let panels = [];
     let drawing = Promise.resolve();
     let prose = "";
+    let cancelled = null;
 
     const draw = async () => {
       const root = part("panels");
@@ -200,6 +201,7 @@
       if (!props.value || props.value === shown) return;
       shown = props.value;
       const said = JSON.parse(props.value);
+      if (said.run && said.run === cancelled) return; // on its way when it was cancelled
       const isOther = said.id && said.id !== last.id;
       last = { ...last, ...said };
       element.dataset.said = String(Number(element.dataset.said ?? 0) + 1);
@@ -234,6 +236,7 @@
     };
 
     const stop = () => {
+      cancelled = last.run;
       if (part("status").hidden || part("status").firstElementChild.hidden) return;
       part("status").firstElementChild.hidden = true;
       part("status").lastElementChild.textContent += " · cancelled, this is what there is";

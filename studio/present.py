@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import logging
 import math
@@ -51,6 +52,7 @@ class Cache:
 
 
 RESULTS = Cache(256 << 20)
+_RUNS = itertools.count(1)
 
 
 def arrays(result: Any, name: str = "") -> dict[str, np.ndarray]:
@@ -190,8 +192,12 @@ def stage(
     progress: Progress | None = None,
     seconds: float | None = None,
     prose: str | None = None,
+    run: int = 0,
 ) -> str:
-    """What the browser's stage draws, as JSON; without `shown` and `prose` it keeps those it has."""
+    """What the browser's stage draws, as JSON; without `shown` and `prose` it keeps those it has.
+
+    run: which computation this is of, so that what comes late of a cancelled one is told apart
+    """
     said = {
         "id": f"{exhibit.slug}/{view.slug}",
         "address": link.write(exhibit, view, settings, pinned),
@@ -202,6 +208,7 @@ def stage(
         "progress": None if progress is None or not progress.total else progress.step / progress.total,
         "seconds": seconds,
         "prose": prose,
+        "run": run,
         "direct": is_direct(view) and pinned is None,
     }
     body = "null" if shown is None else "[" + ",".join(map(_packed, shown)) + "]"
@@ -245,8 +252,10 @@ def present(
     compute: whether to compute what is not remembered; otherwise the stage asks for a press of Run
     """
 
+    number = next(_RUNS)
+
     def say(**more: Any) -> str:
-        return stage(exhibit, view, settings, pinned, **more)
+        return stage(exhibit, view, settings, pinned, run=number, **more)
 
     known = [RESULTS.get(key(exhibit, view, wanted)) is not None for wanted in (settings, pinned) if wanted is not None]
     if not compute and not all(known):
