@@ -705,7 +705,7 @@ EXHIBIT = Exhibit(
             draw=draw_guided,
             live=False,
             seconds=15,
-            brief={"guided_steps": 4, "count": 2, "compared": (1, 4)},
+            brief={"guided_steps": 3, "count": 2, "compared": (2,)},
             gpu=True,
         ),
         View(
