@@ -704,7 +704,7 @@ EXHIBIT = Exhibit(
             },
             draw=draw_guided,
             live=False,
-            seconds=15,
+            seconds=20,
             brief={"guided_steps": 3, "count": 2, "compared": (2,)},
             gpu=True,
         ),
