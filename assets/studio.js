@@ -101,8 +101,8 @@
     if (slider && kept >= 0 && kept < slider.steps.length) await Plotly.animate(holder, [String(kept)], AT_ONCE);
     if (holder.refit !== refit) return; // a later drawing has begun
     const { l, r, t, b } = holder._fullLayout._size;
-    if (!isKnown) holder.fit = { width: holder.offsetWidth, margin: { l, r, t, b } };
     if (isKnown) holder.rest = setTimeout(refit, 400);
+    else holder.fit = { width: holder.offsetWidth, margin: { l, r, t, b } };
     if (!holder.dataset.watched) {
       holder.dataset.watched = "yes";
       holder.on("plotly_relayout", (change) => {

@@ -116,14 +116,18 @@ def _drawn(exhibit: Exhibit, view: View, values: Any, pin: dict | None, compute:
     try:
         settings = _settings(view, values)
     except ValueError as fault:
-        yield refusal(str(fault), exhibit, view, bool(pin and pin["view"] == view.slug))
+        yield refusal(str(fault), exhibit, view, _behind(pin, view))
     else:
         yield from _seen(exhibit, view, settings, pin, compute)
 
 
 def _seen(exhibit: Exhibit, view: View, settings: dict, pin: dict | None, compute: bool) -> Iterator[str]:
-    behind = pin["settings"] if pin and pin["view"] == view.slug else None
-    return present(exhibit, view, settings, behind, compute=compute)
+    return present(exhibit, view, settings, _behind(pin, view), compute=compute)
+
+
+def _behind(pin: dict | None, view: View) -> dict | None:
+    """The settings that are pinned behind this view, if any."""
+    return pin["settings"] if pin and pin["view"] == view.slug else None
 
 
 def _answer(exhibit: Exhibit, asked: Any) -> str:
@@ -200,7 +204,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
             gr.Markdown(story, visible=bool(story)),
             view.caption,
             pin,
-            gr.Button("Unpin" if pin and pin["view"] == view.slug else "Pin"),
+            gr.Button("Pin" if _behind(pin, view) is None else "Unpin"),
             gr.Button(visible=_pressed(view)),
             gr.Button(visible=_pressed(view)),
             held(
@@ -250,9 +254,9 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     def toggle_pin(slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         view = view_of(slug)
         try:
-            pin = None if pin and pin["view"] == slug else {"view": slug, "settings": _settings(view, values)}
+            pin = {"view": slug, "settings": _settings(view, values)} if _behind(pin, view) is None else None
         except ValueError as fault:
-            yield pin, gr.skip(), refusal(str(fault), exhibit, view, bool(pin and pin["view"] == slug))
+            yield pin, gr.skip(), refusal(str(fault), exhibit, view, _behind(pin, view))
         else:
             yield from framed([pin, gr.Button("Unpin" if pin else "Pin")], drawn(view, values, pin, view.live))
 
@@ -272,7 +276,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
 
 
 class Turns:
-    """One drawing at a time for each visitor of a tab: a later event ends an earlier one that still streams."""
+    """One drawing by gradio's events at a time for each visitor of a tab: a later one ends an earlier one that still streams."""
 
     def __init__(self, visitors: int = 10_000):
         self._visitors, self._latest = visitors, OrderedDict()

@@ -220,9 +220,9 @@ def is_direct(view: View) -> bool:
     return view.live and not view.streams
 
 
-def refusal(sentence: str, exhibit: Exhibit, view: View, pinned: bool) -> str:
+def refusal(sentence: str, exhibit: Exhibit, view: View, pinned: Mapping[str, Any] | None) -> str:
     """A stage of a view that only says what is wrong; address and figure stay as they are, if it is of that view."""
-    said = {"id": f"{exhibit.slug}/{view.slug}", "direct": is_direct(view) and not pinned}
+    said = {"id": f"{exhibit.slug}/{view.slug}", "direct": is_direct(view) and pinned is None}
     return json.dumps(said | {"error": sentence, "panels": None})
 
 

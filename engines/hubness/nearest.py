@@ -22,7 +22,7 @@ from engines.progress import Progress
 METRICS = ("euclidean", "cosine", "centred cosine", "inner product", "lp", "torus", "precomputed")
 MOST_POINTS = 2_000_000
 MOST_PRECOMPUTED = 20_000
-AREA = 2**23  # scores held at a time on a CPU (32 MB, so that they stay in its cache); sixteen times as many on a GPU
+AREA = 2**23  # scores held at a time on a CPU (32 MB); sixteen times as many on a GPU
 SQUARE = 2**23  # dissimilarities that may be held all at once (64 MB)
 _ROUNDING = 2.0**-24  # unit roundoff of float32
 
@@ -99,7 +99,7 @@ def _between(rows: Tensor, others: Tensor, metric: str, p: float) -> Tensor:
             gap = (a[:, None] - b).abs_()
             if metric == "torus":
                 total += torch.minimum(gap, 1 - gap).square_()
-            else:  # a root costs a tenth of a power
+            else:
                 total += gap.sqrt_() if p == 0.5 else gap.pow_(p)
         return total.pow_(1 / p if metric == "lp" else 0.5)
     return torch.cdist(rows, others, compute_mode="donot_use_mm_for_euclid_dist")

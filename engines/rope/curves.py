@@ -21,7 +21,7 @@ from engines.rope.frequencies import check_base, check_head_dim, check_length, e
 MOST_DISTANCE = 1 << 20
 MOST_CURVES = 6
 _BINS = 700
-# Float32, at a third of the price, moves f_b by less than a quarter of this for each pair.
+# Float32, at half the price or less, moves f_b by less than a quarter of this for each pair.
 SINGLE = 2e-6
 
 

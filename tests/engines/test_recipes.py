@@ -138,7 +138,7 @@ def test_ddpm_emoji_repeats_and_resumes(data, tmp_path, monkeypatch):
     assert "resumed" in (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
 
 
-def test_ddpm_emoji_kinds_starts_from_a_model_and_learns_its_classes(data, tmp_path, monkeypatch):
+def test_ddpm_emoji_kinds_starts_from_a_model_and_names_its_classes(data, tmp_path, monkeypatch):
     monkeypatch.setattr(ddpm_emoji_kinds, "draw_samples", lambda model, n, *a: np.zeros((n, 32, 32, 3), np.uint8))
     monkeypatch.setattr(ddpm_emoji, "BATCH", 8)
     monkeypatch.setattr(ddpm_emoji_kinds, "RATE", 1e-2)
