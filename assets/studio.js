@@ -175,7 +175,8 @@
     let prose = "";
     let cancelled = null;
 
-    const draw = async () => {
+    // A panel that came as it was is left alone, unless it must be seen anew in other colours.
+    const draw = async (isAnew = false) => {
       const root = part("panels");
       while (root.children.length > panels.length) {
         if (root.lastChild.dataset.kind === "plot") window.Plotly?.purge(root.lastChild);
@@ -190,8 +191,13 @@
           holder ? holder.replaceWith(fresh) : root.append(fresh);
           holder = fresh;
         }
-        if (panel.kind === "plot") await drawPlot(holder, panel.figure, `${last.id}#${i}`);
+        const name = `${last.id}#${i}`;
+        const content = name + JSON.stringify(panel);
+        if (holder.content === content && !isAnew) continue;
+        holder.content = null;
+        if (panel.kind === "plot") await drawPlot(holder, panel.figure, name);
         else ({ table: drawTable, pictures: drawPictures, file: drawFile })[panel.kind](holder, panel);
+        holder.content = content;
       }
       part("tools").hidden = panels.length === 0;
       element.dataset.drawn = String(Number(element.dataset.drawn ?? 0) + 1);
@@ -223,7 +229,7 @@
       }
       if (said.panels || isOther) {
         panels = said.panels ?? [];
-        drawing = drawing.then(draw).catch((fault) => {
+        drawing = drawing.then(() => draw()).catch((fault) => {
           part("error").hidden = false;
           part("error").textContent = `The figure could not be drawn: ${fault.message}.`;
         });
@@ -307,7 +313,7 @@
         }
       } finally { isAsking = false; }
     };
-    stages.add({ element, redraw: () => { drawing = drawing.then(draw); }, stop, ask });
+    stages.add({ element, redraw: () => { drawing = drawing.then(() => draw(true)); }, stop, ask });
     watch("value", show);
     show();
   };
@@ -569,14 +575,21 @@
     show();
   };
 
-  // ---- cards ----
-  const cards = (element, open) =>
+  // ---- cards and stories ----
+  // What was picked last; at first the tab that the address names.
+  const picked = { tab: new URLSearchParams(given).get("tab"), story: null };
+  const picks = (element, kind, tell) =>
     element.addEventListener("click", (event) => {
-      const card = event.target.closest("[data-tab]");
-      if (!card || event.metaKey || event.ctrlKey) return;
+      const item = event.target.closest(`[data-${kind}]`);
+      if (!item || event.metaKey || event.ctrlKey) return;
       event.preventDefault();
-      open(card.dataset.tab);
+      picked[kind] = item.dataset[kind];
+      tell();
     });
+  const chosen = () => {
+    const isTab = [...document.querySelectorAll(".card")].some((card) => card.dataset.tab === picked.tab);
+    return { __type__: "update", ...(isTab && { selected: picked.tab }) };
+  };
 
-  window.studio = { stage, stopped, controls, cards, link, home };
+  window.studio = { stage, stopped, controls, picks, picked, chosen, link, home };
 })();

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from studio import link
 from studio.checks import table
 from studio.controls import build, given, held, shown_value
-from studio.exhibit import Choice, Control, Drawing, Exhibit, Numbers, Range, Story, Toggle, Upload, View
+from studio.exhibit import Choice, Control, Drawing, Exhibit, Numbers, Range, Toggle, Upload, View
 from studio.exhibits import EXHIBITS
 from studio.present import as_json, is_direct, npz, present, refusal, run
 from studio.theme import ASSETS, LATEX, theme
@@ -61,28 +61,20 @@ def page() -> gr.Blocks:
                 cards = gr.HTML(
                     "",
                     html_template=_cards(),
-                    js_on_load="studio.cards(element, (tab) => trigger('open', {tab}))",
+                    js_on_load="studio.picks(element, 'tab', () => trigger('open'))",
                     apply_default_css=False,
                 )
             for exhibit in EXHIBITS:
                 with gr.Tab(exhibit.title, id=exhibit.slug) as tab:
                     _tab(exhibit, tab)
         home.select(None, js="() => studio.home()", **PRIVATE)
-        cards.open(_chosen, None, tabs, **PRIVATE)
-        blocks.load(_opened, None, tabs, **PRIVATE)
+        # In the browser alone: an answer of the server could come after the visitor has gone elsewhere.
+        for event in (cards.open, blocks.load):
+            event(None, None, tabs, js="() => studio.chosen()", **PRIVATE)
         for exhibit in EXHIBITS:
             for view in exhibit.views:
                 _endpoint(exhibit, view)
     return blocks
-
-
-def _chosen(event: gr.EventData) -> dict:
-    return gr.Tabs(selected=event.tab)
-
-
-def _opened(request: gr.Request) -> dict:
-    slug = request.query_params.get("tab")
-    return gr.Tabs(selected=slug if slug in {exhibit.slug for exhibit in EXHIBITS} else "home")
 
 
 def _cards() -> str:
@@ -102,6 +94,17 @@ def _cards() -> str:
 def _thumbnail(exhibit: Exhibit) -> str:
     drawing = ASSETS / "thumbnails" / f"{exhibit.slug}.svg"
     return drawing.read_text() if drawing.exists() else ""
+
+
+def _head(exhibit: Exhibit) -> str:
+    stories = "".join(
+        f'<button class="story" data-story="{html.escape(story.title)}">{html.escape(story.title)}</button>'
+        for story in exhibit.stories
+    )
+    return (
+        f"<h2>{html.escape(exhibit.title)}</h2><p>{html.escape(exhibit.summary)}</p>"
+        f'<nav class="stories" aria-label="Stories">{stories}</nav>'
+    )
 
 
 def _settings(view: View, values: Any) -> dict[str, Any]:
@@ -154,13 +157,13 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         return _answer(exhibit, asked)
 
     with gr.Column(elem_classes="exhibit"):
-        gr.HTML(
-            f"<h2>{html.escape(exhibit.title)}</h2><p>{html.escape(exhibit.summary)}</p>", elem_classes="exhibit-head"
+        head = gr.HTML(
+            "",
+            html_template=_head(exhibit),
+            js_on_load="studio.picks(element, 'story', () => trigger('tell'))",
+            apply_default_css=False,
+            elem_classes="exhibit-head",
         )
-        stories = []
-        if exhibit.stories:
-            with gr.Row(elem_classes="stories"):
-                stories = [gr.Button(story.title, size="sm", elem_classes="story") for story in exhibit.stories]
         told = gr.Markdown("", latex_delimiters=LATEX, elem_classes="told", visible=False)
         chosen = gr.Radio(
             [(view.title, view.slug) for view in exhibit.views],
@@ -190,7 +193,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         _checks(exhibit)
         gr.HTML(_sources(exhibit), elem_classes="sources")
     pinned = gr.State(None)
-    address = gr.Textbox(visible=False)
+    said = gr.Textbox(visible=False)  # by the browser: the address it came with, the story that was picked
 
     drawn, seen = partial(_drawn, exhibit), partial(_seen, exhibit)
 
@@ -237,7 +240,8 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         view = view_of(slug)
         yield from framed(dressed(view, values, None, pin), drawn(view, values, pin, _at_once(view)))
 
-    def tell(story: Story, slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
+    def tell(title: str, _: str, pin: dict | None, values: Any) -> Iterator[tuple]:
+        story = next(story for story in exhibit.stories if story.title == title)
         view = view_of(story.view)
         settings = view.defaults | dict(story.settings)
         updates = dressed(view, values, settings, pin, story.text)
@@ -266,10 +270,10 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     runs = [go.click(alone(press), state, figure, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)]
     panel.input(alone.at_once(redraw), state, figure, trigger_mode="always_last", queue=False, **PRIVATE)
     link_first = f"(_, ...rest) => [studio.link('{exhibit.slug}'), ...rest]"
-    runs.append(tab.select(alone(arrive), [address, *state], everything, js=link_first, **PRIVATE))
+    runs.append(tab.select(alone(arrive), [said, *state], everything, js=link_first, **PRIVATE))
     runs.append(chosen.input(alone(switch), state, everything, **PRIVATE))
-    for button, story in zip(stories, exhibit.stories, strict=True):
-        runs.append(button.click(alone(partial(tell, story)), state, everything, **PRIVATE))
+    story_first = "(_, ...rest) => [studio.picked.story, ...rest]"
+    runs.append(head.tell(alone(tell), [said, *state], everything, js=story_first, **PRIVATE))
     runs.append(pin_button.click(alone(toggle_pin), state, [pinned, pin_button, figure], **PRIVATE))
     figure.prose(None, None, notes, js="() => studio.told", **PRIVATE)
     stop.click(None, None, None, cancels=runs, js="() => studio.stopped()", **PRIVATE)

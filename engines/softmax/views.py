@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ DEFAULT_MAPS = NAMES[:6]
 MOST_SCORES = 32
 MOST_CHARACTERS = 4000
 MOST_SPEED_NUMBERS = 1 << 22
+SPREAD_TEMPERATURES = tuple(np.logspace(-1.5, 1.5, 13).tolist())
+SPREAD_SIZES = (2, 4, 16, 64, 256, 1024, 4096)
 
 
 @dataclass(frozen=True)
@@ -115,40 +118,29 @@ def sparsity(
     n = whole("n", n, 2, 32)
     own = _own(alpha, k, order, margin)
     temperature = number("temperature", temperature, 0.01, 100)
-    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
-    temperatures = torch.logspace(-1.5, 1.5, 13, dtype=torch.float64)
-    sizes = (2, 4, 16, 64, 256, 1024, 4096)
-    rows = torch.randn(10, sizes[-1], generator=generator, dtype=torch.float64)
+    seed = whole("seed", seed, 0, 2**31 - 1)
 
-    def measured(name: str, z: Tensor) -> tuple[Tensor, Tensor]:
-        extra = own.get(name, {})
-        if name == "top_k":
-            extra = {"k": min(k, z.shape[-1])}
-        p = family.MAPS[name](z, **extra)
-        return family.support_size(p).double().mean(-1), family.entropy(p).mean(-1)
+    def spread(temperatures: tuple[float, ...], sizes: tuple[int, ...]) -> np.ndarray:
+        """(support, entropy), each [m, temperatures, sizes]."""
+        return np.stack([_spread(name, temperatures, sizes, seed, **own.get(name, {})) for name in names], 1)
 
-    by_temperature = [measured(name, rows[:, :n] / temperatures[:, None, None]) for name in names]
-    nothing = (torch.tensor(math.nan), torch.tensor(math.nan))
-    by_size = [
-        [
-            nothing
-            if name == "perturb_max" and size > family.MAX_PERTURBED
-            else measured(name, rows[:, :size] / temperature)
-            for size in sizes
-        ]
-        for name in names
-    ]
-    return Sparsity(
-        names,
-        n,
-        temperature,
-        temperatures.numpy(),
-        np.stack([support.numpy() for support, _ in by_temperature]),
-        np.stack([entropy.numpy() for _, entropy in by_temperature]),
-        np.array(sizes),
-        np.array([[float(support) for support, _ in line] for line in by_size]),
-        np.array([[float(entropy) for _, entropy in line] for line in by_size]),
-    )
+    by_temperature, by_size = spread(SPREAD_TEMPERATURES, (n,)), spread((temperature,), SPREAD_SIZES)
+    temperatures, sizes = np.array(SPREAD_TEMPERATURES), np.array(SPREAD_SIZES)
+    return Sparsity(names, n, temperature, temperatures, *by_temperature[..., 0], sizes, *by_size[:, :, 0])
+
+
+@lru_cache(64)  # a slider moves a curve or two; the others are as they were
+def _spread(name: str, temperatures: tuple[float, ...], sizes: tuple[int, ...], seed: int, **own: float) -> np.ndarray:
+    """(mean support, mean entropy) over 10 rows of normal scores, [2, temperatures, sizes]; NaN where the map ends."""
+    rows = torch.randn(10, SPREAD_SIZES[-1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    means = np.full((2, len(temperatures), len(sizes)), np.nan)
+    for i, size in enumerate(sizes):
+        if name == "perturb_max" and size > family.MAX_PERTURBED:
+            break
+        fitting = {"k": min(own["k"], size)} if name == "top_k" else own
+        p = family.MAPS[name](rows[:, :size] / torch.tensor(temperatures, dtype=torch.float64)[:, None, None], **fitting)
+        means[:, :, i] = family.support_size(p).double().mean(-1), family.entropy(p).mean(-1)
+    return means
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import pytest
 # No graphics card, and none of the browser's own traffic.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
+# No stranger has an address. (To stop requests one by one would keep the browser from caching any.)
+FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
 @pytest.fixture(scope="session")
@@ -25,24 +27,36 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture
-def page(browser, studio):
-    """A page that may talk to the studio alone, and that fails its test on any script error."""
+@pytest.fixture(scope="session")
+def visitor(browser):
+    """One profile for all pages, so that the studio's scripts are compiled once."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    faults, strangers = [], []
+    yield context
+    context.close()
 
-    def guard(route):
-        if route.request.url.startswith((studio, "data:", "blob:")):
-            route.continue_()
-        else:
-            strangers.append(route.request.url)
-            route.abort()
 
-    context.route("**/*", guard)
+def watched(context, studio):
+    """A page that may talk to the studio alone, and that fails its test on any script error."""
     page = context.new_page()
     page.set_default_timeout(30_000)
+    faults, strangers = [], []
     page.on("pageerror", lambda error: faults.append(str(error)))
+    known = (studio, "data:", "blob:", "file:")
+    page.on("request", lambda request: request.url.startswith(known) or strangers.append(request.url))
     yield page
-    context.close()
+    page.close()
     assert not faults and not strangers
+
+
+@pytest.fixture
+def page(visitor, studio):
+    yield from watched(visitor, studio)
+
+
+@pytest.fixture
+def newcomer(browser, studio):
+    """A page in a profile of its own: nothing cached, and free to be cut off."""
+    context = browser.new_context()
+    yield from watched(context, studio)
+    context.close()

@@ -57,6 +57,8 @@ def drag(page, label, value):
 
 
 def test_the_opening_page_leads_to_every_exhibit(page, studio):
+    asked = []
+    page.on("request", lambda request: "queue/join" in request.url and asked.append(request.post_data))
     page.goto(studio)
     cards = page.locator(".card")
     cards.first.wait_for()
@@ -64,6 +66,7 @@ def test_the_opening_page_leads_to_every_exhibit(page, studio):
     page.locator(".card[data-tab=rope]").click()
     page.wait_for_function(DRAWN)
     assert page.evaluate("location.search").startswith("?tab=rope&view=")
+    assert len(asked) == 1, "a late answer to anything but the figure could throw the visitor back"
 
 
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.slug)
@@ -234,7 +237,8 @@ def test_a_long_run_shows_progress_and_is_cancelled(page, studio):
     assert status.inner_text() == said
 
 
-def test_downloads(page, studio, tmp_path):
+def test_downloads(newcomer, studio, tmp_path):
+    page = newcomer
     open_at(page, studio, "?tab=rope&view=similarity")
     files = {}
     for button in (".npz", ".html", ".svg", ".png"):
@@ -247,7 +251,6 @@ def test_downloads(page, studio, tmp_path):
     assert files[".svg"].read_text().startswith("<svg")
     assert files[".png"].read_bytes()[:4] == b"\x89PNG"
     # The page that was saved works by itself, with no network.
-    page.context.unroute_all()
     page.context.set_offline(True)
     page.goto(files[".html"].as_uri())
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
@@ -297,7 +300,8 @@ def test_checks_are_recomputed_on_the_page(page, studio):
     )
 
 
-def test_the_first_load_is_small(page, studio):
+def test_the_first_load_is_small(newcomer, studio):
+    page = newcomer
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     sizes = []
