@@ -1,4 +1,4 @@
-"""How the tests are spread over two processes, and a running studio for those that meet it from outside."""
+"""A running studio, for the tests that meet it from outside."""
 
 import os
 import socket
@@ -15,12 +15,6 @@ ROOT = Path(__file__).parents[1]
 # Two processes with a thread for each core would be in each other's way. (torch is not imported yet; a studio inherits it.)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def pytest_collection_modifyitems(items):
-    """A file's tests stay together, as they share what they load; so do all that need a studio: one is started."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("studio" if "studio" in item.fixturenames else item.path.stem))
 
 
 @pytest.fixture(scope="session")
