@@ -138,7 +138,9 @@ def _spread(name: str, temperatures: tuple[float, ...], sizes: tuple[int, ...], 
         if name == "perturb_max" and size > family.MAX_PERTURBED:
             break
         fitting = {"k": min(own["k"], size)} if name == "top_k" else own
-        p = family.MAPS[name](rows[:, :size] / torch.tensor(temperatures, dtype=torch.float64)[:, None, None], **fitting)
+        p = family.MAPS[name](
+            rows[:, :size] / torch.tensor(temperatures, dtype=torch.float64)[:, None, None], **fitting
+        )
         means[:, :, i] = family.support_size(p).double().mean(-1), family.entropy(p).mean(-1)
     return means
 
