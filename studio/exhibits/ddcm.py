@@ -691,8 +691,8 @@ EXHIBIT = Exhibit(
                 "A model that was told kinds of emoji has two estimates of the clean picture, with the kind and without. "
                 "Their difference points to the kind, and the noise that points there best is taken; the step itself "
                 "goes by the estimate without. Compare one atom and nothing is guided; compare many and the pictures take to "
-                "the kind, and grow alike. The table asks the model itself, no great judge: of 64 emoji that it has not "
-                "seen it tells the kind of 24."
+                "the kind, and grow alike. The table asks the model itself, no great judge: it mistakes the kind of most "
+                "emoji that it has not seen."
             ),
             compute=guided,
             controls={
