@@ -138,6 +138,6 @@ def test_the_shipped_model_draws_the_kind_asked_for():
 def test_the_shipped_model_is_the_judge_the_page_says():
     """Better than one in six by chance, worse than right for half."""
     model = open_model("ddpm-emoji-32-kinds")
-    labels = load_file(models.ASSETS / "ddpm-emoji-32-kinds" / "held-back.safetensors")["labels"][::4]
-    right = (recognise(model, to_tensor(held_back()[::4])) == labels).float().mean()
+    labels = load_file(models.ASSETS / "ddpm-emoji-32-kinds" / "held-back.safetensors")["labels"][::2]
+    right = (recognise(model, to_tensor(held_back()[::2])) == labels).float().mean()
     assert 1 / 6 < right < 0.5
