@@ -124,7 +124,7 @@ def perturb_max(scores: Tensor, dim: int = -1, noise: str = "uniform") -> Tensor
     if noise == "normal":
         win = _normal_wins(z)
     else:  # a few rows at a time stay in the processor's cache
-        win = torch.cat([_uniform_wins(rows) for rows in z.reshape(-1, n).split(max(1, 2**19 // n**3))]).view(z.shape)
+        win = torch.cat([_uniform_wins(rows) for rows in z.reshape(-1, n).split(max(1, 2**17 // n**3))]).view(z.shape)
     return (win / win.sum(-1, keepdim=True)).movedim(-1, dim)
 
 
@@ -141,9 +141,10 @@ def _uniform_wins(z: Tensor) -> Tensor:
     starts = torch.cat([top, ends[:, :-1]], -1)
     nodes, weights = (torch.from_numpy(a).to(z) for a in _gauss_legendre((z.shape[-1] + 1) // 2))
     x = starts[..., None] + (ends - starts)[..., None] * nodes  # [row, piece, node]
-    factors = (x[:, None] - z[..., None, None]).clamp(max=1)  # [row, entry, piece, node], all > 0
+    tiny = torch.finfo(z.dtype).tiny  # a piece of no length counts for nothing: 0 / tiny
+    factors = (x[:, None] - z[..., None, None]).clamp(tiny, 1)  # [row, entry, piece, node]
     all_below = factors.prod(1) * (ends - starts)[..., None] * weights
-    wins = (all_below[:, None] / factors.clamp_min(torch.finfo(z.dtype).tiny)).sum(-1)  # [row, entry, piece]
+    wins = (all_below[:, None] / factors).sum(-1)  # [row, entry, piece]
     return torch.zeros_like(everyone).scatter(-1, index, (wins * (ends[:, None] <= own[..., None])).sum(-1))
 
 
