@@ -30,11 +30,13 @@ def drawn_count(page):
     )
 
 
+def shown_plot(expression):
+    """JavaScript: an expression of `p`, the first visible plot."""
+    return f"(() => {{const p = [...document.querySelectorAll('.js-plotly-plot')].find(e => e.offsetParent); return {expression}}})()"
+
+
 def plot(page, expression):
-    """A JavaScript expression of `p`, the first visible plot."""
-    return page.evaluate(
-        f"(() => {{const p = [...document.querySelectorAll('.js-plotly-plot')].find(e => e.offsetParent); return {expression}}})()"
-    )
+    return page.evaluate(shown_plot(expression))
 
 
 def drag(page, label, value):
@@ -77,8 +79,7 @@ def test_every_exhibit_opens_and_fits_a_phone(page, studio, exhibit):
         page.wait_for_function(DRAWN if live else "document.querySelector('.stage-status:not([hidden])')")
         assert page.locator(".stage-error:visible").count() == 0
     page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(700)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
 
 
 def test_a_link_reproduces_what_was_seen(page, studio):
@@ -93,18 +94,20 @@ def test_a_link_reproduces_what_was_seen(page, studio):
 
 
 def test_zoom_and_node_outlive_a_redraw(page, studio):
+    ranges = "[...p._fullLayout.xaxis.range, ...p._fullLayout.yaxis.range]"
     open_at(page, studio, "?tab=rope&view=similarity")
+    whole = plot(page, ranges)
     plot(page, "p.dataset.mark = 'same'")
     box = page.locator(".js-plotly-plot .nsewdrag:visible").first.bounding_box()
     page.mouse.move(box["x"] + 80, box["y"] + 60)
     page.mouse.down()
     page.mouse.move(box["x"] + 300, box["y"] + 200, steps=5)
     page.mouse.up()
-    page.wait_for_timeout(500)
-    zoomed = plot(page, "[...p._fullLayout.xaxis.range, ...p._fullLayout.yaxis.range]")
+    page.wait_for_function(f"before => JSON.stringify({shown_plot(ranges)}) !== JSON.stringify(before)", arg=whole)
+    zoomed = plot(page, ranges)
     drag(page, "Head dimension d", 64)
     assert plot(page, "p.dataset.mark") == "same"
-    assert plot(page, "[...p._fullLayout.xaxis.range, ...p._fullLayout.yaxis.range]") == zoomed
+    assert plot(page, ranges) == zoomed
 
 
 def test_prose_follows_the_figure_and_leaves_with_it(page, studio):
@@ -160,11 +163,10 @@ def test_a_refused_view_is_the_one_that_is_mended(page, studio):
     box.fill("ten thousand")
     box.press("Enter")
     page.locator(".stage-error:visible").wait_for()
+    said = "[...document.querySelectorAll('[data-said]')].find(e => e.offsetParent).dataset.said"
+    before = page.evaluate(said)
     page.get_by_text("Decay with distance").locator("visible=true").click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('.caption')].some(e => e.offsetParent && e.innerText.includes('bound'))"
-    )
-    page.wait_for_timeout(500)
+    page.wait_for_function(f"before => {said} !== before", arg=before)
     box.fill("10000")
     box.press("Enter")
     page.wait_for_function("location.search.includes('view=decay') && location.search.includes('bases=10000')")
@@ -259,7 +261,7 @@ def test_downloads(newcomer, studio, tmp_path):
 def test_copy_link_and_python(page, studio):
     open_at(page, studio, "?tab=rope&view=similarity&head_dim=64")
     page.locator(f"{STAGE} [data-do=link]").click()
-    page.wait_for_timeout(300)
+    page.locator(f"{STAGE} [data-do=link]", has_text="Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()").endswith("?tab=rope&view=similarity&head_dim=64")
     page.locator(f"{STAGE} summary").click()
     assert "from engines.rope" in page.locator(f"{STAGE} .stage-code code").inner_text()
@@ -270,8 +272,7 @@ def test_dark_and_light_are_followed(page, studio):
     assert plot(page, "p._fullLayout.font.color") == "#d8d4ca"
     assert "__theme=dark" in page.evaluate("location.search")
     page.evaluate("document.body.classList.remove('dark')")
-    page.wait_for_timeout(600)
-    assert plot(page, "p._fullLayout.font.color") == "#33302a"
+    page.wait_for_function(shown_plot("p._fullLayout.font.color === '#33302a'"))
 
 
 def test_a_tab_left_and_found_again_keeps_its_figure(page, studio):
@@ -282,10 +283,8 @@ def test_a_tab_left_and_found_again_keeps_its_figure(page, studio):
     page.set_viewport_size({"width": 900, "height": 900})
     page.get_by_role("tab", name="RoPE").click()
     page.wait_for_function(DRAWN)
-    page.wait_for_timeout(800)
-    assert "head_dim=64" in page.evaluate("location.search")
-    width, holder = plot(page, "[p.querySelector('.main-svg').clientWidth, p.clientWidth]")
-    assert abs(width - holder) <= 2
+    page.wait_for_function("location.search.includes('head_dim=64')")
+    page.wait_for_function(shown_plot("Math.abs(p.querySelector('.main-svg').clientWidth - p.clientWidth) <= 2"))
 
 
 def test_checks_are_recomputed_on_the_page(page, studio):
