@@ -65,7 +65,8 @@
       layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8 };
       layout.font = { ...layout.font, size: 11 };
       // The buttons of a scrubbed figure are as wide as ever; the slider starts to their right.
-      layout.sliders = layout.sliders?.map((slider) => ({ ...slider, x: 0.26, len: 0.74 }));
+      layout.sliders = layout.sliders?.map((slider) =>
+        ({ ...slider, x: 0.26, len: 0.7, currentvalue: { ...slider.currentvalue, xanchor: "right" } }));
     }
     if (fit) layout.margin = { ...fit, autoexpand: false };
     return { data: figure.data, layout, frames: figure.frames ?? [] };
@@ -234,11 +235,19 @@
           part("error").textContent = `The figure could not be drawn: ${fault.message}.`;
         });
       }
+      if (isOther) drawing.then(showChosen);
       const told = said.prose ?? (isOther ? "" : prose);
       if (told !== prose) {
         prose = told;
         drawing.then(() => { window.studio.told = told; speak(); }); // the figure first
       }
+    };
+
+    // On a phone the views are one long strip.
+    const showChosen = () => {
+      const strip = element.closest(".exhibit").querySelector(".views .wrap");
+      const label = strip.querySelector(".selected");
+      if (label) strip.scrollLeft = label.offsetLeft - strip.offsetLeft - (strip.clientWidth - label.offsetWidth) / 2;
     };
 
     const stop = () => {
@@ -313,7 +322,7 @@
         }
       } finally { isAsking = false; }
     };
-    stages.add({ element, redraw: () => { drawing = drawing.then(() => draw(true)); }, stop, ask });
+    stages.add({ element, readdress: () => last.address && write(last.address), redraw: () => { drawing = drawing.then(() => draw(true)); }, stop, ask });
     watch("value", show);
     show();
   };
@@ -341,18 +350,32 @@
   // ---- the address ----
   const given = location.search;
   let unread = true;
+  const cardOf = (tab) => [...document.querySelectorAll(".card")].find((card) => card.dataset.tab === tab);
+  const tabOf = (query) => new URLSearchParams(query).get("tab");
+  const replaceState = history.replaceState.bind(history);
+  // Another tab is another page of the browser's history, another setting is not.
   const write = (query) => {
     const kept = [...new URLSearchParams(location.search)].filter(([name]) => name.startsWith("__"));
     const extra = new URLSearchParams(kept).toString();
-    history.replaceState(null, "", location.pathname + (extra ? `${query || "?"}${query ? "&" : ""}${extra}` : query));
+    const address = location.pathname + (extra ? `${query || "?"}${query ? "&" : ""}${extra}` : query);
+    if (tabOf(query) === tabOf(location.search)) replaceState(null, "", address);
+    else history.pushState(null, "", address);
+    const card = cardOf(tabOf(query));
+    document.title = `${card ? `${card.querySelector("h3").textContent} · ` : ""}Scientific Spaces Studio`;
   };
+  // gradio's panels borrow `view`, and leave the address without one.
+  history.replaceState = (...state) => {
+    replaceState(...state);
+    if (!new URLSearchParams(location.search).has("view")) stages.forEach((entry) => entry.element.offsetParent && entry.readdress());
+  };
+  addEventListener("popstate", () => location.reload());
   // What the visitor came with, once, to the exhibit it names.
   const link = (slug) => {
-    if (!unread || new URLSearchParams(given).get("tab") !== slug) return "";
+    if (!unread || tabOf(given) !== slug) return "";
     unread = false;
     return given;
   };
-  const home = () => { if (!unread || !new URLSearchParams(given).has("tab")) write(""); };
+  const home = () => { if (!unread || !tabOf(given)) write(""); };
 
   // ---- controls ----
   // Each maker gets the declared control and `commit(value)`, and returns its node and how to show a value.
@@ -509,7 +532,8 @@
         return;
       }
       show("", file);
-      await send(file);
+      try { await send(file); }
+      catch { seen.replaceChildren(node("span", "", "The file did not reach the studio; choose it again, or a smaller one.")); }
     };
     input.addEventListener("change", () => take(input.files[0]));
     field.addEventListener("dragover", (event) => event.preventDefault());
@@ -577,7 +601,7 @@
 
   // ---- cards and stories ----
   // What was picked last; at first the tab that the address names.
-  const picked = { tab: new URLSearchParams(given).get("tab"), story: null };
+  const picked = { tab: tabOf(given), story: null };
   const picks = (element, kind, tell) =>
     element.addEventListener("click", (event) => {
       const item = event.target.closest(`[data-${kind}]`);
@@ -587,8 +611,7 @@
       tell();
     });
   const chosen = () => {
-    const isTab = [...document.querySelectorAll(".card")].some((card) => card.dataset.tab === picked.tab);
-    return { __type__: "update", ...(isTab && { selected: picked.tab }) };
+    return { __type__: "update", ...(cardOf(picked.tab) && { selected: picked.tab }) };
   };
 
   window.studio = { stage, stopped, controls, picks, picked, chosen, link, home };

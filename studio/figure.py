@@ -124,16 +124,17 @@ def scrubbed(
 
 
 def with_ghost(drawn: go.Figure, pinned: go.Figure) -> list[go.Figure]:
-    """The figure with the pinned one faint and dashed behind it; two figures where their traces cannot be overlaid."""
-    if any((trace.type or "scatter") not in _OVERLAID for trace in (*drawn.data, *pinned.data)):
+    """The figure with the pinned one faint and dashed behind it; two figures where they cannot share their axes."""
+    traces = (*drawn.data, *pinned.data)
+    if any((trace.type or "scatter") not in _OVERLAID for trace in traces) or not _mean_the_same(drawn, pinned):
         beside = go.Figure(pinned)
         beside.update_layout(title={"text": "Pinned", "font": {"size": 13}, "x": 0.01})
         return [drawn, beside]
     both = go.Figure(drawn)
-    for trace in pinned.data:
+    for i, trace in enumerate(pinned.data):
         ghost = copy.deepcopy(trace)
         ghost.opacity = 0.4
-        ghost.showlegend = False
+        ghost.showlegend = i == 0
         ghost.name = f"pinned {trace.name}" if trace.name else "pinned"
         if ghost.type in ("scatter", "scattergl"):
             ghost.line.dash = "dot"
@@ -141,3 +142,26 @@ def with_ghost(drawn: go.Figure, pinned: go.Figure) -> list[go.Figure]:
             ghost.zorder = -1
         both.add_trace(ghost)
     return [both]
+
+
+def _mean_the_same(drawn: go.Figure, pinned: go.Figure) -> bool:
+    """Whether a place on an axis has the same name in both, by the text of its tick or by what the traces say."""
+    ours, theirs = _tick_texts(drawn), _tick_texts(pinned)
+    if any(theirs.get(place, text) != text for place, text in ours.items()):
+        return False
+    return all(_categories(drawn, way) == _categories(pinned, way) for way in ("x", "y"))
+
+
+def _tick_texts(drawn: go.Figure) -> dict[tuple[str, float], str]:
+    axes = [*drawn.select_xaxes(), *drawn.select_yaxes()]
+    return {
+        (axis.plotly_name, float(place)): text
+        for axis in axes
+        if axis.ticktext is not None
+        for place, text in zip(axis.tickvals, axis.ticktext, strict=True)
+    }
+
+
+def _categories(drawn: go.Figure, way: str) -> set[str]:
+    values = (getattr(trace, way, None) for trace in drawn.data)
+    return {name for some in values if some is not None for name in some if isinstance(name, str)}

@@ -433,7 +433,7 @@ def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | N
             "routes": [Route(f"/{_Plotly.address}", _Plotly().serve)],
             "middleware": [Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)],
         },
-        max_file_size="64mb",
+        max_file_size=f"{max(c.megabytes for e in EXHIBITS for v in e.views for c in v.controls.values() if isinstance(c, Upload))}mb",
         ssr_mode=False,
         run_history=False,
         enable_monitoring=False,

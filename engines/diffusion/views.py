@@ -68,7 +68,7 @@ def variant(
 class SamplerPanels:
     """Several samplers from the same particles and the same noise.
 
-    samplers: [S] names; labels: [S] as people call them; target: its name; path, grid, match: as asked
+    samplers: [S] names; labels: [S] as people call them; target: its name; diffusion_path, grid, match: as asked
     positions: [S, F, shown, 2] float32, particles at each frame, scaled by the path (variance exploding: 1/√(1 + σ²))
     traces: [S, steps + 1 padded with the end, traced, 2] float32, whole ways of the first few particles
     sigma: [S, F] float64, the noise level of each sampler at each frame
@@ -85,7 +85,7 @@ class SamplerPanels:
     samplers: tuple[str, ...]
     labels: tuple[str, ...]
     target: str
-    path: str
+    diffusion_path: str
     grid: str
     match: str
     positions: np.ndarray
@@ -159,7 +159,7 @@ def sampler_panels(
         samplers=tuple(samplers),
         labels=tuple(text for text, _ in variants),
         target=target,
-        path=path,
+        diffusion_path=path,
         grid=grid,
         match=match,
         positions=np.stack(positions),
@@ -188,7 +188,7 @@ class Field:
     longest: [F] float64, the true length of that longest arrow
     density: [F, 48, 48] uint8, √ density at each frame on [−extent, extent]², row 0 at the bottom
     particles: [F, n, 2] float32; sigma: [F] float64; time: [F] float64, the path's own t (rectified flow: 1 is data)
-    field, path: as asked; extent: float
+    field, diffusion_path: as asked; extent: float
     """
 
     places: np.ndarray
@@ -199,7 +199,7 @@ class Field:
     sigma: np.ndarray
     time: np.ndarray
     field: str
-    path: str
+    diffusion_path: str
     extent: float
 
 
@@ -252,7 +252,7 @@ def vector_field(
         sigma=sigmas,
         time=1 - np.array(times) if path == "rf" else np.array(times),
         field=field,
-        path=path,
+        diffusion_path=path,
         extent=EXTENT,
     )
 
@@ -267,7 +267,7 @@ class Convergence:
     samplers, labels: [S]; theory: [S] int64, orders in theory; fitted: [S] float64, over the three largest step counts
     steps: [N] int64; nfe: [S, N] int64; error: [S, N] float64, median over particles of |endpoint − exact endpoint| in
     the target's units (NaN where not computed yet)
-    target, path: as asked; particles: int; low, high: float, the noise levels σ between which the flow is followed
+    target, diffusion_path: as asked; particles: int; low, high: float, the noise levels σ between which the flow is followed
     """
 
     samplers: tuple[str, ...]
@@ -278,7 +278,7 @@ class Convergence:
     nfe: np.ndarray
     error: np.ndarray
     target: str
-    path: str
+    diffusion_path: str
     particles: int
     low: float
     high: float
@@ -339,7 +339,7 @@ def convergence(
             nfe=stages[:, None] * np.array(counts),
             error=error.copy(),
             target=order_target,
-            path=path,
+            diffusion_path=path,
             particles=particles,
             low=LOW,
             high=HIGH,
@@ -357,7 +357,7 @@ class Distances:
     samplers, labels: [S]; nfe: [S, N] int64, calls really spent
     wasserstein, energy: [S, N] float64, sliced W1 and energy distance to exact draws (NaN where not computed yet)
     wasserstein_floor, energy_floor: [3] float64, the least, mean and greatest of eight exact sets to the same draws
-    target, path: as asked; particles: int
+    target, diffusion_path: as asked; particles: int
     """
 
     samplers: tuple[str, ...]
@@ -368,7 +368,7 @@ class Distances:
     wasserstein_floor: np.ndarray
     energy_floor: np.ndarray
     target: str
-    path: str
+    diffusion_path: str
     particles: int
 
 
@@ -419,7 +419,7 @@ def distances(
             wasserstein_floor=np.array([low[0], mean[0], high[0]]),
             energy_floor=np.array([low[1], mean[1], high[1]]),
             target=target,
-            path=path,
+            diffusion_path=path,
             particles=draws,
         )
         yield Progress(i + 1, len(samplers), result)

@@ -95,7 +95,9 @@ def top_k_softmax(scores: Tensor, dim: int = -1, k: int = 5) -> Tensor:
     """
     n = _checked(scores, dim).shape[dim]
     if k not in range(1, n + 1):
-        raise ValueError(f"k must be a whole number from 1 to the number of scores, {n}.")
+        raise ValueError(
+            f"k must be a whole number from 1 to the number of scores, {n}; lower it, or give more scores."
+        )
     values, index = scores.topk(k, dim)
     return torch.zeros_like(scores).scatter(dim, index, torch.softmax(values, dim))
 

@@ -228,7 +228,8 @@ def sensitivity(
     """The Jacobian of one map (with respect to scores / temperature), and how sparse those of all are."""
     z = _scores(scores) / number("temperature", temperature, 0.01, 100)
     chosen = one_of("map", map, NAMES)
-    own = _own(alpha, k, order, margin)
+    # only the map that was asked for may be refused: the others stand beside it
+    own = _own(alpha, k if chosen == "top_k" else min(whole("k", k, 1, MOST_SCORES), len(z)), order, margin)
     jacobians = {name: family.jacobian(f, z, **own.get(name, {})) for name, f in family.MAPS.items()}
     law = dict.fromkeys(NAMES, math.nan)
     law["softmax"] = float(1 - family.softmax(z).square().sum())

@@ -91,7 +91,7 @@ def draw_code(result: PictureCode) -> list:
         (
             "original",
             f"from {result.payload_bytes:,} bytes: {_decibels(result.psnr)}",
-            "difference, three times darker",
+            "difference × 3 (white: none)",
         ),
         scale=_scale(result.original),
     )
@@ -618,8 +618,8 @@ EXHIBIT = Exhibit(
             caption=(
                 "The same held-back emoji through DDCM, WebP and JPEG: solid lines are files as they are, dotted ones the "
                 "coded picture without headers and tables, which weigh much at this size (ours: 48 bytes). A codec that "
-                "knows emoji needs few bytes to draw one; but the model itself has megabytes, and its quality levels "
-                "off where the usual codecs go on."
+                "knows emoji needs few bytes to draw one; but the model itself has megabytes, and more quality takes more "
+                "steps, each a call of it."
             ),
             compute=rate_distortion,
             controls={

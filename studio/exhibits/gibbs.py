@@ -350,7 +350,14 @@ def draw_scans(result: ScanLaws) -> list:
     rows = [
         [name, f"{d:.6f}", f"{b:.1e}"] for name, d, b in zip(result.scans, result.distance, result.balance, strict=True)
     ]
-    return [drawn, soon, Table(("scan", "off the joint by", "|p_i k_ij − p_j k_ji| at most"), rows)]
+    return [
+        drawn,
+        soon,
+        Table(
+            ("scan", "total variation from the joint", "greatest imbalance of a pair of states, |πᵢ kᵢⱼ − πⱼ kⱼᵢ|"),
+            rows,
+        ),
+    ]
 
 
 def draw_incompatible(result: Incompatible) -> list:
@@ -515,7 +522,7 @@ EXHIBIT = Exhibit(
                 "Each step hides one word, asks BERT for its law given the rest, and draws. Scrub the slider to watch a text "
                 "come out of nothing; words that changed in a sweep are orange. The lines are the log-probability of the words "
                 "as they were drawn, the dots the pseudo-log-likelihood, both a position. An R̂ far from 1 says that the chains "
-                "still remember where they began."
+                "still remember where they began, or, where the temperature changes on the way, that their law does."
             ),
             compute=sample,
             controls={
@@ -701,9 +708,9 @@ EXHIBIT = Exhibit(
             {"annealing": "on"},
         ),
         Story(
-            "Only the random scan can be run backwards",
-            "Random scan and sweep keep the same joint, yet only the first is reversible; the table shows the imbalance. "
-            "Drawing all positions at once is off by 0.231208.",
+            "A sweep cannot be run backwards",
+            "Random scan and sweep keep the same joint, yet of these two only the first is reversible; the table shows the "
+            "imbalance. Drawing all positions at once is reversible too, but for another law, off by 0.231208.",
             "scans",
             {},
         ),

@@ -711,7 +711,7 @@ EXHIBIT = Exhibit(
         View(
             "concentration",
             "Distances agree, balls vanish",
-            "Two reasons behind the curse. Distances between random points concentrate: their spread falls like $1/\\sqrt d$ against their mean, in every norm. And the ball in its cube is a vanishing part of it, $V_d/2^d = \\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$, with nearly all of its own volume at the rim: hardly any point lies near the centre, and whichever comes closest is near to all.",
+            "Two reasons behind the curse. Distances between random points concentrate: their spread falls like $1/\\sqrt d$ against their mean, in every $L_p$ norm with finite $p$. And the ball in its cube is a vanishing part of it, $V_d/2^d = \\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$, with nearly all of its own volume at the rim: hardly any point lies near the centre, and whichever comes closest is near to all.",
             concentration,
             {
                 "law": Choice("Law", LAWS),
@@ -815,19 +815,19 @@ EXHIBIT = Exhibit(
         ),
         Story(
             "The setting of the paper",
-            "Press Run. Ten thousand points and lists of five, as in the first figure of Radovanović and colleagues (who took 3, 20 and 100 dimensions). In three dimensions neighbours fall as if by lot, give or take an edge; by twenty the tail is there, and by a hundred its length hangs on a few points, so that another seed moves the skewness by a tenth.",
+            "Ten thousand points and lists of five, as in the first figure of Radovanović and colleagues (who took 3, 20 and 100 dimensions). In three dimensions nobody stands out: the lists fall more evenly than a lottery would have them. By twenty the tail is there, and by a hundred its length hangs on a few points, so that another seed moves the skewness by a tenth.",
             "dimension",
             {"laws": ("uniform", "normal"), "sample": 10_000, "neighbours": 5, "seeds": 1},
         ),
         Story(
             "Eight ways to share",
-            "Press Run. Scalings judge a distance by what is usual for both its ends, so a celebrity must be unusually near to count; DisSimLocal and CSLS subtract each point's own popularity; the angle ignores lengths altogether. All of them lift the curve towards the diagonal.",
+            "Scalings judge a distance by what is usual for both its ends, so a celebrity must be unusually near to count; DisSimLocal and CSLS subtract each point's own popularity; the angle ignores lengths altogether. All of them lift the curve towards the diagonal.",
             "reduction",
-            {"points": 1000},
+            {"points": 1000, "methods": tuple(name for name in METHODS if name != "none")},
         ),
         Story(
             "Take away the edge",
-            "Press Run, and compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the same points show no more than a lottery would, up to a hundred dimensions. The skewness was never dimension's own: it measures how much more central some places are than others, which dimension only magnifies.",
+            "Compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the same points show no more than a lottery would, up to a hundred dimensions. The skewness was never dimension's own: it measures how much more central some places are than others, which dimension only magnifies.",
             "artefact",
             {"points": 1000, "k": 10, "share": 0.3},
         ),

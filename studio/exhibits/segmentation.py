@@ -110,7 +110,7 @@ def draw_lattice(result: LatticeView) -> list:
     """Places on a line, pieces as arcs over them, as heavy as they are probable."""
     size = len(result.text)
     drawn = figure(height=380)
-    angle = np.linspace(0, math.pi, 17)
+    angle = np.linspace(0, math.pi, 33)
     order = np.argsort(result.posterior, kind="stable")
     for edge in order:
         i, j, p = int(result.source[edge]), int(result.target[edge]), float(result.posterior[edge])

@@ -185,7 +185,7 @@ def draw_simplex(result: SimplexMap) -> list:
     plane.update_yaxes(scaleanchor="x", constrain="domain")
     plane.update_xaxes(constrain="domain")
     rows = [[size, f"{share:.1%}"] for size, share in zip((1, 2, 3), result.share, strict=True)]
-    return [triangle, plane, Table(("entries above 0", "share of this plane"), rows)]
+    return [triangle, plane, Table(("entries above 0", "share of the square shown"), rows)]
 
 
 def draw_sensitivity(result: Sensitivity) -> list:

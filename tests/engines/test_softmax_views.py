@@ -107,7 +107,7 @@ def test_speed_streams():
         ("scores", lambda: compare(scores=tuple(range(33)))),
         ("scores", lambda: compare(scores=("a", "b"))),
         ("k must", lambda: compare(k=6)),
-        ("k must", lambda: sensitivity(k=6)),
+        ("k must", lambda: sensitivity(map="top_k", k=6)),
         ("alpha", lambda: compare(alpha=0.5)),
         ("alpha", lambda: losses(alpha=math.nan)),
         ("order", lambda: compare(order=3)),

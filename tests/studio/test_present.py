@@ -111,6 +111,17 @@ def test_what_cannot_lie_behind_stands_beside():
     assert len(drawn) == 2 and drawn[1].layout.title.text == "Pinned"
 
 
+def test_places_with_other_names_stand_beside_each_other():
+    def bars(*names):
+        drawn = figure([go.Bar(x=[0, 1], y=[1, 2])])
+        drawn.update_xaxes(tickvals=[0, 1], ticktext=list(names))
+        return drawn
+
+    assert len(with_ghost(bars("a", "b"), bars("a", "b"))) == 1
+    assert len(with_ghost(bars("a", "b"), bars("a", "c"))) == 2
+    assert len(with_ghost(figure([go.Bar(x=["a"], y=[1])]), figure([go.Bar(x=["b"], y=[1])]))) == 2
+
+
 def test_frames_leave_the_ghost_alone():
     drawn = scrubbed(figure([go.Scatter(y=[1])]), [[go.Scatter(y=[1])], [go.Scatter(y=[2])]], ["0", "1"])
     [both] = with_ghost(drawn, figure([go.Scatter(y=[3])]))
