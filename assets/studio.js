@@ -245,9 +245,9 @@
 
     // On a phone the views are one long strip.
     const showChosen = () => {
-      const strip = element.closest(".exhibit").querySelector(".views .wrap");
-      const label = strip.querySelector(".selected");
-      if (label) strip.scrollLeft = label.offsetLeft - strip.offsetLeft - (strip.clientWidth - label.offsetWidth) / 2;
+      const label = element.closest(".exhibit").querySelector(".views .selected");
+      const strip = label?.parentElement;
+      if (strip) strip.scrollLeft = label.offsetLeft - strip.offsetLeft - (strip.clientWidth - label.offsetWidth) / 2;
     };
 
     const stop = () => {

@@ -136,7 +136,7 @@ def draw_memory(result: Memory) -> list:
     share = float(result.error[-1]) / max(result.scale, 1e-12)
     text = (
         f"**{short(result.label)}, N = {result.order}, {result.method}.** At the end the memory is off by {said(float(result.error[-1]))} "
-        f"(root mean square over the past it covers), {said(100 * share)} % of the signal's own size."
+        f"(root mean square over the past it covers), {said(100 * share)}% of the signal's own size."
     )
     return [drawn, numbers, Prose(" ".join(filter(None, [text, result.note, result.warning])))]
 

@@ -149,7 +149,7 @@ def draw_heat(result: TextRouting) -> go.Figure:
             zmin=0,
             zmax=100,
             showscale=False,
-            hovertemplate="token %{x}<br>layer·expert %{y}<br>weight %{z} %<extra></extra>",
+            hovertemplate="token %{x}<br>layer·expert %{y}<br>weight %{z}%<extra></extra>",
         )
         pitch = 12 if len(shown) * n <= 32 else max(3, 400 // (len(shown) * n))
         drawn = figure(
@@ -203,19 +203,19 @@ def draw_load(result: TextRouting) -> go.Figure:
                 y=(100 * result.load[layer]).astype(np.float32),
                 name=f"layer {layer + 1}",
                 marker={"color": COLORS[layer % len(COLORS)]},
-                hovertemplate="expert %{x}: %{y:.1f} %",
+                hovertemplate="expert %{x}: %{y:.1f}%",
             )
         )
     drawn.add_hline(y=100 / n, line={"width": 1.5, "dash": "dash", "color": GREY})
-    label(drawn, 1, 100 / n, "even", GREY, xref="paper", xanchor="right")
-    drawn.update_layout(barmode="group")
+    label(drawn, 1, 100 / n, "even", GREY, xref="paper", yanchor="middle", xshift=4)
+    drawn.update_layout(barmode="group", margin={"r": 48})
     drawn.update_xaxes(tickvals=list(range(1, n + 1, max(1, n // 8))))
     return drawn
 
 
 def draw_routing(result: TextRouting) -> list:
     rows = [
-        [i, f"{high:+.2f}", f"{low:+.2f}", f"{mean:.2f}", f"{100 * entropy:.0f} %"]
+        [i, f"{high:+.2f}", f"{low:+.2f}", f"{mean:.2f}", f"{100 * entropy:.0f}%"]
         for i, (high, low, mean, entropy) in enumerate(
             zip(result.max, result.min, result.mean, result.entropy.mean(1), strict=True), 1
         )
@@ -236,7 +236,7 @@ def _co_activation(result: TextRouting) -> go.Figure:
         zmin=0,
         colorbar={"title": {"text": "%"}, "thickness": 10},
         hoverongaps=False,
-        hovertemplate="of the tokens of expert %{y}, %{z:.0f} % also use %{x}<extra></extra>",
+        hovertemplate="of the tokens of expert %{y}, %{z:.0f}% also use %{x}<extra></extra>",
     )
     if n <= 8:
         heat.texttemplate = "%{z:.0f}"
@@ -302,12 +302,12 @@ def _repeats(result: TextRouting) -> go.Figure:
                     name=what,
                     mode="lines+markers",
                     line={"color": color, "dash": dash, "width": 3 if dash == "solid" else 2},
-                    hovertemplate="layer %{x}: %{y:.1f} %<extra>" + what + "</extra>",
+                    hovertemplate="layer %{x}: %{y:.1f}%<extra>" + what + "</extra>",
                 )
             )
         chance = 100 * float(result.repeat_chance[kind])
         drawn.add_hline(y=chance, line={"width": 1, "dash": "dash", "color": color})
-        label(drawn, 0.5, chance, f"even chance {chance:.1f} %", color, xref="paper", xanchor="center", yanchor="top")
+        label(drawn, 0.5, chance, f"even chance {chance:.1f}%", color, xref="paper", xanchor="center", yanchor="top")
     drawn.update_xaxes(dtick=max(1, len(layers) // 8))
     drawn.update_yaxes(rangemode="tozero")
     return drawn
@@ -324,7 +324,7 @@ def _entropy(result: TextRouting) -> go.Figure:
         zmin=0,
         zmax=100,
         colorbar={"title": {"text": "%"}, "thickness": 10},
-        hovertemplate="%{x}<br>%{y}: entropy %{z} % of log n<extra></extra>",
+        hovertemplate="%{x}<br>%{y}: entropy %{z}% of log n<extra></extra>",
     )
     drawn = figure([heat], x="token (colour: entropy of its router)", height=120 + 22 * layers)
     marks = np.linspace(0, len(x) - 1, min(5, len(x))).round().astype(int)
@@ -367,12 +367,12 @@ def draw_domains(result: Domains) -> list:
                 y=(100 * result.share[i]).astype(np.float32),
                 name=DOMAIN[domain],
                 marker={"color": COLORS[i]},
-                hovertemplate="expert %{x}: %{y:.0f} %",
+                hovertemplate="expert %{x}: %{y:.0f}%",
             )
         )
     drawn.add_hline(y=100 * result.even, line={"width": 1.5, "dash": "dash", "color": GREY})
-    label(drawn, 1, 100 * result.even, "even", GREY, xref="paper", xanchor="right")
-    drawn.update_layout(barmode="group")
+    label(drawn, 1, 100 * result.even, "even", GREY, xref="paper", yanchor="middle", xshift=4)
+    drawn.update_layout(barmode="group", margin={"r": 48})
     drawn.update_xaxes(dtick=1)
 
     there = result.class_count > 0
@@ -387,7 +387,7 @@ def draw_domains(result: Domains) -> list:
                 zmax=100,
                 texttemplate="%{z}",
                 showscale=False,
-                hovertemplate="%{y}: %{z} % go to expert %{x}<extra></extra>",
+                hovertemplate="%{y}: %{z}% go to expert %{x}<extra></extra>",
             )
         ],
         x=f"expert of layer {result.layer} (% of that kind)",
@@ -397,10 +397,10 @@ def draw_domains(result: Domains) -> list:
     kinds.update_xaxes(dtick=1)
     kinds.update_yaxes(autorange="reversed")
     rows = [
-        [i, ", ".join(f"{token} {100 * share:.0f} %" for token, share in zip(tokens, shares, strict=False))]
+        [i, ", ".join(f"{token} {100 * share:.0f}%" for token, share in zip(tokens, shares, strict=False))]
         for i, (tokens, shares) in enumerate(zip(result.top_tokens, result.top_share, strict=True), 1)
     ]
-    apart = ", ".join(f"{100 * value:.0f} % in layer {i}" for i, value in enumerate(result.apart, 1))
+    apart = ", ".join(f"{100 * value:.0f}% in layer {i}" for i, value in enumerate(result.apart, 1))
     return [
         drawn,
         kinds,
@@ -465,7 +465,7 @@ def draw_balancing(result: Balancing) -> list:
                 f"{result.min[i, last]:+.3f}",
                 f"{result.mean[i, last]:.3f}",
                 "never" if since < 0 else ("at once" if since == 0 else str(since)),
-                f"{100 * result.score[i, last]:.1f} %",
+                f"{100 * result.score[i, last]:.1f}%",
                 spread if len(there) else "…",
             ]
         )
@@ -482,7 +482,7 @@ def draw_balancing(result: Balancing) -> list:
                     y=100 * result.active[i, : most + 1],
                     name=result.labels[i],
                     marker={"color": COLOR[result.rules[i]]},
-                    hovertemplate="%{x} experts: %{y:.1f} %",
+                    hovertemplate="%{x} experts: %{y:.1f}%",
                 )
             )
         panels.insert(2, number)
@@ -518,7 +518,7 @@ def draw_training(result: Training) -> list:
             zmax=min(100, 300 / result.experts),
             texttemplate="%{z}" if result.experts <= 16 else None,
             showscale=False,
-            hovertemplate="%{y}: expert %{x} has %{z} % of the load<extra></extra>",
+            hovertemplate="%{y}: expert %{x} has %{z}% of the load<extra></extra>",
         )
 
     moments = sorted(set(np.linspace(0, len(result.step) - 1, 20).round().astype(int).tolist()))
@@ -558,7 +558,7 @@ def _kinds(result: Training) -> go.Figure:
         zmax=100,
         showscale=False,
         hoverongaps=False,
-        hovertemplate="kind %{y}: %{z} % here<extra></extra>",
+        hovertemplate="kind %{y}: %{z}% here<extra></extra>",
     )
     drawn = figure([heat], x="experts, under each balancing", y="kind of input", height=320)
     drawn.update_xaxes(
@@ -617,7 +617,7 @@ def draw_geometry(result: Subsets) -> list:
         norms,
         Prose(
             f"Two vectors of a token have a mean |cos| of {result.cosine:.2f}. Of the {max(1, result.blocks // 4)} longest, the "
-            f"linear router, which sees only $x$, names {100 * agree:.0f} %."
+            f"linear router, which sees only $x$, names {100 * agree:.0f}%."
         ),
     ]
 
@@ -631,7 +631,7 @@ def draw_shared(result: SharedScale) -> list:
             fill="toself",
             mode="none",
             fillcolor="rgba(0,119,187,0.2)",
-            name="90 % of tokens",
+            name="90% of tokens",
             hoverinfo="skip",
         )
     )
@@ -755,7 +755,7 @@ EXHIBIT = Exhibit(
             slug="balancing",
             title="Balancing rules side by side",
             caption=(
-                "The same scores under every rule. A load counts as balanced when its busiest expert has at most 10 % too much. "
+                "The same scores under every rule. A load counts as balanced when its busiest expert has at most 10% too much. "
                 "Quantile balancing needs two or three rounds and no step size; sign steps walk there and then tremble; "
                 "hashing ignores the scores and pays for it (routed score, against plain top-k)."
             ),

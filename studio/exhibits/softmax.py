@@ -462,7 +462,7 @@ VIEWS = (
 STORIES = (
     Story(
         "Exactly zero",
-        "Five scores, the largest 2. Softmax leaves 0.4 % to the −3; entmax keeps three entries, and sparsemax gives all to "
+        "Five scores, the largest 2. Softmax leaves 0.4% to the −3; entmax keeps three entries, and sparsemax gives all to "
         "the winner, because it leads by 1. Move α from 1 to 2 and watch the entries die one by one.",
         "compare",
         {"maps": ("softmax", "entmax", "sparsemax"), "scores": (2.0, 1.0, 0.5, 0.0, -3.0)},
