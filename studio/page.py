@@ -418,6 +418,8 @@ class _Plotly:
 def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | None) -> None:
     """Serve the studio until it is stopped; None leaves a setting to gradio's environment variables."""
     script = (ASSETS / "studio.js").read_text().replace("__PLOTLY__", _Plotly.address)
+    views = (view for exhibit in EXHIBITS for view in exhibit.views)
+    uploads = [control for view in views for control in view.controls.values() if isinstance(control, Upload)]
     page().queue(max_size=64, default_concurrency_limit=8).launch(
         server_name=host,
         server_port=port,
@@ -433,7 +435,7 @@ def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | N
             "routes": [Route(f"/{_Plotly.address}", _Plotly().serve)],
             "middleware": [Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)],
         },
-        max_file_size=f"{max(c.megabytes for e in EXHIBITS for v in e.views for c in v.controls.values() if isinstance(c, Upload))}mb",
+        max_file_size=int(1e6 * max(upload.megabytes for upload in uploads)),
         ssr_mode=False,
         run_history=False,
         enable_monitoring=False,

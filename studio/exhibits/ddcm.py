@@ -334,7 +334,8 @@ def draw_gaussian(result: GaussianRate) -> list:
         label(drawn, math.log10(result.rate[i, 0]), math.log10(result.predicted[i, 0]), f"K = {1 << bits}", color,
               xanchor="right", yanchor="middle", xshift=-6)  # fmt: skip
     names = ("3 atoms, C = 1", "3 atoms, C = 3", "3 atoms, Turbo")
-    for i, (color, name) in enumerate(zip((GREY, COLORS[1], COLORS[3]), names, strict=True)):
+    sides = ("middle", "bottom", "top")  # two of them end side by side
+    for i, (color, name, side) in enumerate(zip((GREY, COLORS[1], COLORS[3]), names, sides, strict=True)):
         drawn.add_trace(
             go.Scatter(
                 x=result.pursuit_rate[i],
@@ -347,7 +348,7 @@ def draw_gaussian(result: GaussianRate) -> list:
             )
         )
         end = math.log10(result.pursuit_rate[i, -1]), math.log10(result.pursuit[i, -1])
-        label(drawn, *end, name, color, yanchor="middle", xshift=6)
+        label(drawn, *end, name, color, yanchor=side, xshift=6)
     lowest = math.log10(min(result.rate.min(), result.pursuit_rate.min())) - 0.45
     drawn.update_xaxes(type="log", range=(lowest, math.log10(result.pursuit_rate.max()) + 0.9), dtick=1)
     drawn.update_yaxes(type="log", range=(math.log10(floor), 0.3), dtick=1)
