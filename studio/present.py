@@ -170,7 +170,8 @@ def _cell(cell: Any) -> Any:
     if isinstance(cell, (int, np.integer)):
         return int(cell)
     if isinstance(cell, (float, np.floating)):
-        return f"{float(cell):.6g}"
+        said = f"{float(cell):.5g}"
+        return f"−{said[1:]}" if said.startswith("-") else said
     return str(cell)
 
 

@@ -408,9 +408,10 @@ def draw_dials(result: Dials) -> list:
     )
     whole = [at(circle, spot, height) for _, height, _ in rows for spot in spots]
     known = [at(circle * seen[m], spot, height) for _, height, seen in rows for m, spot in enumerate(spots)]
+    smooth = {"simplify": False}  # else plotly makes polygons of them
     for arcs, line in ((whole, {"color": FAINT, "width": 1, "dash": "dot"}), (known, {"color": COLORS[2], "width": 4})):
         x, y = (np.concatenate([np.append(arc[axis], np.nan) for arc in arcs]).astype(np.float32) for axis in (0, 1))
-        drawn.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip"))
+        drawn.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line | smooth, hoverinfo="skip"))
     for name, height, _ in rows:
         label(drawn, -1.2, height + 1.25, f"{name}s" if name == "digit" else "RoPE pairs")
     hidden = {"visible": False, "fixedrange": True}

@@ -121,7 +121,7 @@ def draw_lattice(result: LatticeView) -> list:
                 x=((i + j) / 2 - (j - i) / 2 * np.cos(angle)).astype(np.float32),
                 y=((j - i) ** 0.8 * np.sin(angle)).astype(np.float32),
                 mode="lines",
-                line={"color": COLORS[1] if best else COLORS[0], "width": 1 + 7 * p},
+                line={"color": COLORS[1] if best else COLORS[0], "width": 1 + 7 * p, "simplify": False},
                 opacity=0.25 + 0.75 * p,
                 showlegend=False,
                 text=[f"{piece}<br>used with probability {p:.4f}"] * len(angle),
