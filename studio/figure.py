@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 
 import plotly.graph_objects as go
 
@@ -23,7 +24,7 @@ _OVERLAID = {"scatter", "scattergl", "scatterternary", "bar"}
 def figure(data: Sequence = (), *, x: str = "", y: str = "", height: int = 420, **layout) -> go.Figure:
     """A house figure of `data`: axis titles `x` and `y` (with units), height in px, anything of plotly's layout."""
     house = {
-        "template": "none",
+        "template": {},  # the page has its own, light and dark
         "height": height,
         "margin": {"l": 60, "r": 20, "t": 24, "b": 52},
         "colorway": list(COLORS),
@@ -35,7 +36,12 @@ def figure(data: Sequence = (), *, x: str = "", y: str = "", height: int = 420, 
     # merged here: plotly would check the layout twice
     for name, value in layout.items():
         house[name] = {**house.get(name, {}), **value} if isinstance(value, dict) else value
-    return go.Figure(list(data), layout=house)
+    # A trace is checked when it is made. Plotly would check it again as it joins the figure, and the layout again at each
+    # change: that cost more than most engines.
+    drawn = go.Figure(list(data), layout=house, _validate=False)
+    checked = drawn._data_validator
+    checked.validate_coerce = partial(checked.validate_coerce, _validate=False)
+    return drawn
 
 
 def label(drawn: go.Figure, x: float, y: float, text: str, color: str | None = None, **more) -> None:
