@@ -61,6 +61,15 @@ def label(drawn: go.Figure, x: float, y: float, text: str, color: str | None = N
     )
 
 
+def across(drawn: go.Figure, *, line: dict, x: float | None = None, y: float | None = None) -> None:
+    """A line across the whole figure at one place of an axis (as plotly's add_hline and add_vline, which take ten times as long)."""
+    if y is not None:
+        ends = {"xref": "x domain", "x0": 0, "x1": 1, "yref": "y", "y0": y, "y1": y}
+    else:
+        ends = {"xref": "x", "x0": x, "x1": x, "yref": "y domain", "y0": 0, "y1": 1}
+    drawn.update_layout(shapes=[*drawn.layout.shapes, {"type": "line", "line": line, **ends}])
+
+
 def scrubbed(
     drawn: go.Figure, frames: Sequence[Sequence], labels: Sequence[str], name: str = "", start: int = 0
 ) -> go.Figure:

@@ -52,7 +52,7 @@ from studio.exhibit import (
     Upload,
     View,
 )
-from studio.figure import COLORS, figure, label, scrubbed
+from studio.figure import COLORS, across, figure, label, scrubbed
 
 EMOJI = Range("Emoji", 0, 63, step=1, help="One of 64 that the model has not seen: 41 is a clown, 6 are cherries.")
 BOOK_BITS = Range("Size of the book, log₂ K", 1, 12, step=1)
@@ -192,7 +192,7 @@ def _alignment(result: PictureCode) -> go.Figure:
         )
     )
     size = result.codebook_size
-    drawn.add_hline(y=result.expected, line={"dash": "dash", "width": 1.2, "color": COLORS[1]})
+    across(drawn, y=result.expected, line={"dash": "dash", "width": 1.2, "color": COLORS[1]})
     text = f"E[max of {size:,} normals] = {result.expected:.2f}" + (" (one atom)" if result.atoms > 1 else "")
     label(drawn, 1, 0.03, f"dashed: {text}", COLORS[1], xref="paper", yref="paper", xanchor="right")
     drawn.update_xaxes(range=(0, result.steps))

@@ -28,7 +28,7 @@ from engines.gibbs.toys import (
     weigh,
 )
 from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View
-from studio.figure import COLORS, DIVERGING, figure, label, scrubbed
+from studio.figure import COLORS, DIVERGING, across, figure, label, scrubbed
 
 QUATRAIN = "_______，_______。_______，_______。"
 MODEL = Choice("Model", NAMES, help="Ours are small and at hand; those of the Hub are fetched on first use.")
@@ -176,7 +176,7 @@ def draw_sample(result: GibbsSample) -> list:
                 )
             )
     if 0 < result.burn_in < sweeps:
-        trace.add_vline(x=result.burn_in + 0.5, line={"dash": "dot", "width": 1, "color": GREY})
+        across(trace, x=result.burn_in + 0.5, line={"dash": "dot", "width": 1, "color": GREY})
     alike = figure(x="lag (sweeps)", y="Hamming autocorrelation", height=280)
     alike.update_xaxes(tickformat="d", dtick=1 if len(result.hamming) < 12 else None)
     alike.add_trace(
@@ -188,7 +188,7 @@ def draw_sample(result: GibbsSample) -> list:
             showlegend=False,
         )
     )
-    alike.add_hline(y=0, line={"width": 1, "color": GREY})
+    across(alike, y=0, line={"width": 1, "color": GREY})
 
     def number(value: float, digits: int = 2) -> str:
         return "–" if math.isnan(value) else f"{value:.{digits}f}"
@@ -457,7 +457,7 @@ def draw_weigh(result: Weighing) -> list:
                     name=name,
                 )
             )
-    many.add_vline(x=28, line={"dash": "dot", "width": 1, "color": GREY})
+    across(many, x=28, line={"dash": "dot", "width": 1, "color": GREY})
     label(many, 28, 0, "a quatrain: 28", xanchor="right", yanchor="bottom")
     many.update_yaxes(type="log", exponentformat="power")
     rows = [

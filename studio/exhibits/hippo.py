@@ -33,7 +33,7 @@ from engines.hippo.views import (
     timing,
 )
 from studio.exhibit import Check, Choice, Drawing, Exhibit, Prose, Range, Story, Table, Text, Upload, View
-from studio.figure import COLORS, DIVERGING, figure, scrubbed
+from studio.figure import COLORS, DIVERGING, across, figure, scrubbed
 
 GREY = "#888888"
 SIGNAL = Choice("Signal", PRESETS)
@@ -276,7 +276,7 @@ def draw_forgetting(result: Forgetting) -> list:
                 name=short(name),
             )
         )
-    drawn.add_hline(y=1, line={"width": 1, "dash": "dot", "color": GREY})
+    across(drawn, y=1, line={"width": 1, "dash": "dot", "color": GREY})
     drawn.update_yaxes(
         type="log", exponentformat="power", dtick=1, range=[max(-8, math.log10(result.error.min()) - 0.3), 1]
     )

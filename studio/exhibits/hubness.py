@@ -39,7 +39,7 @@ from engines.hubness.views import (
 )
 from engines.models import names
 from studio.exhibit import Check, Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View
-from studio.figure import COLORS, SEQUENTIAL, figure, label
+from studio.figure import COLORS, SEQUENTIAL, across, figure, label
 
 FAINT = "#888888"
 CLOUD = 1500  # points a scatter plot shows, hubs among them
@@ -202,7 +202,7 @@ def _against_mean(result: Survey) -> go.Figure:
             showlegend=False,
         )
     )
-    drawn.add_hline(y=result.k, line={"width": 1, "dash": "dash", "color": FAINT})
+    across(drawn, y=result.k, line={"width": 1, "dash": "dash", "color": FAINT})
     axis = _ticks(float(result.counts.max()))
     drawn.update_yaxes(**axis)
     drawn.add_annotation(
@@ -256,7 +256,7 @@ def _gallery(result: Survey) -> list:
 def _lottery(drawn: go.Figure, n: int, k: int) -> None:
     """The skewness that N_k has if neighbours are drawn by lot."""
     skew = at_random(n, k).skewness
-    drawn.add_hline(y=skew, line={"width": 1, "dash": "dot", "color": FAINT})
+    across(drawn, y=skew, line={"width": 1, "dash": "dot", "color": FAINT})
     drawn.add_annotation(
         text=f"by lot: {skew:.2f}", x=0.0, y=skew, xref="paper", showarrow=False, xanchor="left", yanchor="bottom"
     )
@@ -499,7 +499,7 @@ def draw_latent(result: LatentFilter) -> list:
     lengths.add_trace(go.Bar(x=middle, y=result.bin_all, marker={"color": ORDINARY}, opacity=0.5, name="all"))
     lengths.add_trace(go.Bar(x=middle, y=result.bin_kept, marker={"color": HUB}, name=kept))
     lengths.update_layout(bargap=0)
-    lengths.add_vline(x=result.chi_mean, line={"width": 1, "dash": "dash", "color": FAINT})
+    across(lengths, x=result.chi_mean, line={"width": 1, "dash": "dash", "color": FAINT})
     label(lengths, result.chi_mean, float(result.bin_all.max()), f" mean of χ: {result.chi_mean:.2f}")
     scatter = figure(x="length ‖z‖ of the latent", y=f"N<sub>{result.k}</sub>", height=380)
     chosen = _shown(result.counts)

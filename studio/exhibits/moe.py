@@ -32,7 +32,7 @@ from engines.moe.language import (
 from engines.moe.statistics import repeat_chance
 from engines.moe.training import TRAINED, Training, train
 from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View
-from studio.figure import COLORS, SEQUENTIAL, figure, label, scrubbed
+from studio.figure import COLORS, SEQUENTIAL, across, figure, label, scrubbed
 
 MODEL = Choice(
     "Model",
@@ -167,7 +167,7 @@ def draw_heat(result: TextRouting) -> go.Figure:
                 xshift=-6,
             )
             if row:
-                drawn.add_hline(y=row * n - 0.5, line={"width": 1, "color": GREY})
+                across(drawn, y=row * n - 0.5, line={"width": 1, "color": GREY})
         drawn.update_yaxes(showticklabels=False)
     marks = np.linspace(0, tokens - 1, min(5, tokens)).round().astype(int)
     drawn.update_xaxes(
@@ -206,7 +206,7 @@ def draw_load(result: TextRouting) -> go.Figure:
                 hovertemplate="expert %{x}: %{y:.1f}%",
             )
         )
-    drawn.add_hline(y=100 / n, line={"width": 1.5, "dash": "dash", "color": GREY})
+    across(drawn, y=100 / n, line={"width": 1.5, "dash": "dash", "color": GREY})
     label(drawn, 1, 100 / n, "even", GREY, xref="paper", yanchor="middle", xshift=4)
     drawn.update_layout(barmode="group", margin={"r": 48})
     drawn.update_xaxes(tickvals=list(range(1, n + 1, max(1, n // 8))))
@@ -306,7 +306,7 @@ def _repeats(result: TextRouting) -> go.Figure:
                 )
             )
         chance = 100 * float(result.repeat_chance[kind])
-        drawn.add_hline(y=chance, line={"width": 1, "dash": "dash", "color": color})
+        across(drawn, y=chance, line={"width": 1, "dash": "dash", "color": color})
         label(drawn, 0.5, chance, f"even chance {chance:.1f}%", color, xref="paper", xanchor="center", yanchor="top")
     drawn.update_xaxes(dtick=max(1, len(layers) // 8))
     drawn.update_yaxes(rangemode="tozero")
@@ -370,7 +370,7 @@ def draw_domains(result: Domains) -> list:
                 hovertemplate="expert %{x}: %{y:.0f}%",
             )
         )
-    drawn.add_hline(y=100 * result.even, line={"width": 1.5, "dash": "dash", "color": GREY})
+    across(drawn, y=100 * result.even, line={"width": 1.5, "dash": "dash", "color": GREY})
     label(drawn, 1, 100 * result.even, "even", GREY, xref="paper", yanchor="middle", xshift=4)
     drawn.update_layout(barmode="group", margin={"r": 48})
     drawn.update_xaxes(dtick=1)
@@ -424,7 +424,7 @@ def draw_balancing(result: Balancing) -> list:
                 hovertemplate="round %{x}: %{y:.3f}<extra>" + result.labels[i] + "</extra>",
             )
         )
-    over.add_hline(y=BALANCED, line={"width": 1, "dash": "dot", "color": GREY})
+    across(over, y=BALANCED, line={"width": 1, "dash": "dot", "color": GREY})
     label(over, 0.12, np.log10(BALANCED), "balanced", GREY, xref="paper")
     over.update_yaxes(type="log", exponentformat="power", dtick=1)
 

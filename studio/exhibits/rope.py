@@ -24,7 +24,7 @@ from engines.rope.digits import Dials, dials
 from engines.rope.extrapolation import TRAINED_BASES, Extrapolation, extrapolation, held_back, position_losses
 from engines.rope.frequencies import Wavelengths, attention_factor, wavelengths
 from studio.exhibit import Check, Choice, Exhibit, Numbers, Prose, Range, Story, Table, View
-from studio.figure import COLORS, figure, label, scrubbed
+from studio.figure import COLORS, across, figure, label, scrubbed
 
 HEAD_DIM = Range("Head dimension d", 2, 256, step=2, help="Turned in d/2 pairs; 128 in Llama.")
 BASES = Numbers("Bases b", 1.01, 1e12, most=6, help="Up to six at once.")
@@ -127,7 +127,7 @@ def draw_similarity(result: SimilarityCurves) -> list:
                 )
             )
             label(drawn, math.log10(first), low, f"{first:,}", color, xanchor="right", yanchor="middle", xshift=-4)
-    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    across(drawn, y=0, line={"width": 1, "color": FAINT})
     drawn.update_xaxes(type="log", range=[0, math.log10(result.distance)], **ticks(1, result.distance))
     drawn.update_yaxes(range=[-result.head_dim * (0.21 + 0.035 * len(result.bases)), result.head_dim * 0.52])
     rows = [
@@ -193,7 +193,7 @@ def _crossing(bases: np.ndarray, worst: np.ndarray, **layout) -> go.Figure:
             hovertemplate="%{x:,.6s}<br>min f = %{y:.3f}<extra></extra>",
         )
     )
-    drawn.add_hline(y=0, line={"width": 1, "color": FAINT})
+    across(drawn, y=0, line={"width": 1, "color": FAINT})
     return drawn
 
 
@@ -357,7 +357,7 @@ def draw_wavelengths(result: Wavelengths) -> list:
             )
     reach = result.factor * result.context_length
     for tokens, text in ((result.context_length, "trained"), (reach, "wanted")):
-        drawn.add_hline(y=tokens, line={"width": 1, "dash": "dash", "color": "#888888"})
+        across(drawn, y=tokens, line={"width": 1, "dash": "dash", "color": "#888888"})
         label(drawn, 0, math.log10(tokens), f"{text}: {tokens:,.0f}")
     drawn.update_yaxes(type="log", **ticks(result.wavelength.min(), max(result.wavelength.max(), reach)))
     rows = [
@@ -463,7 +463,7 @@ def draw_extrapolation(result: Extrapolation) -> list:
     """What context beyond the trained length costs the embedded models, and their loss itself."""
     excess = _over_position(result, result.excess, "excess loss (nats a byte)", 420)
     drawn = _over_position(result, result.loss, "loss (nats a byte)", 320)
-    excess.add_hline(y=0, line={"width": 1, "color": FAINT})
+    across(excess, y=0, line={"width": 1, "color": FAINT})
     drawn.update_layout(showlegend=False)
     rows = [
         [short(base), SHORT[scaling], *(round(float(v), 3) for v in (inside, beyond, beyond - inside))]
@@ -498,7 +498,7 @@ def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: in
                 hovertemplate="byte %{x:,.0f}<br>%{y:.3f} ± %{customdata:.3f}<extra>" + name + "</extra>",
             )
         )
-    drawn.add_vline(x=result.context_length, line={"width": 1, "dash": "dash", "color": FAINT})
+    across(drawn, x=result.context_length, line={"width": 1, "dash": "dash", "color": FAINT})
     label(drawn, math.log10(result.context_length), 1, " trained", yref="paper", yanchor="top")
     octaves = [8 << i for i in range(9) if 8 << i <= result.length]
     drawn.update_xaxes(type="log", tickvals=octaves, ticktext=[f"{n:,}" for n in octaves])

@@ -29,7 +29,7 @@ from engines.segmentation import (
     viterbi_sampling_law,
 )
 from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, View
-from studio.figure import COLORS, figure, label
+from studio.figure import COLORS, across, figure, label
 
 ABABAB = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
 WATCHING = "watch=1, ing=1, wat=1, ching=1, w=1, atching=1"
@@ -175,7 +175,7 @@ def draw_sweep(result: AlphaSweep) -> list:
     entropy.add_trace(
         go.Scatter(x=alphas, y=result.entropy.astype(np.float32), mode="lines", line={"width": 3}, showlegend=False)
     )
-    entropy.add_hline(y=result.most_entropy, line={"dash": "dash", "width": 1, "color": "#888888"})
+    across(entropy, y=result.most_entropy, line={"dash": "dash", "width": 1, "color": "#888888"})
     label(entropy, float(alphas[-1]), result.most_entropy, f"all {2**result.most_entropy:,.0f} alike", xanchor="right")
     entropy.update_yaxes(rangemode="tozero", range=[0, 1.15 * result.most_entropy + 0.1])
     other = figure(x="α", y="pieces", height=340)
@@ -189,7 +189,7 @@ def draw_sweep(result: AlphaSweep) -> list:
             showlegend=False,
         )
     )
-    other.add_hline(y=result.best_pieces, line={"dash": "dash", "width": 1, "color": "#888888"})
+    across(other, y=result.best_pieces, line={"dash": "dash", "width": 1, "color": "#888888"})
     label(other, float(alphas[-1]), result.best_pieces, "pieces of the best one", xanchor="right")
     halfway = np.flatnonzero(result.best_probability >= 0.5)
     said = f"The best segmentation alone has probability {result.best_probability[-1]:.3f} at α = {alphas[-1]:g}"
