@@ -381,39 +381,40 @@ def draw_dials(result: Dials) -> list:
     drawn = figure(height=380, showlegend=False)
     circle = np.linspace(0, 1, 61)
     spots = [(result.digits - 1 - m) * 2.6 for m in range(result.digits)]
-    rows = (("digit", 3.0, result.digit_seen), ("RoPE", 0.0, result.rotary_seen))
+    rows = (("digits", 3.0), ("RoPE pairs", 0.0))
+    turns = np.stack([result.digit_turns, result.rotary_turns], axis=1)  # [moment, row, dial]
+    seen = np.stack([result.digit_seen, result.rotary_seen])
 
-    def at(turns: np.ndarray, spot: float, height: float) -> tuple[np.ndarray, np.ndarray]:
+    def at(turns: np.ndarray, spot: np.ndarray | float, height: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         return spot + np.sin(2 * np.pi * turns), height + np.cos(2 * np.pi * turns)
+
+    x, y = (way.round(3) for way in at(turns, np.array(spots), np.array([[height] for _, height in rows])))
+    color = np.where(turns <= seen + 1e-6, COLORS[0], COLORS[3])
+    digit, degree = (turns[:, 0] * result.radix + 1e-5).astype(int), 360 * turns[:, 1]
 
     def moment(t: int) -> list[dict]:
         """What moves."""
-        x, y, color, text = [], [], [], []
-        for (_, height, seen), turns in zip(rows, (result.digit_turns[t], result.rotary_turns[t]), strict=True):
-            for m, spot in enumerate(spots):
-                beads = at(turns[m], spot, height)
-                x.append(round(float(beads[0]), 3))
-                y.append(round(float(beads[1]), 3))
-                color.append(COLORS[0] if turns[m] <= seen[m] + 1e-6 else COLORS[3])
-                text.append(f"{int(turns[m] * result.radix + 1e-5)}" if height else f"{360 * turns[m]:.0f}°")
-        return [{"x": x, "y": y, "marker": {"color": color, "size": 15}}, {"text": text}]
+        text = [*map(str, digit[t]), *(f"{angle:.0f}°" for angle in degree[t])]
+        beads = {"x": x[t].ravel().tolist(), "y": y[t].ravel().tolist()}
+        return [{**beads, "marker": {"color": color[t].ravel().tolist(), "size": 15}}, {"text": text}]
 
     beads, texts = moment(result.start)
-    heights = [height for _, height, _ in rows for _ in spots]
+    heights = [height for _, height in rows for _ in spots]
     drawn.add_traces(
         [
             go.Scatter(**beads, mode="markers", hoverinfo="skip"),
             go.Scatter(**texts, x=spots * 2, y=heights, mode="text", textfont={"size": 14}, hoverinfo="skip"),
         ]
     )
-    whole = [at(circle, spot, height) for _, height, _ in rows for spot in spots]
-    known = [at(circle * seen[m], spot, height) for _, height, seen in rows for m, spot in enumerate(spots)]
+    places = [(spot, height) for _, height in rows for spot in spots]
+    whole = [at(circle, *place) for place in places]
+    known = [at(circle * share, *place) for share, place in zip(seen.ravel(), places, strict=True)]
     smooth = {"simplify": False}  # else plotly makes polygons of them
     for arcs, line in ((whole, {"color": FAINT, "width": 1, "dash": "dot"}), (known, {"color": COLORS[2], "width": 4})):
-        x, y = (np.concatenate([np.append(arc[axis], np.nan) for arc in arcs]).astype(np.float32) for axis in (0, 1))
-        drawn.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line | smooth, hoverinfo="skip"))
-    for name, height, _ in rows:
-        label(drawn, -1.2, height + 1.25, f"{name}s" if name == "digit" else "RoPE pairs")
+        ring = [np.concatenate([np.append(arc[axis], np.nan) for arc in arcs]).astype(np.float32) for axis in (0, 1)]
+        drawn.add_trace(go.Scatter(x=ring[0], y=ring[1], mode="lines", line=line | smooth, hoverinfo="skip"))
+    for name, height in rows:
+        label(drawn, -1.2, height + 1.25, name)
     hidden = {"visible": False, "fixedrange": True}
     drawn.update_xaxes(**hidden)
     drawn.update_yaxes(**hidden, scaleanchor="x", range=[-1.2, 4.9])
