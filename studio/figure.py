@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -167,10 +168,10 @@ def _mean_the_same(drawn: go.Figure, pinned: go.Figure) -> bool:
     return all(_categories(drawn, way) == _categories(pinned, way) for way in ("x", "y"))
 
 
-def _tick_texts(drawn: go.Figure) -> dict[tuple[str, float], str]:
+def _tick_texts(drawn: go.Figure) -> dict[tuple[str, Any], str]:
     axes = [*drawn.select_xaxes(), *drawn.select_yaxes()]
     return {
-        (axis.plotly_name, float(place)): text
+        (axis.plotly_name, place): text
         for axis in axes
         if axis.ticktext is not None
         for place, text in zip(axis.tickvals, axis.ticktext, strict=True)
