@@ -139,7 +139,7 @@ def _uniform_wins(z: Tensor) -> Tensor:
     z, index = z.topk(int((z > z.amax(-1, keepdim=True) - 1).sum(-1).max()))  # nobody else can win
     top = z[:, :1]
     own = (z + 1).clamp(min=top)
-    ends = own.sort(-1).values
+    ends, order = own.sort(-1)
     starts = torch.cat([top, ends[:, :-1]], -1)
     nodes, weights = (torch.from_numpy(a).to(z) for a in _gauss_legendre((z.shape[-1] + 1) // 2))
     x = starts[..., None] + (ends - starts)[..., None] * nodes  # [row, piece, node]
@@ -147,7 +147,9 @@ def _uniform_wins(z: Tensor) -> Tensor:
     factors = (x[:, None] - z[..., None, None]).clamp(tiny, 1)  # [row, entry, piece, node]
     all_below = factors.prod(1) * (ends - starts)[..., None] * weights
     wins = (all_below[:, None] / factors).sum(-1)  # [row, entry, piece]
-    return torch.zeros_like(everyone).scatter(-1, index, (wins * (ends[:, None] <= own[..., None])).sum(-1))
+    # An entry wins in the pieces up to its own end. By rank, not by value: a tie's empty piece has a slope.
+    is_within = torch.arange(len(order[0]), device=z.device) <= order.argsort(-1)[..., None]
+    return torch.zeros_like(everyone).scatter(-1, index, (wins * is_within).sum(-1))
 
 
 def _normal_wins(z: Tensor) -> Tensor:

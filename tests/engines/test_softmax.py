@@ -274,6 +274,14 @@ def test_drawn_frequencies_tend_to_the_closed_form(noise):
     assert torch.equal(drawn, gumbel_max(z, noise=noise, samples=40_000, seed=1))
 
 
+def test_uniform_perturbation_has_a_slope_at_ties():
+    """Of n equal scores one that rises by t wins with probability 1/n + t - t^n/n: slope 1."""
+    for n in (2, 3, 5):
+        z = torch.zeros(n, dtype=torch.float64, requires_grad=True)
+        slope = torch.autograd.grad(perturb_max(z)[0], z)[0]
+        assert slope.tolist() == pytest.approx([1] + [-1 / (n - 1)] * (n - 1), abs=1e-12)
+
+
 def test_normal_perturbation_of_two():
     d = torch.tensor([0.7, 0.0], dtype=torch.float64)
     assert abs(perturb_max(d, noise="normal")[0] - torch.special.ndtr(d[0] / math.sqrt(2))) < 1e-13
