@@ -10,16 +10,6 @@ from gradio.themes.utils import colors, sizes
 ASSETS = Path(__file__).parent.parent / "assets"
 LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
-SERIF = (
-    "Charter",
-    "Iowan Old Style",
-    "Palatino Linotype",
-    "Georgia",
-    "Noto Serif",
-    "DejaVu Serif",
-    "Noto Serif CJK SC",
-    "serif",
-)
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans CJK SC", "Helvetica Neue", "Arial", "sans-serif")
 MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", "monospace")
 
