@@ -157,22 +157,37 @@ def with_ghost(drawn: go.Figure, pinned: go.Figure) -> list[go.Figure]:
         if ghost.type == "scatter":
             ghost.zorder = -1
         both.add_trace(ghost)
+    ours = _axes(both)
+    for name, axis in _axes(pinned).items():
+        if axis.range and ours[name].range:
+            ours[name].range = _spanning(ours[name].range, axis.range)
     return [both]
+
+
+def _spanning(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """The least range that holds both, in our direction."""
+    ends = sorted((*ours, *theirs))
+    return [ends[0], ends[-1]] if ours[0] <= ours[1] else [ends[-1], ends[0]]
 
 
 def _mean_the_same(drawn: go.Figure, pinned: go.Figure) -> bool:
     """Whether a place on an axis has the same name in both, by the text of its tick or by what the traces say."""
+    if _axes(drawn).keys() != _axes(pinned).keys():
+        return False
     ours, theirs = _tick_texts(drawn), _tick_texts(pinned)
     if any(theirs.get(place, text) != text for place, text in ours.items()):
         return False
     return all(_categories(drawn, way) == _categories(pinned, way) for way in ("x", "y"))
 
 
+def _axes(drawn: go.Figure) -> dict[str, Any]:
+    return {axis.plotly_name: axis for axis in (*drawn.select_xaxes(), *drawn.select_yaxes())}
+
+
 def _tick_texts(drawn: go.Figure) -> dict[tuple[str, Any], str]:
-    axes = [*drawn.select_xaxes(), *drawn.select_yaxes()]
     return {
-        (axis.plotly_name, place): text
-        for axis in axes
+        (name, place): text
+        for name, axis in _axes(drawn).items()
         if axis.ticktext is not None
         for place, text in zip(axis.tickvals, axis.ticktext, strict=True)
     }

@@ -122,6 +122,19 @@ def test_places_with_other_names_stand_beside_each_other():
     assert len(with_ghost(figure([go.Bar(x=["a"], y=[1])]), figure([go.Bar(x=["b"], y=[1])]))) == 2
 
 
+def test_a_fixed_range_widens_for_the_ghost():
+    def line(*ends):
+        return figure([go.Scatter(y=[1, 2])], xaxis={"range": list(ends)}, yaxis={"range": [0, 1]})
+
+    [both] = with_ghost(line(-1, 63), line(0, 127))
+    assert tuple(both.layout.xaxis.range) == (-1, 127)
+    assert tuple(both.layout.yaxis.range) == (0, 1)
+    [turned] = with_ghost(line(63, -1), line(0, 127))
+    assert tuple(turned.layout.xaxis.range) == (127, -1)
+    free = figure([go.Scatter(y=[1, 2])])
+    assert with_ghost(free, line(0, 127))[0].layout.xaxis.range is None
+
+
 def test_frames_leave_the_ghost_alone():
     drawn = scrubbed(figure([go.Scatter(y=[1])]), [[go.Scatter(y=[1])], [go.Scatter(y=[2])]], ["0", "1"])
     [both] = with_ghost(drawn, figure([go.Scatter(y=[3])]))
