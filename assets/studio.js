@@ -579,6 +579,7 @@
     for (const control of declared) {
       const commit = (value) => {
         props.value = { ...props.value, values: { ...props.value.values, [control.name]: value } };
+        reveal();
         const exhibit = element.closest(".exhibit");
         const beside = [...stages].find((entry) => exhibit.contains(entry.element));
         beside.ask((view) => server.answer([view, props.value]), changed);
@@ -588,12 +589,20 @@
       made[control.name].root.querySelectorAll("[type=radio]").forEach((box) => { box.name = `${group}-${control.name}`; });
       list.append(made[control.name].root);
     }
+    // Whether a control changes anything, by what the others hold (see Control.when).
+    const matters = ({ when }, { shown, values }) => {
+      const others = Object.keys(when).filter((other) => shown.includes(other));
+      return !others.length || others.some((other) => [values[other]].flat().some((value) => when[other].includes(value)));
+    };
+    const reveal = () => {
+      for (const control of declared) {
+        made[control.name].root.hidden = !props.value.shown.includes(control.name) || !matters(control, props.value);
+      }
+    };
     const show = () => {
       const { shown, values } = props.value;
-      for (const [name, { root, show: set }] of Object.entries(made)) {
-        root.hidden = !shown.includes(name);
-        if (!root.hidden) set(values[name] ?? null);
-      }
+      shown.forEach((name) => made[name].show(values[name] ?? null));
+      reveal();
     };
     watch("value", show);
     show();

@@ -81,9 +81,11 @@ def main() -> None:
         lambda: loop_statistics(order.numpy()),
     )
     text = ("The old man said: x = [1, 2]\n" * 20)[:512]
-    route_text(text=text)
+    route_text(preset="own", text=text)
     for name, draw in (("text and heat maps", draw_routing), ("all of its figures", draw_hub)):
-        times = [seconds(lambda draw=draw: [_packed(p) for p in draw(route_text(text=text))]) for _ in range(5)]
+        times = [
+            seconds(lambda draw=draw: [_packed(p) for p in draw(route_text(preset="own", text=text))]) for _ in range(5)
+        ]
         print(f"{'512 tokens to ' + name:44} {1e3 * statistics.median(times):8.1f} ms   (at most 500)")
     speeds = [rounds_a_second() for _ in range(3)]
     print(

@@ -36,7 +36,13 @@ def build(
 
 
 def _declared(name: str, control: Control, default: Any) -> dict[str, Any]:
-    said = {"name": name, "kind": type(control).__name__, "label": control.label, "help": control.help}
+    said = {
+        "name": name,
+        "kind": type(control).__name__,
+        "label": control.label,
+        "help": control.help,
+        "when": control.when,
+    }
     match control:
         case Range():
             integer = isinstance(default, int)

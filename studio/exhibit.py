@@ -11,78 +11,74 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Range:
-    """A number from low to high. `log` spaces the slider by ratio; the default's type says whether it is an integer."""
+class Control:
+    """What a parameter is set with: one of the kinds below.
+
+    help: a line under it
+    when: name of another control -> values of it: the control is seen where another of the view has one of these (or
+        includes one), or where the view has none of the others; elsewhere it would change nothing
+    """
 
     label: str
+    help: str = field(default="", kw_only=True)
+    when: Mapping[str, Sequence[Any]] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Range(Control):
+    """A number from low to high. `log` spaces the slider by ratio; the default's type says whether it is an integer."""
+
     low: float
     high: float
     step: float | None = None
     log: bool = False
-    help: str = ""
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Control):
     """One of `options` (or several, with `several`: a list). A mapping gives each value its label."""
 
-    label: str
     options: Sequence[str] | Mapping[str, str]
     several: bool = False
-    help: str = ""
 
 
 @dataclass(frozen=True)
-class Toggle:
+class Toggle(Control):
     """Yes or no."""
 
-    label: str
-    help: str = ""
-
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Control):
     """A typed list of at most `most` numbers between low and high, parted by commas or spaces."""
 
-    label: str
     low: float
     high: float
     most: int
     least: int = 1
-    help: str = ""
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Control):
     """Typed text of at most `most` characters."""
 
-    label: str
     most: int
     lines: int = 1
-    help: str = ""
 
 
 @dataclass(frozen=True)
-class Upload:
+class Upload(Control):
     """A file of the user's, at most `megabytes`; the engine gets its path, or None. A link cannot carry it."""
 
-    label: str
     accept: Sequence[str]
     megabytes: float
-    help: str = ""
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Control):
     """Something drawn by hand, black on white; the engine gets the path of a PNG, or None. A link cannot carry it."""
 
-    label: str
     width: int = 256
     height: int = 256
-    help: str = ""
-
-
-Control = Range | Choice | Toggle | Numbers | Text | Upload | Drawing
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,8 @@ def balance(
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, not {source!r}.")
+    if source == "model":
+        experts, top_k, gate = 8, 2, "softmax"
     for name, value, low, high in (
         ("tokens", tokens, 16, 20_000),
         ("experts", experts, 2, 256),
@@ -178,7 +180,7 @@ def balance(
     if not (math.isfinite(rate) and 0 < rate <= 1):
         raise ValueError(f"rate must be above 0 and at most 1 standard deviation, not {rate}.")
     if source == "model":
-        scores, ids, top_k, gate = *model_scores(tokens), 2, "softmax"
+        scores, ids = model_scores(tokens)
     else:
         scores, ids = synthetic_scores(source, tokens, experts, seed)
     yield from compare_rules(scores, top_k, tuple(dict.fromkeys(rules)), rounds, gate, rate, ids, source)

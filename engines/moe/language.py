@@ -177,7 +177,7 @@ def route_text(model: str = "moe-loss-free", preset: str = "mixed", text: str = 
     """Route a text through one of the embedded byte-level models.
 
     model: moe-none, moe-auxiliary or moe-loss-free, by how training balanced them; preset: mixed, english, poem, python, or own;
-    text: read instead of the preset if it is not empty; layer: the one to show, from 1, or 0 for all.
+    text: read with preset own; layer: the one to show, from 1, or 0 for all.
     Each stretch of 128 bytes is read on its own, as in training.
     """
     if model not in EMBEDDED:
@@ -214,18 +214,18 @@ def route_text_through(model: nn.Module, tokenizer: Any, text: str, layer: int =
 
 
 def chosen_text(preset: str, text: str) -> str:
-    """The text to read: the one typed, or the preset."""
+    """The text to read: a preset, or with preset own the one typed."""
+    if preset in PRESETS:
+        return PRESETS[preset]
+    if preset != "own":
+        raise ValueError(f"preset must be one of {', '.join((*PRESETS, 'own'))}, not {preset!r}.")
     if len(text) > LONGEST:
         raise ValueError(
             f"text is too long: {len(text):,} characters, and at most {LONGEST:,} tokens are read at once."
         )
-    if text.strip():
-        return text
-    if preset == "own" or text:
+    if not text.strip():
         raise ValueError("text is empty: type something, or choose one of the preset texts.")
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join((*PRESETS, 'own'))}, not {preset!r}.")
-    return PRESETS[preset]
+    return text
 
 
 def shown(piece: str) -> str:

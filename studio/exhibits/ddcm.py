@@ -54,7 +54,14 @@ from studio.exhibit import (
 )
 from studio.figure import COLORS, across, figure, label, scrubbed
 
-EMOJI = Range("Emoji", 0, 63, step=1, help="One of 64 that the model has not seen: 41 is a clown, 6 are cherries.")
+EMOJI = Range(
+    "Emoji",
+    0,
+    63,
+    step=1,
+    help="One of 64 that the model has not seen: 41 is a clown, 6 are cherries.",
+    when={"source": ["emoji"]},
+)
 BOOK_BITS = Range("Size of the book, log₂ K", 1, 12, step=1)
 ATOMS = Range("Atoms combined, M", 1, 8, step=1)
 COEFFICIENTS = Range("Bits of a coefficient, C", 1, 6, step=1, help="Of matching pursuit. At 1 the only value is 1.")
@@ -594,6 +601,22 @@ EXHIBIT = Exhibit(
             controls={
                 "source": Choice("Picture", SOURCES),
                 "emoji": EMOJI,
+                "upload": Upload(
+                    "Your picture",
+                    (".png", ".jpg", ".jpeg", ".webp"),
+                    20,
+                    help="Is cut to a square.",
+                    when={"source": ["upload"]},
+                ),
+                "drawing": Drawing("Your drawing", when={"source": ["drawing"]}),
+                "pixels": Range(
+                    "Side in pixels",
+                    32,
+                    MOST_SIDE,
+                    step=32,
+                    help="Beyond 32, tile by tile.",
+                    when={"source": ["upload", "drawing"]},
+                ),
                 "steps": STEPS,
                 "book_bits": BOOK_BITS,
                 "atoms": ATOMS,
@@ -601,11 +624,6 @@ EXHIBIT = Exhibit(
                 "variant": VARIANT,
                 "seed": SEED,
                 "model": MODEL,
-                "upload": Upload("Your picture", (".png", ".jpg", ".jpeg", ".webp"), 20, help="Is cut to a square."),
-                "drawing": Drawing("Your drawing"),
-                "pixels": Range(
-                    "Side in pixels", 32, MOST_SIDE, step=32, help="Of an upload or a drawing; beyond 32, tile by tile."
-                ),
             },
             draw=draw_code,
             live=False,
@@ -721,7 +739,7 @@ EXHIBIT = Exhibit(
             controls={
                 "task": Choice("Task", TASKS),
                 "emoji": EMOJI,
-                "mask": Drawing("What to hide"),
+                "mask": Drawing("What to hide", when={"task": ["inpaint"]}),
                 "restored_steps": STEPS,
                 "book_bits": BOOK_BITS,
                 "count": COUNT,

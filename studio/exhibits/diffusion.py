@@ -49,11 +49,17 @@ TARGET = Choice(
     },
 )
 PATH = Choice("Path", {name: path.label for name, path in PATHS.items()}, help="The time a step is straight in.")
-LETTER = Text("Letters", 3, help="One to three, when the target is letters.")
-DRAWING = Drawing("Drawing", help="When the target is your drawing.")
+LETTER = Text("Letters", 3, help="One to three.", when={"target": ["letter"]})
+DRAWING = Drawing("Drawing", when={"target": ["drawing"]})
 SEED = Range("Seed", 0, 9999, step=1)
-ETA = Range("DDIM's η", 0, 1, step=0.05, help="0 is an ODE, 1 is DDPM.")
-VARIANCE = Choice("DDPM's variance", {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)"})
+ETA = Range(
+    "DDIM's η", 0, 1, step=0.05, help="0 is an ODE, 1 is DDPM.", when={"samplers": ["ddim"], "any_samplers": ["ddim"]}
+)
+VARIANCE = Choice(
+    "DDPM's variance",
+    {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)"},
+    when={"samplers": ["ddpm"], "any_samplers": ["ddpm"]},
+)
 NAMES = {name: sampler.label for name, sampler in SAMPLERS.items()}
 UNITS = 1000  # particles travel as int16 thousandths of the target's unit: half the bytes of float32
 GROUND = ((0.0, "rgba(0,119,187,0)"), (1.0, "rgba(0,119,187,0.55)"))
@@ -627,19 +633,26 @@ EXHIBIT = Exhibit(
             compute=sampler_panels,
             controls={
                 "target": TARGET,
+                "letter": LETTER,
+                "drawing": DRAWING,
                 "samplers": Choice("Samplers (up to 4)", NAMES, several=True),
                 "path": PATH,
                 "grid": Choice("Noise levels", GRIDS),
+                "rho": Range(
+                    "Karras' ρ",
+                    0.5,
+                    20,
+                    step=0.5,
+                    help="7 is usual; more puts more steps near the data.",
+                    when={"grid": ["karras"]},
+                ),
+                "knots": Numbers("Knots σ", 1e-3, 1e3, most=24, least=2, help="Falling.", when={"grid": ["ays"]}),
                 "steps": Range("Steps (or NFE)", 1, 100, step=1),
                 "match": Choice("Compare at equal", {"steps": "steps", "nfe": "denoiser calls (NFE)"}),
                 "particles": Range("Particles", 100, 10_000, step=1, log=True),
                 "seed": SEED,
-                "rho": Range("Karras' ρ", 0.5, 20, step=0.5, help="7 is usual; more puts more steps near the data."),
-                "knots": Numbers("Knots σ", 1e-3, 1e3, most=24, least=2, help="For Align Your Steps, falling."),
                 "ddim_eta": ETA,
                 "ddpm_variance": VARIANCE,
-                "letter": LETTER,
-                "drawing": DRAWING,
             },
             draw=draw_panels,
             seconds=0.2,
@@ -656,14 +669,14 @@ EXHIBIT = Exhibit(
             compute=vector_field,
             controls={
                 "target": TARGET,
+                "letter": LETTER,
+                "drawing": DRAWING,
                 "path": PATH,
                 "field": Choice(
                     "Field",
                     {"velocity": "velocity towards the data", "score": "score ∇ log p", "denoised": "way to D(x)"},
                 ),
                 "seed": SEED,
-                "letter": LETTER,
-                "drawing": DRAWING,
             },
             draw=draw_field,
             seconds=0.2,
@@ -685,7 +698,7 @@ EXHIBIT = Exhibit(
                 "ode_samplers": Choice("Samplers", {n: s.label for n, s in SAMPLERS.items() if s.order}, several=True),
                 "path": PATH,
                 "step_counts": Numbers("Steps", 1, 640, most=8, least=2),
-                "lms_order": Range("Order of LMS", 1, 4, step=1),
+                "lms_order": Range("Order of LMS", 1, 4, step=1, when={"ode_samplers": ["lms"]}),
                 "seed": SEED,
             },
             draw=draw_convergence,
@@ -704,14 +717,14 @@ EXHIBIT = Exhibit(
             compute=distances,
             controls={
                 "target": TARGET,
+                "letter": LETTER,
+                "drawing": DRAWING,
                 "any_samplers": Choice("Samplers (up to 8)", NAMES, several=True),
                 "path": PATH,
                 "budgets": Numbers("NFE", 1, 512, most=8),
                 "seed": SEED,
                 "ddim_eta": ETA,
                 "ddpm_variance": VARIANCE,
-                "letter": LETTER,
-                "drawing": DRAWING,
             },
             draw=draw_distances,
             live=False,
@@ -753,11 +766,18 @@ EXHIBIT = Exhibit(
             controls={
                 "method": Choice("Method", {name: method.label for name, method in METHODS.items()}),
                 "target": TARGET,
-                "effort": Range("Share of the full training", 0.02, 1, step=0.02),
-                "alpha": Range("SiD's α", 0, 2, step=0.05, help="1 − α weighs the plain loss |Δ|²; 1 is usual."),
-                "seed": SEED,
                 "letter": LETTER,
                 "drawing": DRAWING,
+                "effort": Range("Share of the full training", 0.02, 1, step=0.02),
+                "alpha": Range(
+                    "SiD's α",
+                    0,
+                    2,
+                    step=0.05,
+                    help="1 − α weighs the plain loss |Δ|²; 1 is usual.",
+                    when={"method": ["sid"]},
+                ),
+                "seed": SEED,
             },
             draw=draw_few_steps,
             live=False,

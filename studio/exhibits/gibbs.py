@@ -534,17 +534,19 @@ EXHIBIT = Exhibit(
                     "Length (tokens)", 0, 64, step=1, help="0: as long as the text. Otherwise marks fill it up."
                 ),
                 "scan": Choice("Scan", SCANS),
-                "block": Range("Block", 1, 16, step=1, help="Positions hidden together by “blocks at once”."),
+                "block": Range("Block", 1, 16, step=1, help="Positions hidden together.", when={"scan": ["blocks"]}),
                 "sweeps": Range("Sweeps", 1, 120, step=1),
                 "chains": Range("Chains", 1, 16, step=1),
                 "temperature": Range("Temperature, first", 0.05, 3, step=0.05),
-                "end_temperature": Range("Temperature, last", 0.05, 3, step=0.05),
                 "schedule": Choice("Annealing", SCHEDULES),
+                "end_temperature": Range(
+                    "Temperature, last", 0.05, 3, step=0.05, when={"schedule": ["linear", "geometric"]}
+                ),
                 "top_k": Range("Top k after burn-in", 0, 200, step=1, help="0: all words."),
                 "top_p": Range("Top p after burn-in", 0.05, 1, step=0.05),
                 "burn_in": Range("Burn-in (sweeps)", 0, 60, step=1),
                 "metropolis": Toggle(
-                    "Metropolis correction", "Towards exp(pseudo-log-likelihood). Dear: each step scores a text."
+                    "Metropolis correction", help="Towards exp(pseudo-log-likelihood). Dear: each step scores a text."
                 ),
                 "start": Choice("Begin with", STARTS),
                 "score_every": Range("Score every … sweeps", 1, 60, step=1),
@@ -570,7 +572,7 @@ EXHIBIT = Exhibit(
                 "keywords": Text("Keywords", most=120, help="Up to eight words, parted by commas."),
                 "english_model": Choice("Model that proposes", ENGLISH),
                 "constraint": Choice("Constraint", CONSTRAINTS),
-                "penalty": Range("Cost of a missing keyword (nats)", 0, 30, step=0.5),
+                "penalty": Range("Cost of a missing keyword (nats)", 0, 30, step=0.5, when={"constraint": ["soft"]}),
                 "reward": Range(
                     "Reward of a word (nats)", -2, 8, step=0.5, help="A language model alone likes it short."
                 ),

@@ -40,17 +40,17 @@ SIGNAL = Choice("Signal", PRESETS)
 FORMULA = Text(
     "Formula in t",
     200,
-    help="For “Your formula”; t runs from 0 to 6π. It knows sin, cos, exp, log, abs and piecewise(t < 9, sin(t), 0).",
+    help="t runs from 0 to 6π. It knows sin, cos, exp, log, abs and piecewise(t < 9, sin(t), 0).",
+    when={"signal": ["formula"]},
 )
 MEASURE = Choice("Measure", {name: measure.label for name, measure in MEASURES.items()})
 SEVERAL = Choice("Measures", {name: measure.label for name, measure in MEASURES.items()}, several=True)
 ORDER = Range("Numbers kept, N", 2, 128, step=1)
 METHOD = Choice("Discretisation", {name: label for name, label in METHODS.items() if name != "gbt"})
 SAMPLES = Range("Samples", 64, 4096, step=64)
-WINDOW = Range(
-    "Window, of the whole", 0.02, 1, step=0.01, help="The scaled measures remember everything and have none."
-)
-SEED = Range("Seed", 0, 99, step=1)
+WINDOWED = [name for name, measure in MEASURES.items() if not measure.scaled]
+WINDOW = Range("Window, of the whole", 0.02, 1, step=0.01, when={"measure": WINDOWED, "measures": WINDOWED})
+SEED = Range("Seed", 0, 99, step=1, when={"signal": ["steps", "noise", "white"]})
 
 
 def short(label: str) -> str:
@@ -580,7 +580,9 @@ EXHIBIT = Exhibit(
                 "order": ORDER,
                 "window": WINDOW,
                 "form": Choice(
-                    "How LegS spreads A/t", {"blog": f"Blog: {FORMS['blog']}", "older": f"Older: {FORMS['older']}"}
+                    "How LegS spreads A/t",
+                    {"blog": f"Blog: {FORMS['blog']}", "older": f"Older: {FORMS['older']}"},
+                    when={"measure": ["legs"]},
                 ),
                 "alpha": Range(
                     "α of the generalised bilinear", 0, 1, step=0.05, help="Drawn where it is not 0, ½ or 1."
@@ -648,7 +650,7 @@ EXHIBIT = Exhibit(
                 "model": Choice("Model", MODELS),
                 "order": ORDER,
                 "length": Range("Length L", 64, 4096, step=64),
-                "damping": Range("Largest |pole|", 0.1, 0.999, step=0.001),
+                "damping": Range("Largest |pole|", 0.1, 0.999, step=0.001, when={"model": ["resonators"]}),
                 "seed": SEED,
             },
             draw=draw_rational,

@@ -76,12 +76,15 @@ REDUCTIONS = {
 }
 
 DATA = Choice("Points", SETS)
-DIMENSION = Range("Dimension d", 1, 1000, log=True, help="Of the drawn laws; the embedded sets have their own.")
-INTRINSIC = Range("Intrinsic dimension", 0, 1000, help="Dimensions the points really fill; 0 means all of them.")
+LAWS_DRAWN = {"data": list(LAWS)}
+DIMENSION = Range("Dimension d", 1, 1000, log=True, when=LAWS_DRAWN)
+INTRINSIC = Range(
+    "Intrinsic dimension", 0, 1000, help="Dimensions the points really fill; 0 means all of them.", when=LAWS_DRAWN
+)
 POINTS = Range("Number of points n", 50, 5000, step=50)
 K = Range("Neighbours k", 1, 49, log=True)
 METRIC = Choice("Distance", METRICS)
-P = Range("Exponent p of Lp", 0.1, 10, log=True)
+P = Range("Exponent p of Lp", 0.1, 10, log=True, when={"metric": ["lp"]})
 LOG = Toggle("Log axes", help="Of the histogram.")
 LATENTS = Range("Latents drawn", 100, 10_000, step=100)
 NEIGHBOURS = Range("List length k", 1, 50, step=1, help="5 in the papers quoted here.")

@@ -43,9 +43,10 @@ PRESET = Choice(
     "Text",
     {"mixed": "mixed", "english": "English story", "poem": "Chinese poems", "python": "Python", "own": "your own"},
 )
-TYPED = Text("Your own text", LONGEST, lines=4, help="Read instead of the preset when it is not empty.")
+DRAWN = {"source": ["uniform", "normal", "clusters"]}
+TYPED = Text("Your own text", LONGEST, lines=4, when={"preset": ["own"]})
 LAYER = Range("Layer", 0, 3, step=1, help="0: all at once; what shows one layer alone shows the last.")
-SEED = Range("Seed", 0, 9999, step=1)
+SEED = Range("Seed", 0, 9999, step=1, when=DRAWN)
 BALANCING = {"none": "no balancing", "auxiliary": "auxiliary loss", "loss-free": "loss-free bias"}
 DOMAIN = {"story": "English stories", "quatrain": "Chinese quatrains", "python": "Python"}
 # a rule keeps its colour in every figure
@@ -771,9 +772,9 @@ EXHIBIT = Exhibit(
                     },
                 ),
                 "rules": Choice("Rules", {name: rule.label for name, rule in RULES.items()}, several=True),
-                "gate": Choice("Gate", {gate: gate for gate in GATES}, help="What makes ρ of the scores."),
-                "experts": Range("Experts n", 2, 256, step=1, log=True),
-                "top_k": Range("Experts a token k", 1, 32, step=1),
+                "gate": Choice("Gate", {gate: gate for gate in GATES}, help="What makes ρ of the scores.", when=DRAWN),
+                "experts": Range("Experts n", 2, 256, step=1, log=True, when=DRAWN),
+                "top_k": Range("Experts a token k", 1, 32, step=1, when=DRAWN),
                 "tokens": Range("Tokens", 100, 20_000, step=1, log=True),
                 "rate": Range("Step γ (standard deviations)", 0.001, 0.5, log=True),
                 "rounds": Range("Rounds", 5, 300, step=1),
@@ -803,8 +804,10 @@ EXHIBIT = Exhibit(
                     several=True,
                 ),
                 "common": Range("Common part of the inputs", 0, 4, help="Gives some experts a head start."),
-                "aux_weight": Range("Weight of the auxiliary loss", 0.001, 1, log=True),
-                "bias_rate": Range("Step of the bias", 0.001, 0.1, log=True),
+                "aux_weight": Range("Weight of the auxiliary loss", 0.001, 1, log=True, when={"trained": ["aux-loss"]}),
+                "bias_rate": Range(
+                    "Step of the bias", 0.001, 0.1, log=True, when={"trained": ["loss-free", "loss-free-rms"]}
+                ),
                 "learning_rate": Range("Learning rate", 0.001, 0.1, log=True),
                 "steps": Range("Steps", 20, 1500, step=1),
                 "seed": SEED,

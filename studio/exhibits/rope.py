@@ -29,10 +29,7 @@ from studio.figure import COLORS, across, figure, label, scrubbed
 HEAD_DIM = Range("Head dimension d", 2, 256, step=2, help="Turned in d/2 pairs; 128 in Llama.")
 BASES = Numbers("Bases b", 1.01, 1e12, most=6, help="Up to six at once.")
 DISTANCE = Range("Distance shown (tokens)", 16, 1 << 20, step=1, log=True)
-EXPONENT = Range("NTK-mixed exponent", 0, 1, step=0.005, help="0 is linear, 1 is NTK-fixed; Su found 0.625.")
 BASE = Range("Base b", 2, 1e9, log=True, help="10,000 in RoFormer and Llama 2, 500,000 in Llama 3.")
-CONTEXT = Range("Training length L (tokens)", 128, 131_072, step=1, log=True)
-FACTOR = Range("Stretch k", 1, 64, log=True, help="The context to be read is k times the training length.")
 SCALING = {
     "none": "none",
     "linear": "linear (position interpolation)",
@@ -45,7 +42,24 @@ SCALING = {
     "longrope": "LongRoPE, given factors",
 }
 SCALINGS = Choice("Scalings", SCALING, several=True)
-LONGROPE = Numbers("LongRoPE factors", 1, 1e4, most=128, help="Spread evenly over the pairs.")
+STRETCHED = {"scaling": [name for name in SCALING if name not in ("none", "longrope")]}
+EXPONENT = Range(
+    "NTK-mixed exponent",
+    0,
+    1,
+    step=0.005,
+    help="0 is linear, 1 is NTK-fixed; Su found 0.625.",
+    when={"scalings": ["ntk_mixed"]},
+)
+CONTEXT = Range(
+    "Training length L (tokens)", 128, 131_072, step=1, log=True, when={"scaling": ["dynamic", "by_parts", "yarn"]}
+)
+FACTOR = Range(
+    "Stretch k", 1, 64, log=True, help="The context to be read is k times the training length.", when=STRETCHED
+)
+LONGROPE = Numbers(
+    "LongRoPE factors", 1, 1e4, most=128, help="Spread evenly over the pairs.", when={"scalings": ["longrope"]}
+)
 SHORT = {
     "none": "none",
     "linear": "linear",

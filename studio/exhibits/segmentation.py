@@ -46,13 +46,13 @@ VOCABULARY = Choice(
     {"english": "English (story book)", "chinese": "Chinese (quatrains)", "own": "your own pieces"},
     help="Two unigram vocabularies of 8,000 pieces, or the pieces written beside.",
 )
-PIECES = Text("Your own pieces", most=400, help="piece=probability, parted by commas. Used with “your own pieces”.")
+PIECES = Text("Your own pieces", most=400, help="piece=probability, parted by commas.", when={"vocabulary": ["own"]})
 ALPHA = Range(
     "α", 0, 3, step=0.05, help="0: all segmentations alike; 1: the unigram law; large: nearly always the best."
 )
 TEXT = Text("Text", most=40, help="A word or two. Chinese needs the Chinese vocabulary.")
 SEED = Range("Seed", 0, 999, step=1)
-NBEST = Range("n of n-best", 1, 64, step=1)
+NBEST = Range("n of n-best", 1, 64, step=1, when={"method": ["n-best"], "methods": ["n-best"]})
 DRAWS = Range("Draws", 100, 10_000, step=100, log=True)
 
 

@@ -179,6 +179,19 @@ def test_a_refused_view_is_the_one_that_is_mended(page, studio):
     page.wait_for_function("location.search.includes('view=decay') && location.search.includes('bases=10000')")
 
 
+def test_a_control_is_seen_where_it_matters(page, studio):
+    open_at(page, studio, "?tab=diffusion&view=samplers")
+    letters = page.locator(".control.text", has_text="Letters")
+    target = (
+        page.locator(".control", has=page.locator("option[value=letter]")).locator("visible=true").locator("select")
+    )
+    assert letters.locator("visible=true").count() == 0
+    target.select_option("letter")
+    letters.locator("visible=true").wait_for()
+    target.select_option("ring")
+    letters.locator("visible=true").wait_for(state="hidden")
+
+
 def test_a_drawing_and_a_file_reach_the_engine(page, studio):
     open_at(page, studio, "?tab=hippo&view=own")
     signal = "[...p._fullData.find(t => t.name === 'signal').y].slice(0, 50)"

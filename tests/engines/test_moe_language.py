@@ -155,7 +155,7 @@ def test_the_hub_view_also_reads_an_embedded_model():
 
 
 def test_typed_text_wins_and_one_byte_is_enough():
-    assert route_text(preset="poem", text="x").tokens == ("x",)
+    assert route_text(preset="own", text="x").tokens == ("x",)
     assert route_text(preset="own", text="山\n").tokens == ("山", "·", "·", "⏎")
 
 
@@ -183,12 +183,12 @@ def test_byte_labels_and_classes():
     ("call", "says"),
     [
         (lambda: route_text(text="", preset="own"), "text is empty"),
-        (lambda: route_text(text="  \n"), "text is empty"),
-        (lambda: route_text(text="x" * 10**6), "text is too long: 1,000,000 characters"),
-        (lambda: route_text(text="山" * 2000), "text is too long: 6,000 bytes"),
+        (lambda: route_text("moe-none", "own", "  \n"), "text is empty"),
+        (lambda: route_text(preset="own", text="x" * 10**6), "text is too long: 1,000,000 characters"),
+        (lambda: route_text(preset="own", text="山" * 2000), "text is too long: 6,000 bytes"),
         (lambda: route_text_on_hub("Qwen/Qwen2.5-0.5B"), "a mixture-of-experts language model is needed here"),
         (lambda: route_text_on_hub("nobody/nothing"), "not among the models"),
-        (lambda: route_text_on_hub(text="x" * 10**6), "text is too long"),
+        (lambda: route_text_on_hub(preset="own", text="x" * 10**6), "text is too long"),
         (lambda: route_text(model="gpt2"), "model must be one of"),
         (lambda: route_text(preset="?"), "preset must be one of"),
         (lambda: route_text(layer=99), "layer must be between"),
