@@ -15,6 +15,7 @@ import torch
 from engines.models import load
 from engines.recipes.ddpm_emoji import (
     QUICK,
+    STEPS,
     build,
     draw_samples,
     fit,
@@ -94,7 +95,7 @@ def export(a: Namespace, run: Run, model, held: np.ndarray, labels: torch.Tensor
     names = {"id2label": dict(enumerate(KINDS))}  # as diffusers' DiT pipeline has it; the class after them is "none"
     (a.out / "model_index.json").write_text(json.dumps(names, indent=1) + "\n")
     told = torch.arange(len(KINDS)).repeat_interleave(8)
-    save_grid(draw_samples(model, len(told), 30, a.seed, told), 8, a.out / "samples.png")
+    save_grid(draw_samples(model, len(told), STEPS, a.seed, told), 8, a.out / "samples.png")
     none, sample = torch.full_like(labels, len(KINDS)), sampled(len(held))
     save_weights({"labels": labels[sample]}, a.out / "held-back.safetensors")  # of the images that ddpm-emoji-32 ships
     first = sample[:QUICK]
@@ -118,7 +119,7 @@ ddpm-emoji-32; {run.sentence()}. {NONE:.0%} of the images were shown without the
         "Measured": f"""
 Mean squared error of v on the held-back images, averaged over evenly spaced times: {figures["loss"]:.4f} where it is told the
 kind, {figures["loss_untold"]:.4f} where it is not.""",
-        "Samples": "![samples](samples.png)\n\nA row a kind, DDIM, 30 steps, not chosen.",
+        "Samples": f"![samples](samples.png)\n\nA row a kind, DDIM with η = 1, {STEPS} steps, not chosen.",
         "Limits": "As small as ddpm-emoji-32; the kinds are coarse, and some emoji sit in blocks of another kind.",
         "Licence": "Apache-2.0 for the weights.",
     }

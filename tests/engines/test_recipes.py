@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,6 +137,27 @@ def test_ddpm_emoji_repeats_and_resumes(data, tmp_path, monkeypatch):
     longer = ddpm_emoji.train(options(data, tmp_path / "two", 18), channels=(8, 16))
     assert longer.history["loss"][:16] == run.history["loss"] and len(longer.history["loss"]) == 18
     assert "resumed" in (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
+
+
+def test_ddpm_emoji_draws_what_a_perfect_model_knows():
+    class Knows(torch.nn.Module):
+        """v for data that are one picture, a slope in red."""
+
+        def __init__(self):
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(1))
+            self.picture = torch.linspace(-1, 1, 32).expand(32, 32) * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+
+        def forward(self, x, t, labels=None):
+            alpha = ddpm_emoji.make_scheduler().alphas_cumprod[t].sqrt()
+            sigma = (1 - alpha**2).sqrt()
+            noise = (x - alpha * self.picture) / sigma
+            return SimpleNamespace(sample=alpha * noise - sigma * self.picture)
+
+    drawn = ddpm_emoji.draw_samples(Knows(), 2, 10, 0)
+    expected = ((Knows().picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    assert drawn.dtype == np.uint8 and drawn.shape == (2, 32, 32, 3)
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
 def test_ddpm_emoji_kinds_starts_from_a_model_and_names_its_classes(data, tmp_path, monkeypatch):
