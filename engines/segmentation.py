@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
+from engines.arguments import number, one_of, whole
 
 ASSETS = Path(__file__).parent.parent / "assets" / "segmentation"
 FILES = {"english": ASSETS / "storybook-unigram.json", "chinese": ASSETS / "quatrain-unigram.json"}
@@ -38,7 +41,7 @@ MOST_NBEST = 200_000
 BLOCK = 2_000_000  # cells of one working array
 MOST_COMPARISONS = 14
 VIEW_LATTICE, VIEW_ENUMERATED, VIEW_SEGMENTATIONS, VIEW_PASSAGE = 60, 40, 20_000, 600  # characters; segmentations
-VIEW_LISTED = 16
+VIEW_LISTED, VIEW_TIES = 16, 4
 OWN_PIECES = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
 
 
@@ -81,13 +84,13 @@ class Vocabulary:
         states: dict[str, int] = {"": 0}
         steps: dict[int, int] = {}
         spells = {}
-        for number, piece in enumerate(self.pieces):
+        for index, piece in enumerate(self.pieces):
             state = 0
             for end in range(1, len(piece) + 1):
                 following = states.setdefault(piece[:end], len(states))
                 steps[state * (len(alphabet) + 1) + letter[piece[end - 1]]] = following
                 state = following
-            spells[state] = number
+            spells[state] = index
         keys = np.array(sorted(steps))
         leads = np.array([steps[key] for key in keys.tolist()])
         return alphabet, keys, leads, np.array([spells.get(state, -1) for state in range(len(states))])
@@ -139,11 +142,15 @@ def _codes(text: str) -> np.ndarray:
 
 def parse_pieces(pieces: str) -> Vocabulary:
     """A vocabulary written as "a=0.2, b=0.2, ab=0.25": pieces and probabilities (any positive weights)."""
+    if not isinstance(pieces, str):
+        raise ValueError("pieces must be text: write for example a=0.2, b=0.2, ab=0.25")
+    if re.search("[\ud800-\udfff]", pieces):
+        raise ValueError("pieces holds half a character (a lone surrogate): type it anew")
     table: dict[str, float] = {}
     for item in pieces.replace(",", " ").split():
-        piece, _, number = item.rpartition("=")
+        piece, _, probability = item.rpartition("=")
         try:
-            weight = float(number)
+            weight = float(probability)
         except ValueError:
             weight = math.nan
         if not piece or not 0 < weight < math.inf:
@@ -165,11 +172,8 @@ def _shipped(name: str) -> Vocabulary:
 
 def load_vocabulary(name: str = "english", pieces: str = "") -> Vocabulary:
     """A shipped vocabulary ("english", "chinese"), or with "own" the one that `parse_pieces` reads from `pieces`."""
-    if name == "own":
-        return parse_pieces(pieces)
-    if name not in FILES:
-        raise ValueError(f"vocabulary must be one of {', '.join(FILES)}, own; not {str(name)[:40]!r}")
-    return _shipped(name)
+    name = one_of("vocabulary", name, (*FILES, "own"))
+    return parse_pieces(pieces) if name == "own" else _shipped(name)
 
 
 class Lattice:
@@ -223,24 +227,27 @@ class Lattice:
         order = np.argsort(level, kind="stable")
         return np.split(order, np.flatnonzero(np.diff(level[order])) + 1)
 
-    def forward(self, weights: np.ndarray) -> np.ndarray:
-        """log of the summed weight of all paths from its chunk's start to each node; `weights` are logs, by edge."""
+    def forward(self, weights: np.ndarray, add: np.ufunc = np.logaddexp) -> np.ndarray:
+        """log of the summed weight of all paths from its chunk's start to each node; `weights` are logs, by edge.
+
+        With np.maximum for `add`, of the greatest instead.
+        """
         total = np.full(self.nodes, -np.inf)
         total[self.start] = 0
         for edges in self.levels:
             source, target = self.source[edges], self.target[edges]
-            total[target] = np.logaddexp(total[target], total[source] + weights[edges])
+            total[target] = add(total[target], total[source] + weights[edges])
         if np.isneginf(total[self.end]).any():
             raise ValueError("text cannot be cut: no sequence of this vocabulary's pieces spells it")
         return total
 
-    def backward(self, weights: np.ndarray) -> np.ndarray:
+    def backward(self, weights: np.ndarray, add: np.ufunc = np.logaddexp) -> np.ndarray:
         """The same from each node to its chunk's end."""
         total = np.full(self.nodes, -np.inf)
         total[self.end] = 0
         for edges in reversed(self.levels):
             source, target = self.source[edges], self.target[edges]
-            total[source] = np.logaddexp(total[source], total[target] + weights[edges])
+            total[source] = add(total[source], total[target] + weights[edges])
         return total
 
     def best(self) -> np.ndarray:
@@ -318,9 +325,12 @@ def _vocabulary(vocabulary: Vocabulary | Mapping[str, float] | str) -> Vocabular
     return load_vocabulary(vocabulary) if isinstance(vocabulary, str) else Vocabulary.of(vocabulary)
 
 
-def _check_alpha(alpha: float) -> None:
-    if not (isinstance(alpha, int | float) and 0 <= alpha <= 100):
-        raise ValueError("alpha must be a number from 0 (all segmentations alike) to 100 (nearly always the best)")
+def _alpha(alpha: float) -> float:
+    return number("alpha", alpha, 0, 100)  # from all segmentations alike to nearly always the best
+
+
+def _seed(seed: int) -> int:
+    return whole("seed", seed, 0, 2**63 - 1)
 
 
 def log_partition(text: str, vocabulary: Vocabulary | Mapping[str, float] | str, alpha: float = 1.0) -> float:
@@ -329,27 +339,21 @@ def log_partition(text: str, vocabulary: Vocabulary | Mapping[str, float] | str,
     At alpha = 0 it is the logarithm of the number of segmentations.
     """
     vocabulary = _vocabulary(vocabulary)
-    _check_alpha(alpha)
+    alpha = _alpha(alpha)
     lattice, which = _unique(vocabulary.chunks(vocabulary.prepare(text))[0], vocabulary)
     return float(lattice.forward(alpha * lattice.log_probs)[lattice.end][which].sum())
 
 
 def _unique(chunks: list[str], vocabulary: Vocabulary) -> tuple[Lattice, np.ndarray]:
     """The lattice of the distinct chunks, and which of them each chunk is."""
-    number: dict[str, int] = {}
-    which = np.fromiter((number.setdefault(chunk, len(number)) for chunk in chunks), np.int64, len(chunks))
-    return Lattice(list(number), vocabulary), which
+    index: dict[str, int] = {}
+    which = np.fromiter((index.setdefault(chunk, len(index)) for chunk in chunks), np.int64, len(chunks))
+    return Lattice(list(index), vocabulary), which
 
 
 def _draw(text: str, vocabulary: Vocabulary, method: str, alpha: float, n: int, seed: int, nbest: int) -> np.ndarray:
     """n segmentations of a prepared text as cuts, bool [n, characters + 1]. For the arguments see `sample`."""
-    _check_alpha(alpha)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; not {str(method)[:40]!r}")
-    if not (isinstance(n, int) and n >= 1):
-        raise ValueError("n must be a whole number of at least 1")
-    if not (isinstance(seed, int) and 0 <= seed < 2**63):
-        raise ValueError("seed must be a whole number from 0 to 2^63 - 1")
+    alpha, method, n, seed = _alpha(alpha), one_of("method", method, METHODS), whole("n", n, 1, MOST_DRAWN), _seed(seed)
     if n * len(text) > MOST_DRAWN:
         raise ValueError(f"n times the length of the text is {n * len(text):,}; at most {MOST_DRAWN:,} can be drawn")
     rng = np.random.default_rng(seed)
@@ -428,8 +432,7 @@ def _pieces(text: str, cuts: np.ndarray) -> list[str]:
 def _nbest(text: str, vocabulary: Vocabulary, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k best segmentations of a prepared text as cuts, bool [k or fewer, characters + 1], and their
     log-probabilities, falling. The k best paths to a node go through the k best to those before it."""
-    if not (isinstance(k, int) and 1 <= k <= 1000):
-        raise ValueError("nbest must be a whole number from 1 to 1000")
+    k = whole("nbest", k, 1, 1000)
     if len(text) * k > MOST_NBEST:
         raise ValueError(f"text is too long for its {k} best segmentations: at most {MOST_NBEST // k:,} characters")
     lattice = Lattice([text], vocabulary)
@@ -473,7 +476,7 @@ def enumerate_segmentations(
     ValueError where there are more than `most` of them.
     """
     vocabulary = _vocabulary(vocabulary)
-    _check_alpha(alpha)
+    alpha = _alpha(alpha)
     text = vocabulary.prepare(text)
     cuts, scores = _enumerate(text, vocabulary, most)
     law = np.exp(alpha * (scores - scores.max()))
@@ -483,12 +486,14 @@ def enumerate_segmentations(
 def _enumerate(text: str, vocabulary: Vocabulary, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Cuts and log-probabilities of all segmentations of a prepared text, falling."""
     lattice = Lattice([text], vocabulary)
-    count = round(math.exp(min(lattice.forward(0 * lattice.log_probs)[-1], 40)))
+    ways = lattice.forward(0 * lattice.log_probs)
+    count = round(math.exp(min(ways[-1], 40)))
     if count > most:
         raise ValueError(f"text has more than {most:,} segmentations, too many to list: try a shorter one")
+    # only edges that can be reached: walking back among the others may take forever and never come to the start
     entering: dict[int, list[int]] = {}
-    for edge, node in enumerate(lattice.target.tolist()):
-        entering.setdefault(node, []).append(edge)
+    for edge in np.flatnonzero(np.isfinite(ways[lattice.source])).tolist():
+        entering.setdefault(int(lattice.target[edge]), []).append(edge)
     source, log_probs = lattice.source.tolist(), lattice.log_probs.tolist()
     rows, scores, stack = [], [], [(len(text), [len(text)], 0.0)]
     while stack:
@@ -513,7 +518,7 @@ def viterbi_sampling_law(
     Follows every outcome of every comparison at once, so ValueError where the lattice has more than 14 of them.
     """
     vocabulary = _vocabulary(vocabulary)
-    _check_alpha(alpha)
+    alpha = _alpha(alpha)
     text = vocabulary.prepare(text)
     cuts, law = _viterbi_sampling_law(text, vocabulary, alpha)
     return [_pieces(text, row) for row in cuts], law
@@ -552,7 +557,7 @@ def edge_posteriors(
     """The lattice's edges: where each starts and ends (characters of the prepared text), and the probability that a
     segmentation drawn from p^alpha uses it (forward-backward; the gradient of log Z by alpha log p)."""
     vocabulary = _vocabulary(vocabulary)
-    _check_alpha(alpha)
+    alpha = _alpha(alpha)
     lattice = Lattice([vocabulary.prepare(text)], vocabulary)
     return lattice.source, lattice.target, _posteriors(lattice, alpha)[0]
 
@@ -576,11 +581,11 @@ class LatticeView:
     text: the prepared text, of N characters
     source, target: int [edges], the places (0 to N) where each piece starts and ends
     posterior: float64 [edges], probability that a random segmentation uses the piece
-    best: bool [edges], whether the most probable segmentation does
+    best: bool [edges], whether a most probable segmentation does
     cut: float64 [N + 1], probability of a cut before each character and at the end
-    segmentation: the most probable one, its pieces parted by "|"
+    segmentations: the most probable one, its pieces parted by "|"; where several tie, up to 4 of them; ties: how many do
     log_z: nats; log_count: natural logarithm of the number of segmentations; entropy: nats
-    pieces: expected number of pieces; best_probability: of the most probable segmentation
+    pieces: expected number of pieces; best_probability: of a most probable segmentation
     alpha: as given
     """
 
@@ -590,7 +595,8 @@ class LatticeView:
     posterior: np.ndarray
     best: np.ndarray
     cut: np.ndarray
-    segmentation: str
+    segmentations: tuple[str, ...]
+    ties: int
     log_z: float
     log_count: float
     entropy: float
@@ -610,18 +616,16 @@ def lattice(
     text: str = "unbelievable", vocabulary: str = "english", pieces: str = OWN_PIECES, alpha: float = 0.3
 ) -> LatticeView:
     """The lattice of a text with the probability of every piece (forward-backward), and the best segmentation."""
-    _check_alpha(alpha)
+    alpha = _alpha(alpha)
     text, table = _view_text(text, vocabulary, pieces, VIEW_LATTICE)
     grid = Lattice([text], table)
     posterior, log_z, entropy = _posteriors(grid, alpha)
-    route, best = grid.best(), np.zeros(len(posterior), bool)
-    node = len(text)
-    while node:
-        best[route[node]] = True
-        node = grid.source[route[node]]
+    to, onward = grid.forward(grid.log_probs, np.maximum), grid.backward(grid.log_probs, np.maximum)
+    best = to[grid.source] + grid.log_probs + onward[grid.target] > to[-1] - 1e-9
+    ties = round(math.exp(grid.forward(np.where(best, 0, -np.inf))[-1]))  # every path of best edges is a best one
+    paths, scores = _nbest(text, table, min(ties, VIEW_TIES))
     cut = np.bincount(grid.target, posterior, len(text) + 1)
     cut[0] = 1
-    places = np.append(grid.source[best], len(text))
     return LatticeView(
         text=text,
         source=grid.source,
@@ -629,13 +633,14 @@ def lattice(
         posterior=posterior,
         best=best,
         cut=cut,
-        segmentation="|".join(text[i:j] for i, j in pairwise(places.tolist())),
+        segmentations=tuple("|".join(_pieces(text, row)) for row in paths),
+        ties=ties,
         log_z=log_z,
         log_count=float(grid.forward(0 * grid.log_probs)[-1]),
         entropy=entropy,
         pieces=float(posterior.sum()),
-        best_probability=math.exp(alpha * float(grid.log_probs[best].sum()) - log_z),
-        alpha=float(alpha),
+        best_probability=math.exp(alpha * float(scores[0]) - log_z),
+        alpha=alpha,
     )
 
 
@@ -678,20 +683,19 @@ def compare(
     seed: int = 0,
 ) -> Comparison:
     """The exact law of the segmentations, enumerated, beside the shares among n draws of each method."""
-    _check_alpha(alpha)
-    methods = tuple(methods)
-    if not methods or not set(methods) <= set(METHODS):
+    alpha = _alpha(alpha)
+    methods = tuple(one_of("methods", method, METHODS) for method in methods)
+    if not methods:
         raise ValueError(f"methods must be some of {', '.join(METHODS)}")
-    if not (isinstance(n, int) and 1 <= n <= 10_000):
-        raise ValueError("n must be a whole number from 1 to 10,000")
+    n, nbest = whole("n", n, 1, 10_000), whole("nbest", nbest, 1, 1000)
     text, table = _view_text(text, vocabulary, pieces, VIEW_ENUMERATED)
     paths, scores = _enumerate(text, table, VIEW_SEGMENTATIONS)
     law = np.exp(alpha * (scores - scores[0]))
     law /= law.sum()
-    number = {row.tobytes(): k for k, row in enumerate(paths)}
+    index = {row.tobytes(): k for k, row in enumerate(paths)}
 
     def by_path(cuts: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        return np.bincount([number[row.tobytes()] for row in cuts], weights, len(paths))
+        return np.bincount([index[row.tobytes()] for row in cuts], weights, len(paths))
 
     frequency = np.array([by_path(_draw(text, table, method, alpha, n, seed, nbest)) / n for method in methods])
     try:
@@ -711,7 +715,7 @@ def compare(
         noise=float(np.sqrt(2 / np.pi * law * (1 - law) / n).sum() / 2),
         count=len(paths),
         n=n,
-        alpha=float(alpha),
+        alpha=alpha,
         nbest=nbest,
     )
 
@@ -739,8 +743,7 @@ def alpha_sweep(
     text: str = "unbelievable", vocabulary: str = "english", pieces: str = OWN_PIECES, most: float = 2.0
 ) -> AlphaSweep:
     """How the law changes from all segmentations alike (alpha = 0) towards the best one alone."""
-    if not (isinstance(most, int | float) and 0 < most <= 10):
-        raise ValueError("most, the greatest alpha, must lie above 0 and be at most 10")
+    most = number("most", most, 0.01, 10)
     text, table = _view_text(text, vocabulary, pieces, VIEW_LATTICE)
     grid = Lattice([text], table)
     alphas = np.linspace(0, most, 41)
@@ -792,9 +795,8 @@ def read(
     seed: int = 0,
 ) -> Reading:
     """A passage cut n times, and how often each place is cut beside how often it should be."""
-    _check_alpha(alpha)
-    if not (isinstance(n, int) and 1 <= n <= 10_000):
-        raise ValueError("n must be a whole number from 1 to 10,000")
+    alpha = _alpha(alpha)
+    n = whole("n", n, 1, 10_000)
     text, table = _view_text(passage, vocabulary, pieces, VIEW_PASSAGE)
     drawn = _draw(text, table, method, alpha, n, seed, nbest)
     grid = Lattice([text], table)
@@ -810,7 +812,7 @@ def read(
         entropy=entropy / math.log(2),
         log10_count=float(grid.forward(0 * grid.log_probs)[-1]) / math.log(10),
         method=method,
-        alpha=float(alpha),
+        alpha=alpha,
         n=n,
     )
 
@@ -840,11 +842,8 @@ def throughput(
     vocabulary: str = "english", pieces: str = OWN_PIECES, kilobytes: int = 100, alpha: float = 0.3, seed: int = 0
 ) -> Throughput:
     """How fast each method cuts a long text, one after the other in this process."""
-    _check_alpha(alpha)
-    if not (isinstance(kilobytes, int) and 1 <= kilobytes <= 500):
-        raise ValueError("kilobytes must be a whole number from 1 to 500")
-    if not (isinstance(seed, int) and 0 <= seed < 2**63):
-        raise ValueError("seed must be a whole number from 0 to 2^63 - 1")
+    alpha = _alpha(alpha)
+    kilobytes, seed = whole("kilobytes", kilobytes, 1, 500), _seed(seed)
     table = load_vocabulary(vocabulary, pieces)
     law = np.exp(table.log_probs - table.log_probs.max())
     mean = float((law / law.sum()) @ [len(piece.encode()) for piece in table.pieces])

@@ -40,6 +40,7 @@ SHORT = {
     "ffbs": "FFBS",
     "n-best": "n-best",
 }
+PALE = "rgba(0,119,187,0.35)"  # of COLORS[0]; with an opacity instead, the legend would show the full colour
 SYMBOLS = ("circle", "diamond", "square", "cross", "x")
 VOCABULARY = Choice(
     "Vocabulary",
@@ -72,7 +73,7 @@ def draw_comparison(result: Comparison) -> list:
             y=names,
             orientation="h",
             name="exact",
-            marker={"color": COLORS[0], "opacity": 0.35},
+            marker={"color": PALE},
             hovertemplate="%{y}<br>exactly %{x:.4f}<extra></extra>",
         )
     )
@@ -155,15 +156,17 @@ def draw_lattice(result: LatticeView) -> list:
         zeroline=False,
         tickfont={"size": 16},
     )
-    drawn.update_yaxes(visible=False, rangemode="tozero")
+    top = float((result.target - result.source).max()) ** 0.8
+    drawn.update_yaxes(visible=False, range=[-0.05 * top, 1.13 * top])  # the dots below, the labels above, unclipped
     drawn.update_layout(margin={"l": 16, "r": 16, "b": 40})
+    best = ", ".join(map(dotted, result.segmentations)) + ", …" * (result.ties > len(result.segmentations))
     rows = [
         ["segmentations", f"{math.exp(result.log_count):,.0f}"],
         ["log Z (nats)", result.log_z],
         ["entropy (bits)", result.entropy / math.log(2)],
         ["expected pieces", result.pieces],
-        ["the best one", dotted(result.segmentation)],
-        ["its probability", result.best_probability],
+        ["the best one" if result.ties == 1 else f"the best, {result.ties:,} alike", best],
+        ["its probability" if result.ties == 1 else "the probability of each", result.best_probability],
     ]
     return [drawn, Table(("of this text", f"at α = {result.alpha:g}"), rows)]
 
@@ -212,7 +215,7 @@ def draw_reading(result: Reading) -> list:
             x=places,
             y=result.exact[places].astype(np.float32),
             name="exact",
-            marker={"color": COLORS[0], "opacity": 0.4},
+            marker={"color": PALE},
             text=around,
             textposition="none",
             hovertemplate="%{text}<br>exactly %{y:.3f}<extra></extra>",
@@ -308,7 +311,8 @@ EXHIBIT = Exhibit(
                 "$(p(w_1)\\cdots p(w_m))^\\alpha$. Bars are the exact law, every segmentation listed and weighed; marks are "
                 "the shares among the draws. Perfect sampling and forward filtering, backward sampling (FFBS) lie on the "
                 "bars up to chance. Viterbi Sampling, which tosses a coin wherever Viterbi's algorithm compares two paths, "
-                "does not: late comers get too much. Drawing from the n best can never give what it left out."
+                "does not: late comers get too much. Drawing from the n best can never give what it left out. In English "
+                "“▁” stands for the space before a word."
             ),
             compute=compare,
             controls={
@@ -329,7 +333,8 @@ EXHIBIT = Exhibit(
             caption=(
                 "Every piece of the vocabulary that occurs in the text is an arc; a segmentation is a path from the left end "
                 "to the right. An arc is as heavy as the probability that a random segmentation uses it, found by one pass "
-                "forward and one back; orange is the best path. Dots grow with the probability of a cut."
+                "forward and one back; orange is the best path, or all of them where several tie. Dots grow with the "
+                "probability of a cut. In English “▁” stands for the space before a word."
             ),
             compute=lattice,
             controls={"text": TEXT, "vocabulary": VOCABULARY, "pieces": PIECES, "alpha": ALPHA},
@@ -415,10 +420,11 @@ EXHIBIT = Exhibit(
         ),
         Story(
             "What the n best leave out",
-            "SentencePiece can draw from the n best segmentations only. At a small α much of the probability lies "
-            "elsewhere, so the best few get more than their share and everything else nothing.",
+            "Drawing from the n best segmentations is one of the ways that SentencePiece offers. At α = 0.05 the four best "
+            "of the 52 ways to cut “unkindest” hold 22 % of the probability: drawn from alone they get all of it, four and a "
+            "half times their share, and the other 48 nothing.",
             "law",
-            {"text": "unkindest", "methods": ("n-best", "perfect"), "alpha": 0.2, "nbest": 4, "n": 5000},
+            {"text": "unkindest", "methods": ("n-best", "perfect"), "alpha": 0.05, "nbest": 4, "n": 5000},
         ),
         Story(
             "Where a Chinese line may be cut",
@@ -429,8 +435,9 @@ EXHIBIT = Exhibit(
         ),
         Story(
             "A poem with trembling seams",
-            "The same lines cut a thousand times: common words such as 明月 mostly hold together, names and rare pairs "
-            "fall apart. Commas and stops always stand alone, for no piece of this vocabulary crosses them.",
+            "The same lines cut a thousand times at α = 0.3. 人间万事 mostly holds together (its seams are cut with "
+            "probability 0.04, 0.23 and 0.05), and so does 流水 (0.21); 明月 comes apart about as often as not (0.48). Commas "
+            "and stops always stand alone, for no piece of this vocabulary crosses them.",
             "passage",
             {"passage": "人间万事何须问，不知天上有人间，明月照流水。", "vocabulary": "chinese", "alpha": 0.3},
         ),

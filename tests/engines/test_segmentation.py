@@ -63,6 +63,18 @@ def test_enumeration_and_partition_agree_with_brute_force(text, alpha):
     assert log_partition(text, table, alpha) == pytest.approx(math.log(total), abs=1e-13)
 
 
+def test_enumeration_walks_no_blind_alleys():
+    """Of 39 letters, all cuts but one lead back to places that no piece reaches from the start."""
+    text = "x" + "b" * 38
+    pieces, law = enumerate_segmentations(text, dict.fromkeys([text, *("b" * k for k in range(1, 8))], -1.0))
+    assert pieces == [[text]] and law == pytest.approx([1.0])
+
+
+def test_whole_numbers_of_any_type_are_taken():
+    assert sample("abab", AB, "ffbs", np.float64(1), np.int64(3), 5.0) == sample("abab", AB, "ffbs", 1.0, 3, 5)
+    assert read("abab", "own", n=np.int64(100)).n == 100
+
+
 def test_posteriors_are_the_gradient_of_log_z():
     pieces, _ = enumerate_segmentations("abbabab", AB)
     weights = torch.tensor(AB.log_probs, requires_grad=True)
@@ -163,7 +175,8 @@ def test_a_long_text_without_a_forced_cut():
 
 def test_views_tell_the_same_story():
     seen = segmentation.lattice("ababab", "own", alpha=1.0)
-    assert seen.segmentation == "ab|ab|ab"
+    assert seen.segmentations == ("ab|ab|ab",) and seen.ties == 1
+    assert seen.best.sum() == 3
     assert seen.log_z == pytest.approx(-2.688704, abs=1e-6)
     _, law = enumerate_segmentations("ababab", AB)
     assert seen.entropy == pytest.approx(-(law * np.log(law)).sum(), abs=1e-13)
@@ -177,6 +190,14 @@ def test_views_tell_the_same_story():
     assert (np.diff(sweep.entropy) < 0).all()
     reading = read("ababab", "own", n=2000)
     assert reading.frequency == pytest.approx(reading.exact, abs=0.06)
+
+
+def test_the_lattice_shows_all_the_best_where_they_tie():
+    seen = segmentation.lattice("watching", "own", "watch=1, ing=1, wat=1, ching=1, w=1, atching=1", 1.0)
+    assert seen.ties == 3 and set(seen.segmentations) == {"watch|ing", "wat|ching", "w|atching"}
+    assert seen.best.all() and seen.best_probability == pytest.approx(1 / 3)
+    many = segmentation.lattice("ab" * 20, "own", "a=0.5, b=0.5, ab=0.25", 1.0)
+    assert many.ties == 2**20 and len(many.segmentations) == 4
 
 
 @pytest.mark.parametrize(
@@ -194,7 +215,9 @@ def test_views_tell_the_same_story():
         (lambda: sample("ab", AB, alpha=-1), "alpha must be"),
         (lambda: sample("ab", AB, "best"), "method must be one of"),
         (lambda: sample("ab", AB, n=0), "n must be"),
-        (lambda: sample("ab", AB, n=10**9), "can be drawn"),
+        (lambda: sample("ab", AB, n=10**9), "n must be"),
+        (lambda: sample("ab", AB, n=30_000_000), "can be drawn"),
+        (lambda: sample("ab", AB, n=True), "n must be"),
         (lambda: sample("ab", AB, seed=-1), "seed must be"),
         (lambda: nbest("ab", AB, 0), "nbest must be"),
         (lambda: enumerate_segmentations("ab" * 20, AB), "too many to list"),
@@ -203,7 +226,11 @@ def test_views_tell_the_same_story():
         (lambda: parse_pieces("a=1 a=2"), "twice"),
         (lambda: parse_pieces("a=inf"), "positive number"),
         (lambda: parse_pieces(""), "pieces is empty"),
+        (lambda: parse_pieces(None), "pieces must be text"),
+        (lambda: segmentation.throughput("own", "\ud800=1, a=1", 1), "lone surrogate"),
         (lambda: load_vocabulary("klingon"), "vocabulary must be one of"),
+        (lambda: load_vocabulary(["own"]), "vocabulary must be one of"),
+        (lambda: compare("ab", "own", methods=[["perfect"]]), "methods must be"),
         (lambda: compare("ab", "own", methods=[]), "methods must be"),
         (lambda: Vocabulary.of({}), "distinct pieces"),
         (lambda: Vocabulary.of({"a": math.inf}), "finite log-probability"),
