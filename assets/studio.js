@@ -66,7 +66,7 @@
       layout.font = { ...layout.font, size: 11 };
       // The buttons of a scrubbed figure are as wide as ever; the slider starts to their right.
       layout.sliders = layout.sliders?.map((slider) =>
-        ({ ...slider, x: 0.26, len: 0.7, currentvalue: { ...slider.currentvalue, xanchor: "right" } }));
+        ({ ...slider, x: 0.26, len: 0.7 }));
     }
     if (fit) layout.margin = { ...fit, autoexpand: false };
     return { data: figure.data, layout, frames: figure.frames ?? [] };
@@ -176,8 +176,12 @@
     let prose = "";
     let cancelled = null;
 
+    let pace = 0;
+    const rest = () => new Promise((resolve) => { setTimeout(resolve, pace); });
+
     // A panel that came as it was is left alone, unless it must be seen anew in other colours.
     const draw = async (isAnew = false) => {
+      const begun = performance.now();
       const root = part("panels");
       while (root.children.length > panels.length) {
         if (root.lastChild.dataset.kind === "plot") window.Plotly?.purge(root.lastChild);
@@ -201,6 +205,7 @@
         holder.content = content;
       }
       part("tools").hidden = panels.length === 0;
+      pace = performance.now() - begun;
       element.dataset.drawn = String(Number(element.dataset.drawn ?? 0) + 1);
     };
 
@@ -217,8 +222,9 @@
       part("status").hidden = !said.status;
       part("status").lastElementChild.textContent = said.status ?? "";
       const bar = part("status").firstElementChild;
-      bar.hidden = said.progress == null;
-      if (said.progress != null) bar.value = said.progress;
+      bar.hidden = !said.busy;
+      if (said.progress == null) bar.removeAttribute("value");
+      else bar.value = said.progress;
       part("panels").classList.toggle("stale", Boolean(said.error) || (!said.panels && Boolean(said.status)));
       if (said.code !== undefined) {
         part("code").hidden = false;
@@ -230,7 +236,8 @@
       }
       if (said.panels || isOther) {
         panels = said.panels ?? [];
-        drawing = drawing.then(() => draw()).catch((fault) => {
+        // Of a stream only the latest is drawn, and not without a rest: Cancel must be heard.
+        drawing = drawing.then(said.busy ? rest : null).then(() => draw()).catch((fault) => {
           part("error").hidden = false;
           part("error").textContent = `The figure could not be drawn: ${fault.message}.`;
         });
@@ -276,7 +283,7 @@
         const figures = panels.filter((panel) => panel.kind === "plot").map((panel) => themed(panel.figure, false, "x"));
         const text = JSON.stringify(figures).replace(/</g, "\\u003c");
         save(`<!doctype html><meta charset="utf-8"><title>${name()}</title><body style="max-width:960px;margin:2em auto;` +
-          `font-family:sans-serif"><p><a href="${encodeURI(location.href)}">Scientific Spaces Studio: ${name()}</a></p>` +
+          `font-family:sans-serif"><p><a href="${location.href.replace(/&/g, "&amp;").replace(/"/g, "&quot;")}">Scientific Spaces Studio: ${name()}</a></p>` +
           `<script>${code.replace(/<\/script/g, "<\\/script")}<\/script><script>for(const f of ${text}){const d=document.` +
           `createElement("div");document.body.append(d);Plotly.newPlot(d,f.data,f.layout,{displaylogo:false,responsive:true})` +
           `.then(()=>f.frames&&Plotly.addFrames(d,f.frames))}<\/script>`, `${name()}.html`, "text/html");
@@ -398,10 +405,12 @@
     const ratio = Math.log(control.high / control.low);
     const tidy = (value) => {
       const bounded = Math.min(Math.max(value, control.low), control.high);
-      return control.integer ? Math.round(bounded) : Number(bounded.toPrecision(10));
+      if (!control.integer) return Number(bounded.toPrecision(10));
+      return Math.round(control.low + control.step * Math.round((bounded - control.low) / control.step));
     };
     const fromRange = () => {
       if (!control.log) return tidy(Number(range.value));
+      if (Number(range.value) === STEPS) return control.high; // three digits would stop short of 65,536
       return tidy(Number((control.low * Math.exp((ratio * range.value) / STEPS)).toPrecision(3)));
     };
     let held = null;
@@ -504,10 +513,15 @@
       pen.lineTo(...at(event));
       pen.stroke();
     });
+    const fault = node("small");
     canvas.addEventListener("pointerup", () =>
-      canvas.toBlob((blob) => send(new File([blob], "drawing.png", { type: "image/png" }))));
+      canvas.toBlob(async (blob) => {
+        fault.textContent = "";
+        try { await send(new File([blob], "drawing.png", { type: "image/png" })); }
+        catch { fault.textContent = "The drawing did not reach the studio; draw a little more to send it again."; }
+      }));
     const field = node("div", "drawing-field");
-    field.append(canvas, button("Clear", () => { clear(); commit(null); }));
+    field.append(canvas, button("Clear", () => { clear(); commit(null); }), fault);
     return { root: labelled(control, field, "div"), show: () => {} };
   };
 
@@ -576,32 +590,48 @@
     const made = {};
     const list = element.querySelector(".controls-list");
     const group = `studio-${Math.random().toString(36).slice(2)}`;
+    const values = {};
+    const shown = {}; // what each control shows, as JSON
     for (const control of declared) {
+      let turn = 0; // a file that is still on its way must not undo what came after it
       const commit = (value) => {
-        props.value = { ...props.value, values: { ...props.value.values, [control.name]: value } };
+        turn += 1;
+        values[control.name] = value;
+        shown[control.name] = JSON.stringify(value);
+        props.value = { ...props.value, values: { ...values } };
         reveal();
         const exhibit = element.closest(".exhibit");
         const beside = [...stages].find((entry) => exhibit.contains(entry.element));
         beside.ask((view) => server.answer([view, props.value]), changed);
       };
-      const send = async (file) => commit((await upload(file)).path);
+      const send = async (file) => {
+        const mine = turn += 1;
+        const { path } = await upload(file);
+        if (mine === turn) commit(path);
+      };
       made[control.name] = MAKERS[control.kind]({ lines: 1, ...control }, commit, send);
       made[control.name].root.querySelectorAll("[type=radio]").forEach((box) => { box.name = `${group}-${control.name}`; });
       list.append(made[control.name].root);
     }
     // Whether a control changes anything, by what the others hold (see Control.when).
-    const matters = ({ when }, { shown, values }) => {
-      const others = Object.keys(when).filter((other) => shown.includes(other));
+    const matters = ({ when }) => {
+      const others = Object.keys(when).filter((other) => props.value.shown.includes(other));
       return !others.length || others.some((other) => [values[other]].flat().some((value) => when[other].includes(value)));
     };
     const reveal = () => {
       for (const control of declared) {
-        made[control.name].root.hidden = !props.value.shown.includes(control.name) || !matters(control, props.value);
+        made[control.name].root.hidden = !props.value.shown.includes(control.name) || !matters(control);
       }
     };
+    // What the page sends is set; what it does not name stays as the visitor has it by now.
     const show = () => {
-      const { shown, values } = props.value;
-      shown.forEach((name) => made[name].show(values[name] ?? null));
+      Object.assign(values, props.value.values);
+      props.value = { ...props.value, values: { ...values } };
+      for (const [name, value] of Object.entries(values)) {
+        if (shown[name] === JSON.stringify(value)) continue;
+        shown[name] = JSON.stringify(value);
+        made[name].show(value);
+      }
       reveal();
     };
     watch("value", show);

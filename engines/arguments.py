@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -26,6 +26,25 @@ def one_of(name: str, value: str, options: Collection[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}, not {repr(value)[:40]}.")
     return value
+
+
+def several_of(name: str, values: Sequence[str], options: Collection[str], most: int) -> list[str]:
+    """One to `most` different options, in the order given."""
+    values = [values] if isinstance(values, str) else _items(name, values, most)
+    if len(set(map(str, values))) < len(values):
+        raise ValueError(f"{name} must name different entries, each once.")
+    return [one_of(name, value, options) for value in values]
+
+
+def wholes(name: str, values: Sequence[int], most: int, low: int, high: int) -> list[int]:
+    """One to `most` whole numbers from low to high."""
+    return [whole(name, value, low, high) for value in _items(name, values, most)]
+
+
+def _items(name: str, values: Sequence, most: int) -> list:
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not 1 <= len(values) <= most:
+        raise ValueError(f"{name} must be a list of 1 to {most} entries.")
+    return list(values)
 
 
 def _real(value: object) -> bool:

@@ -1,7 +1,8 @@
 """The controls of an exhibit: one component, whose browser half is in assets/studio.js.
 
 Gradio's own components would be some forty a tab, each mounted when the page opens and asked at every redraw; and its
-slider has no logarithmic scale. The component's value is {"shown": names, "values": name -> value}.
+slider has no logarithmic scale. The component's value is {"shown": names, "values": name -> value}; what it is sent
+says which values to set, the others stay as the visitor has them by then.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def build(
     """
     declared = json.dumps([_declared(name, control, defaults[name]) for name, control in controls.items()])
     return gr.HTML(
-        held({}, shown, {name: shown_value(control, defaults[name]) for name, control in controls.items()}),
+        held(shown, {name: shown_value(control, defaults[name]) for name, control in controls.items()}),
         html_template='<div class="controls-list"></div>',
         js_on_load=f"studio.controls(element, props, watch, upload, server, () => trigger('input'), {declared})",
         server_functions=[answer],
@@ -68,10 +69,9 @@ def _declared(name: str, control: Control, default: Any) -> dict[str, Any]:
             return said
 
 
-def held(before: Any, shown: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The component's value `before` with other controls shown and some values set."""
-    kept = before.get("values") if isinstance(before, dict) else None
-    return {"shown": list(shown), "values": (kept if isinstance(kept, dict) else {}) | dict(values)}
+def held(shown: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the component is sent: the controls to be seen, and the values to set."""
+    return {"shown": list(shown), "values": dict(values)}
 
 
 def shown_value(control: Control, value: Any) -> Any:
@@ -90,7 +90,10 @@ def given(control: Control, value: Any, name: str) -> Any:
     raw = value["values"].get(name) if isinstance(value, dict) and isinstance(value.get("values"), dict) else None
     if not isinstance(control, Drawing | Upload) or raw is None:
         return raw
-    path = Path(raw).resolve() if isinstance(raw, str) and len(raw) < 1_000 and "\0" not in raw else None
+    try:
+        path = Path(raw).resolve() if isinstance(raw, str) and len(raw) < 1_000 else None
+    except ValueError:  # no path can have a null or half a surrogate pair in it
+        path = None
     # the browser says which file it sent: it must not name another of this machine
     if path is None or not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
         raise ValueError(f"{control.label}: the file is no longer here; send it again.")

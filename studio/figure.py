@@ -99,7 +99,7 @@ def scrubbed(
             {
                 "active": start,
                 "steps": steps,
-                "currentvalue": {"prefix": f"{name} " if name else "", "xanchor": "left"},
+                "currentvalue": {"prefix": f"{name} " if name else "", "xanchor": "right"},
                 "pad": {"t": 48, "b": 4},
                 "x": 0.1,
                 "len": 0.9,

@@ -52,7 +52,8 @@ def parse(control: Control, raw: Any, default: Any, clamp: bool = False) -> Any:
                 raise ValueError(f"{control.label}: answer 1 or 0.")
             return raw in (True, "1")
         case Text():
-            text = raw if isinstance(raw, str) else ""
+            # half a surrogate pair, which JSON can carry, is no text
+            text = raw.encode(errors="replace").decode() if isinstance(raw, str) else ""
             if len(text) > control.most and not clamp:
                 raise ValueError(f"{control.label}: at most {control.most:,} characters, this has {len(text):,}.")
             return text[: control.most]
@@ -81,9 +82,7 @@ def write(exhibit: Exhibit, view: View, settings: Mapping[str, Any], pinned: Map
 
 def read(exhibit: Exhibit, query: str) -> tuple[View, Settings, Settings | None]:
     """The view, its settings and the pinned ones (or None) of an address' query; junk is ignored."""
-    pairs = (
-        dict(parse_qsl(query.lstrip("?"), keep_blank_values=True, max_num_fields=200)) if len(query) < 50_000 else {}
-    )
+    pairs = dict(parse_qsl(query.lstrip("?"), keep_blank_values=True)) if len(query) < 50_000 else {}
     view = next((view for view in exhibit.views if view.slug == pairs.get("view")), exhibit.views[0])
     pinned = _settings(view, pairs, "pin.") if pairs.get("pin") == "1" else None
     return view, _settings(view, pairs, ""), pinned
@@ -125,4 +124,7 @@ def _number(control: Range | Numbers, raw: Any, integer: bool, clamp: bool) -> f
     if math.isnan(value) or not (clamp or control.low <= value <= control.high):
         raise ValueError(f"{control.label}: give a number from {control.low:g} to {control.high:g}.")
     value = min(max(value, control.low), control.high)
-    return round(value) if integer else value
+    if not integer:
+        return value
+    step = (isinstance(control, Range) and control.step) or 1
+    return round(control.low + step * round((value - control.low) / step))

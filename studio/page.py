@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import os
 import sys
 import threading
 from collections import OrderedDict
@@ -46,6 +47,9 @@ STAGE = """
   </div>
   <details class="stage-code" hidden><summary>In Python</summary><pre><code></code></pre></details>
 </div>"""
+
+# Answers go past gradio's queue: more at once than there are cores would only slow each other down.
+_ANSWERING = threading.Semaphore(os.cpu_count() or 1)
 
 # Handlers of the page itself are no business of the API, and the stage shows its own progress.
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
@@ -139,7 +143,8 @@ def _answer(exhibit: Exhibit, asked: Any) -> str:
     view = next((view for view in exhibit.views if view.slug == slug and is_direct(view)), None)
     if view is None:  # nothing that the page itself asks
         return json.dumps({"error": "This view waits for Run.", "panels": None})
-    *_, said = _drawn(exhibit, view, values, None, True)
+    with _ANSWERING:
+        *_, said = _drawn(exhibit, view, values, None, True)
     return said
 
 
@@ -200,7 +205,7 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
     def view_of(slug: str) -> View:
         return next(view for view in exhibit.views if view.slug == slug)
 
-    def dressed(view: View, values: Any, settings: dict | None, pin: dict | None, story: str = "") -> list:
+    def dressed(view: View, settings: dict | None, pin: dict | None, story: str = "") -> list:
         """Everything round the figure, as it must look for this view; with settings, the controls are set to them."""
         return [
             view.slug,
@@ -211,7 +216,6 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
             gr.Button(visible=_pressed(view)),
             gr.Button(visible=_pressed(view)),
             held(
-                values,
                 view.controls,
                 {
                     name: shown_value(controls[name], setting)
@@ -222,29 +226,29 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         ]
 
     def framed(updates: list, drawings: Iterator[str]) -> Iterator[tuple]:
+        yield (*updates, gr.skip())  # at once, so that nobody sets a control of the view that is left
         for drawing in drawings:
-            yield (*updates, drawing)
-            updates = [gr.skip()] * len(updates)
+            yield (*[gr.skip()] * len(updates), drawing)
 
     def arrive(query: str, slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         """The tab was opened, by hand or by a link."""
         if query:
             view, settings, behind = link.read(exhibit, query)
             pin = None if behind is None else {"view": view.slug, "settings": behind}
-            yield from framed(dressed(view, values, settings, pin), seen(view, settings, pin, _at_once(view)))
+            yield from framed(dressed(view, settings, pin), seen(view, settings, pin, _at_once(view)))
         else:
             yield from switch(slug, pin, values)
 
     def switch(slug: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         """Another view was chosen; the controls keep what they hold."""
         view = view_of(slug)
-        yield from framed(dressed(view, values, None, pin), drawn(view, values, pin, _at_once(view)))
+        yield from framed(dressed(view, None, pin), drawn(view, values, pin, _at_once(view)))
 
     def tell(title: str, _: str, pin: dict | None, values: Any) -> Iterator[tuple]:
         story = next(story for story in exhibit.stories if story.title == title)
         view = view_of(story.view)
         settings = view.defaults | dict(story.settings)
-        updates = dressed(view, values, settings, pin, story.text)
+        updates = dressed(view, settings, pin, story.text)
         yield from framed(updates, seen(view, settings, pin, _at_once(view)))
 
     def redraw(slug: str, pin: dict | None, values: Any) -> str:
@@ -298,11 +302,12 @@ class Turns:
         return handle
 
     def at_once(self, handler: Callable) -> Callable:
-        """A handler that answers once, and ends what still streams."""
+        """A handler that answers once, if nothing came later, and ends what still streams."""
 
         def handle(request: gr.Request, *values: Any) -> Any:
-            self._take(request.session_hash)
-            return handler(*values)
+            turn = self._take(request.session_hash)
+            seen = handler(*values)
+            return seen if self._latest.get(request.session_hash) is turn else gr.skip()
 
         return handle
 

@@ -206,7 +206,8 @@ def stage(
         "code": in_python(view, settings),
         "error": error,
         "status": status,
-        "progress": None if progress is None or not progress.total else progress.step / progress.total,
+        "busy": progress is not None,
+        "progress": progress.step / progress.total if progress and progress.total else None,
         "seconds": seconds,
         "prose": prose,
         "run": run,
@@ -263,6 +264,8 @@ def present(
         yield say(status=f"Press Run to compute this (about {_duration(view.seconds)}).")
         return
     try:
+        if not all(known) and not is_direct(view):
+            yield say(status="Computing", progress=Progress(0, 0, None))
         started = time.perf_counter()
         behind = None
         if pinned is not None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import wholes
 from engines.ddcm.books import Page
 from engines.ddcm.codec import Moment, to_pixels, to_tensor, walk
 from engines.ddcm.plan import CodeError, Plan, size_bits, whole
@@ -100,10 +101,8 @@ def guided(
     seed: int = 0,
 ) -> Iterator[Progress]:
     """Draw `count` pictures towards a kind at each strength. Yields a Progress of Guided a strength."""
-    if not 1 <= len(compared) <= 4:
-        raise CodeError("compared must hold 1 to 4 numbers.")
     plan = page_plan(guided_steps, seed=seed)
-    compared = sorted({whole("compared", c, 1, plan.codebook_size) for c in compared})
+    compared = sorted(set(wholes("compared", compared, 4, 1, plan.codebook_size)))
     count = whole("count", count, 2, 8)
     net = page_model(model)
     if not net.labels:
@@ -117,7 +116,7 @@ def guided(
     pictures = np.full((len(compared), count, net.side, net.side, 3), 255, np.uint8)
     recognised = np.full(len(compared), np.nan)
     for i, many in enumerate(compared):
-        for moment in guide(net, plan, count, label, many, seed):
+        for moment in guide(net, plan, count, label, many, plan.seed):
             spent = i * round_steps + moment.step + 1
             if moment.symbols is not None:
                 yield Progress(spent, total, None)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import wholes
 from engines.ddcm.codec import EMBEDDED, following, timesteps, to_pixels, to_tensor, towards, walk
 from engines.ddcm.pictures import held_back, load_picture, source_picture
 from engines.ddcm.plan import CodeError, size_bits, whole
@@ -53,9 +54,7 @@ def random_codes(
 
     All start from the same noise and differ by their choices alone.
     """
-    if not 1 <= len(generated_books) <= 4:
-        raise CodeError("generated_books must hold 1 to 4 numbers.")
-    count, books = whole("count", count, 2, 8), sorted({whole("generated_books", b, 1, 12) for b in generated_books})
+    count, books = whole("count", count, 2, 8), sorted(set(wholes("generated_books", generated_books, 4, 1, 12)))
     plans = [page_plan(generated_steps, b, seed=seed) for b in books]
     afford(count * sum(plan.steps for plan in plans))
     net, total = page_model(model), sum(plan.steps for plan in plans)
@@ -63,7 +62,7 @@ def random_codes(
     done, spent = np.zeros(len(books), bool), 0
     real = held_back()[np.linspace(0, len(held_back()) - 1, 16).round().astype(int)]
     for i, plan in enumerate(plans):
-        told = np.random.default_rng([seed, i]).integers(0, plan.codebook_size, (count, plan.steps - 1, 1))
+        told = np.random.default_rng([plan.seed, i]).integers(0, plan.codebook_size, (count, plan.steps - 1, 1))
         for moment in walk(net, plan, count, following(told, net.device)):
             spent += 1
             if moment.symbols is not None:

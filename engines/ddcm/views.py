@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.arguments import several_of, wholes
 from engines.ddcm.codec import (
     EMBEDDED,
     LANES,
@@ -247,17 +248,12 @@ def rate_distortion(
     Yields a Progress of RateDistortion after every point.
     """
     count = whole("count", count, 1, 16)
-    for name, values, most in (
-        ("step_counts", step_counts, 6),
-        ("books", books, 4),
-        ("atom_counts", atom_counts, 4),
-        ("variants", variants, 3),
-    ):
-        if not 1 <= len(values) <= most:
-            raise CodeError(f"{name} must hold 1 to {most} entries.")
+    step_counts = wholes("step_counts", step_counts, 6, 2, MOST_STEPS)
+    books, atom_counts = wholes("books", books, 4, 1, 12), wholes("atom_counts", atom_counts, 4, 1, 8)
+    variants = several_of("variants", variants, VARIANTS, 3)
     plans = [
         page_plan(t, k, m, coefficient_bits, variant, seed)
-        for variant in dict.fromkeys(variants)
+        for variant in variants
         for m in dict.fromkeys(atom_counts)
         for k in dict.fromkeys(books)
         for t in sorted(set(step_counts))
@@ -359,16 +355,12 @@ def gaussian_rate(
     seed: int = 0,
 ) -> GaussianRate:
     """Encode draws from N(0, I) with every combination of T and log2 K, both kinds of book, and 3 atoms."""
-    for name, values, low, high in (("toy_steps", toy_steps, 2, MOST_STEPS), ("toy_books", toy_books, 1, 10)):
-        if not 1 <= len(values) <= 6:
-            raise CodeError(f"{name} must hold 1 to 6 numbers.")
-        for value in values:
-            whole(name, value, low, high)
+    times = sorted(set(wholes("toy_steps", toy_steps, 6, 2, MOST_STEPS)))
+    books = sorted(set(wholes("toy_books", toy_books, 6, 1, 10)))
     size, sources = whole("size", size, 16, 1024), whole("sources", sources, 1, 8)
     seed = whole("seed", seed, 0, 2**31)
     if schedule not in SCHEDULES:
         raise CodeError(f"schedule must be one of {', '.join(SCHEDULES)}.")
-    times, books = sorted({int(t) for t in toy_steps}), sorted({int(b) for b in toy_books})
     if sum(times) * sum(1 << b for b in books) * size > 2**30:
         raise CodeError("That is too much to draw: take fewer steps, smaller books or a smaller size.")
     kept = SCHEDULES[schedule]()
@@ -456,7 +448,7 @@ def open_code(
         for moment in walk(net, plan, 1, towards(target)):
             if moment.symbols is not None:
                 chosen.append(moment.symbols.cpu().numpy())
-            yield Progress(moment.step, 4 * plan.steps, None)
+            yield Progress(moment.step + 1, 3 * plan.steps, None)
         data = pack(Code(plan, net.name, net.mark, net.side, net.side, 1, payload(plan, np.stack(chosen, 1))))
     else:
         if Path(file).stat().st_size > 1_000_000:
@@ -466,7 +458,7 @@ def open_code(
     plan, tiles = told.plan, len(whole_code)
     afford(plan.steps * (told.lanes * -(-tiles // told.lanes) + PLACES))
     places = np.unique(np.linspace(0, plan.steps - 2, PLACES).round().astype(int))
-    rng = np.random.default_rng(seed)
+    rng, flips = np.random.default_rng(seed), min(flips, plan.step_bits)
     damaged = np.stack([_flipped(plan, whole_code[0], place, flips, rng) for place in places])
     # the whole picture first, in the encoder's lanes so that it is the encoder's to the bit; the damaged ones after it
     rounds = [whole_code[i : i + told.lanes] for i in range(0, tiles, told.lanes)]

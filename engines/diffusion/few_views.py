@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import number, one_of, several_of, whole
 from engines.diffusion.fewstep import METHODS, SHIPPED, Training, exact_flow, load, train
 from engines.diffusion.measures import sliced_wasserstein, straightness
 from engines.diffusion.mixture import TARGETS, GaussianMixture, target_mixture
-from engines.diffusion.views import EXTENT, density_picture, several_of
+from engines.diffusion.views import EXTENT, density_picture
 from engines.progress import Progress
 
 STEPS = (1, 2, 4, 8)
@@ -126,7 +126,7 @@ def train_few_steps(
     letter: str = "S",
     drawing: str | None = None,
 ) -> Iterator[Progress]:
-    """Train one method now, beside the exact flow. Yields a Progress of FewSteps forty times, with a result at three of them.
+    """Train one method now, beside the exact flow. Yields at most sixty times a Progress of FewSteps, a few of them and the last with a result.
 
     effort: share of the method's full training, from 0.02 to 1; alpha: SiD's α. The shipped models were
     trained so, at effort 1 and seed 0, with the α of SHIPPED.

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import whole
-from engines.diffusion.views import several_of
+from engines.arguments import several_of, whole, wholes
 from engines.progress import Progress
 
 # name -> (label, class in diffusers, settings). All use trailing timesteps: they begin at the noisiest one, as the
@@ -151,9 +150,7 @@ def image_grid(
 ) -> Iterator[Progress]:
     """Schedulers x step counts from the same noise. Yields a Progress of ImageGrid after every model call."""
     schedulers = several_of("schedulers", schedulers, SCHEDULERS, 4)
-    if not 1 <= len(image_steps) <= 4:
-        raise ValueError("image_steps must hold 1 to 4 numbers of steps.")
-    counts = sorted({whole("image_steps", n, 1, 100) for n in image_steps})
+    counts = sorted(set(wholes("image_steps", image_steps, 4, 1, 100)))
     count, seed = whole("count", count, 1, 9), whole("seed", seed, 0, 2**31 - 1)
     net, config = _pixel_model(model)
     side = net.config.sample_size

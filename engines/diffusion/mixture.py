@@ -187,7 +187,7 @@ def from_ink(ink: np.ndarray, most: int = 160, extent: float = 5.0) -> GaussianM
         shape = math.ceil(ink.shape[0] / width), math.ceil(ink.shape[1] / width)
         index = ((y // width) * shape[1] + x // width).astype(int).ravel()
         mass = np.bincount(index, ink.ravel(), shape[0] * shape[1])
-        filled = mass > 0.15 * width * width
+        filled = mass > 0.15 * mass.max()  # of a thin line no cell is full
         if 0 < filled.sum() <= most:
             break
     # the centre of each cell's ink, so that thin strokes stay where they were drawn

@@ -241,8 +241,8 @@ def unipc(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int =
     """
     _check_order(order, 4)
 
-    def coefficients(ratios: list[float], h: float, shortcut: int) -> list[float]:
-        if len(ratios) == shortcut:
+    def coefficients(ratios: list[float], h: float) -> list[float]:
+        if len(ratios) == 1:
             return [0.5]
         phi, moments = math.expm1(-h) / -h - 1, []
         for power in range(1, len(ratios) + 1):
@@ -265,13 +265,13 @@ def unipc(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int =
             base = past[0]
             ratios = [(base[0] - log) / step for log, _ in past[1:]]
             ratios.append(1.0)
-            weights = coefficients(ratios, step, shortcut=1)
+            weights = coefficients(ratios, step)
             x = moved(before, base[1], [*(d for _, d in past[1:]), denoised], ratios, weights, step)
         past = [(math.log(sigma), denoised), *past][: min(order, len(sigmas) - 1 - i)]
         if following > 0:
             before, step = x, math.log(sigma / following)
             ratios = [(past[0][0] - log) / step for log, _ in past[1:]]
-            weights = coefficients(ratios, step, shortcut=1) if ratios else []
+            weights = coefficients(ratios, step) if ratios else []
             x = moved(x, denoised, [d for _, d in past[1:]], ratios, weights, step)
         else:
             x = denoised
@@ -279,6 +279,12 @@ def unipc(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, order: int =
 
 
 # -- stochastic -----------------------------------------------------------------------------------------------------
+
+
+def _ancestral(sigma: float, following: float, eta: float) -> tuple[float, float]:
+    """(the level to step down to, the noise to add) so that together they make `following`."""
+    up = min(following, eta * following * math.sqrt(sigma**2 - following**2) / sigma)
+    return math.sqrt(following**2 - up**2), up
 
 
 def euler_ancestral(
@@ -291,8 +297,8 @@ def euler_ancestral(
     """
     for sigma, following in pairwise(sigmas):
         denoised = denoise(x, sigma)
-        up = min(following, eta * following * math.sqrt(sigma**2 - following**2) / sigma)
-        x = torch.lerp(denoised, x, math.sqrt(following**2 - up**2) / sigma)
+        down, up = _ancestral(sigma, following, eta)
+        x = torch.lerp(denoised, x, down / sigma)
         if up > 0:
             x.add_(noise(x), alpha=s_noise * up)
         yield x, denoised
@@ -339,12 +345,6 @@ def euler_maruyama(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noi
             x.add_(noise(x), alpha=scale * sigma * math.sqrt(-2 * q * step))
         x.div_(path.scale(following))
         yield x, denoised
-
-
-def _ancestral(sigma: float, following: float, eta: float) -> tuple[float, float]:
-    """(the level to step down to, the noise to add) so that together they make `following`."""
-    up = min(following, eta * following * math.sqrt(sigma**2 - following**2) / sigma)
-    return math.sqrt(following**2 - up**2), up
 
 
 def dpmpp_sde(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], *, noise: Noise, eta: float = 1.0) -> Steps:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import number, one_of, several_of, whole, wholes
 from engines.diffusion.measures import energy_distance, fitted_order, sliced_wasserstein
 from engines.diffusion.mixture import TARGETS, GaussianMixture, target_mixture
 from engines.diffusion.paths import AYS_KNOTS, GRIDS, PATHS, karras_sigmas, sigma_grid
@@ -22,14 +22,6 @@ EXTENT = 3.4  # half the side of the square that the figures show
 SHOWN = 500  # particles a panel draws; the distances use all of them
 TRACED = 16
 FRAMES = 21
-
-
-def several_of(name: str, values, options, most: int) -> list[str]:
-    """One to `most` different options, in the order given."""
-    values = [values] if isinstance(values, str) else list(values)
-    if not 1 <= len(values) <= most or len(set(map(str, values))) < len(values):
-        raise ValueError(f"{name} must name one to {most} different entries.")
-    return [one_of(name, value, options) for value in values]
 
 
 def density_picture(target: GaussianMixture, sigma: float, scale: float, side: int) -> np.ndarray:
@@ -316,9 +308,7 @@ def convergence(
     one_of("path", path, PATHS)
     deterministic = [name for name, sampler in SAMPLERS.items() if sampler.order]
     samplers = several_of("ode_samplers", ode_samplers, deterministic, len(deterministic))
-    if not 1 <= len(step_counts) <= 10:
-        raise ValueError("step_counts must hold 1 to 10 numbers of steps.")
-    counts = sorted({whole("step_counts", count, 1, 640) for count in step_counts})
+    counts = sorted(set(wholes("step_counts", step_counts, 10, 1, 640)))
     seed, lms_order = whole("seed", seed, 0, 2**31 - 1), whole("lms_order", lms_order, 1, 4)
     variants = [variant(name, lms_order=lms_order) for name in samplers]
     particles = 256
@@ -388,9 +378,7 @@ def distances(
     samplers = several_of("any_samplers", any_samplers, SAMPLERS, 8)
     one_of("path", path, PATHS)
     draws, seed = whole("draws", draws, 10, 4000), whole("seed", seed, 0, 2**31 - 1)
-    if not 1 <= len(budgets) <= 8:
-        raise ValueError("budgets must hold 1 to 8 numbers of denoiser calls.")
-    budgets = sorted({whole("budgets", budget, 1, 512) for budget in budgets})
+    budgets = sorted(set(wholes("budgets", budgets, 8, 1, 512)))
     ddim_eta = number("ddim_eta", ddim_eta, 0, 1)
     one_of("ddpm_variance", ddpm_variance, ("fixed_small", "fixed_large"))
     variants = [variant(name, ddim_eta, ddpm_variance) for name in samplers]

@@ -43,7 +43,9 @@ def softmax(scores: Tensor, dim: int = -1, temperature: float = 1.0) -> Tensor:
     """exp(s_i / T) / sum_j exp(s_j / T): the hard maximum as T -> 0, uniform as T -> inf."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError("temperature must be a finite number above 0.")
-    return torch.softmax(_checked(scores, dim) / temperature, dim)
+    # the largest taken off first: divided by a tiny T it would overflow
+    gaps = _checked(scores, dim) - scores.detach().amax(dim, keepdim=True)
+    return torch.softmax(gaps / max(temperature, torch.finfo(gaps.dtype).tiny), dim)
 
 
 def margin_softmax(scores: Tensor, dim: int = -1, target: int | Tensor = 0, margin: float = 1.0) -> Tensor:

@@ -57,7 +57,9 @@ def tsallis_entropy(probabilities: Tensor, alpha: float = 1.5, dim: int = -1) ->
     _check_alpha(alpha)
     if alpha == 1:
         return torch.special.entr(probabilities).sum(dim)
-    return (probabilities - probabilities**alpha).sum(dim) / (alpha * (alpha - 1))
+    # p - p^alpha, which would cancel near alpha = 1
+    log = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+    return -(probabilities * torch.expm1((alpha - 1) * log)).sum(dim) / (alpha * (alpha - 1))
 
 
 def fenchel_young_loss(scores: Tensor, target: Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
@@ -87,7 +89,7 @@ class _FenchelYoung(Function):
         # gaps from the target keep large scores exact, and a masked score (p = 0) out of the sum
         chosen = scores.masked_fill(onehot == 0, 0).sum(dim, keepdim=True)
         gaps = torch.where(p > 0, scores - chosen, 0)
-        return (p * gaps).sum(dim) + tsallis_entropy(p, alpha, dim)
+        return ((p * gaps).sum(dim) + tsallis_entropy(p, alpha, dim)).clamp_min(0)
 
     @staticmethod
     def backward(ctx, grad):

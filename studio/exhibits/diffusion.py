@@ -174,7 +174,6 @@ def draw_panels(result: SamplerPanels) -> list:
         )
     scrubbed(drawn, [particles(f) for f in range(last + 1)], result.moments, start=last)
     drawn.update_layout(margin={"l": 28, "r": 10, "t": 12, "b": 110})
-    drawn.layout.sliders[0].currentvalue.xanchor = "right"  # clear of the buttons on a phone
     table = Table(
         ("sampler", "steps", "NFE", "distance to the target (sliced W₁)"),
         [
@@ -221,7 +220,6 @@ def draw_field(result: Field) -> go.Figure:
     stamps = result.sigma if result.diffusion_path == "ve" else result.time
     scrubbed(drawn, [moment(f) for f in range(last + 1)], [f"{t:.3g}" for t in stamps], name=f"{name} =")
     drawn.update_layout(margin={"l": 28, "r": 10, "t": 12, "b": 110})
-    drawn.layout.sliders[0].currentvalue.xanchor = "right"
     return drawn
 
 

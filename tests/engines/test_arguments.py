@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import number, one_of, several_of, whole, wholes
 
 
 def test_good_values_come_back_plain():
@@ -31,3 +31,21 @@ def test_bad_options(value):
     with pytest.raises(ValueError, match="law must be one of uniform, normal, not ") as error:
         one_of("law", value, {"uniform": 1, "normal": 2})
     assert len(str(error.value)) < 100
+
+
+def test_lists():
+    assert wholes("n", (3.0, np.int64(1)), 2, 1, 5) == wholes("n", np.array([3, 1]), 2, 1, 5) == [3, 1]
+    assert several_of("laws", "normal", ("uniform", "normal"), 2) == ["normal"]
+    assert several_of("laws", ("normal", "uniform"), ("uniform", "normal"), 2) == ["normal", "uniform"]
+
+
+@pytest.mark.parametrize("values", [(), (1, 2, 3), "12", 5, None, {1, 2}])
+def test_bad_lists(values):
+    with pytest.raises(ValueError, match="n must be a list of 1 to 2 entries"):
+        wholes("n", values, 2, 1, 5)
+
+
+@pytest.mark.parametrize(("values", "words"), [(("a", "a"), "each once"), (("a", "c"), "one of a, b"), (7, "a list")])
+def test_bad_choices(values, words):
+    with pytest.raises(ValueError, match=words):
+        several_of("laws", values, ("a", "b"), 2)

@@ -232,7 +232,7 @@ def test_entropies():
     ],
 )
 def test_bad_arguments_get_a_sentence(view, asked, words):
-    with pytest.raises(CodeError, match=words):
+    with pytest.raises(ValueError, match=words):
         result = view(**asked)
         list(result)
 

@@ -112,6 +112,12 @@ def test_ink_becomes_a_mixture_centred_on_it(tmp_path):
     assert spread[1] / spread[0] == pytest.approx(6, rel=0.12)  # a bar of 20 x 120 pixels
 
 
+def test_a_thin_line_is_ink_enough():
+    line = from_ink(np.eye(256))
+    assert len(line.weights) > 20
+    assert line.means.double().T.corrcoef()[0, 1] < -0.999  # rows count downwards
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -245,6 +245,19 @@ def test_fenchel_young(alpha):
     )
 
 
+@pytest.mark.parametrize("alpha", [1.00001, 1.0001, 1.001, 1.1, 2.0])
+def test_fenchel_young_in_float32_is_accurate_near_alpha_1(alpha):
+    z, y = normal(200, 6), torch.arange(200) % 6
+    exact, single = fenchel_young_loss(z, y, alpha), fenchel_young_loss(z.float(), y, alpha)
+    assert (single - exact).abs().max() < 2e-6 and single.min() >= 0
+
+
+def test_softmax_becomes_the_hard_maximum():
+    scores = torch.tensor([1.0, 2.0, -INF])
+    for temperature in (1e-3, 1e-39, 5e-324):
+        assert softmax(scores, temperature=temperature).tolist() == [0, 1, 0]
+
+
 def test_uniform_perturbation_by_enumeration():
     """Two scores: 1 - (1 - d)^2 / 2. Three: noise on a grid of 60 steps, counted."""
     for d in (0.0, 0.3, 0.99, 1.0, 3.0):

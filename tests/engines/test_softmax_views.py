@@ -90,6 +90,19 @@ def test_attention_of_a_text():
     assert len(chinese.words) == 24 and chinese.words[-1] == "藏"
 
 
+def test_only_the_chosen_map_is_refused():
+    assert np.isfinite(attention("sparsemax", k=30, order=3).attention).all()
+    assert np.isfinite(sensitivity("sparsemax", k=30, order=3).jacobian).all()
+    for bad in ({"map": "top_k", "k": 30}, {"map": "taylor", "order": 3}):
+        with pytest.raises(ValueError, match=r"^(k|order) must be"):
+            attention(**bad)
+
+
+def test_a_text_of_different_words_only():
+    result = attention(text="".join(map(chr, range(0x4E00, 0x4E00 + 1500))))
+    assert result.counted == 1500 and np.isfinite(result.scores).all()
+
+
 def test_speed_streams():
     *_, last = speed(rows=2, columns=64)
     assert last.step == last.total and (last.result.seconds > 0).all()

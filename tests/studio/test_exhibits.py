@@ -119,6 +119,15 @@ def test_link_says_it_all(exhibit, view):
 
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_the_longest_link_still_opens(exhibit, view):
+    texts = {name: "中" * control.most for name, control in view.controls.items() if isinstance(control, Text)}
+    settings = view.defaults | texts
+    query = link.write(exhibit, view, settings, settings)
+    assert link.read(exhibit, query) == (view, settings, settings)
+    assert link.read(exhibit, query + "".join(f"&x{i}=1" for i in range(999)))[0] == view
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_junk_in_a_link_is_ignored(exhibit, view):
     junk = "&".join(f"{name}=%00nan;[](){{}}" for name in view.controls)
     found, settings, pinned = link.read(exhibit, f"?tab={exhibit.slug}&view={view.slug}&{junk}&pin=x&unknown=1")

@@ -43,6 +43,16 @@ def test_a_link_is_clamped():
     assert link.parse(Numbers("Bases", 1, 10, most=2), "1,2,30,4", (1.0,), clamp=True) == (1.0, 2.0)
 
 
+def test_a_whole_number_keeps_to_the_steps():
+    even = Range("Order", 2, 12, step=2)
+    assert [link.parse(even, raw, 2) for raw in (2, 3.2, 5, "11.9")] == [2, 4, 6, 12]
+    assert link.parse(Range("Samples", 64, 4096, step=64), 1000, 64) == 1024
+
+
+def test_half_a_surrogate_pair_is_no_text():
+    assert link.parse(Text("Words", most=9), "a\ud800b", "") == "a?b"
+
+
 def test_numbers_are_written_as_a_person_would():
     assert link.text(10000.0) == "10000"
     assert link.text(0.1) == "0.1"

@@ -15,7 +15,7 @@ VIEW = ROPE.views[0]
 
 def values(**others):
     shown = {name: shown_value(control, VIEW.defaults[name]) for name, control in VIEW.controls.items()}
-    return held({}, VIEW.controls, shown | others)
+    return held(VIEW.controls, shown | others)
 
 
 def answer(*asked):

@@ -86,8 +86,9 @@ def test_a_fault_of_ours_gives_nothing_away(caplog):
 
 def test_a_stream_reports_and_ends_with_the_result():
     said = seen(STREAM, {"steps": 3})
-    assert said[0]["progress"] == 0 and said[0]["status"] == "0 of 3"
-    assert said[-1]["panels"] and not said[-1]["status"]
+    assert said[0]["busy"] and said[0]["progress"] is None and said[0]["status"] == "Computing"
+    assert said[1]["progress"] == 0 and said[1]["status"] == "0 of 3"
+    assert said[-1]["panels"] and not said[-1]["status"] and not said[-1]["busy"]
 
 
 def test_what_takes_long_waits_for_run_unless_remembered():
