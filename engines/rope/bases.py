@@ -18,12 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from engines.arguments import whole
 from engines.progress import Progress
 from engines.rope.curves import SINGLE, cos_sin, one_thread, passing_length, similarity_profile
-from engines.rope.frequencies import MOST_BASE, check_base, check_head_dim, check_length, exponents
+from engines.rope.frequencies import check_base, check_head_dim, exponents
 
 # ln b is known to this; a passing sliver narrower than that, relatively, would be missed.
 RESOLUTION = 1e-12
+MOST_SEARCHED = 1e12
+MOST_TOKENS = 1 << 20
 # The first zero of the cosine integral Ci.
 COSINE_INTEGRAL_ZERO = 0.6165054856207162
 LENGTHS = tuple(1024 << i for i in range(11))
@@ -31,13 +34,16 @@ LENGTHS = tuple(1024 << i for i in range(11))
 PAPER = (4.3e3, 1.6e4, 2.7e4, 8.4e4, 3.1e5, 6.4e5, 2.1e6, 7.8e6, 3.6e7, 6.4e7, 5.1e8)
 BLOG = (4.3e3, 1.2e4, 2.7e4, 8.4e4, 2.3e5, 6.3e5, 2.1e6, 4.9e6, 2.4e7, 5.8e7, 6.5e7)
 
+# What the search finds, rounded up by less than 1e-9 of the base; the passing slivers there are wider than 3e-4.
+LEAST = (4293.43757, 11_587.24431, 26_952.33923, 83_763.84102, 231_643.64681, 629_978.26286, 2_090_179.67406)
+
 
 def least_base(context_length: int, head_dim: int = 128) -> float:
     """The least base above 1 with f_b(m) ≥ 0 at every m < context_length, to 11 digits; 1.0 for lengths of 1 and 2.
 
     1.6 s at 65,536 tokens on one core (benchmarks/rope.py). Raises ValueError where no base up to 1e12 is enough.
     """
-    length = check_length(context_length, "context_length", high=1 << 20)
+    length = whole("context_length", context_length, 1, MOST_TOKENS)
     *_, (_, found) = _search((length,), head_dim)
     return found[0]
 
@@ -46,13 +52,14 @@ def least_base(context_length: int, head_dim: int = 128) -> float:
 def passes(base: float, context_length: int, head_dim: int = 128) -> bool:
     """Whether f_b(m) ≥ 0 at every m < context_length."""
     frequencies = check_base(base) ** -exponents(head_dim)
-    length = check_length(context_length, "context_length", high=1 << 20)
+    length = whole("context_length", context_length, 1, MOST_TOKENS)
     return bool((similarity_profile(length, frequencies) >= 0).all())
 
 
 def _search(lengths: Sequence[int], head_dim: int) -> Iterator[tuple[int, list[float]]]:
     """(a distance that still fails, the least bases found so far) for ascending lengths, until all are found."""
-    if check_head_dim(head_dim) < 4:
+    head_dim = check_head_dim(head_dim)
+    if head_dim < 4:
         raise ValueError("head_dim must be at least 4 here: a single pair turns by one radian whatever the base is.")
     s = exponents(head_dim)
     x, found = 0.0, []
@@ -60,9 +67,9 @@ def _search(lengths: Sequence[int], head_dim: int) -> Iterator[tuple[int, list[f
         while len(failing := _failing(torch.exp(-x * s), length)):
             yield int(failing.min()), list(found)
             x = _leap(x, failing, s)
-            if x > math.log(MOST_BASE):
+            if x > math.log(MOST_SEARCHED):
                 raise ValueError(
-                    f"head_dim = {head_dim} has no base up to {MOST_BASE:.0e} for {length:,} tokens: "
+                    f"head_dim = {head_dim} has no base up to {MOST_SEARCHED:.0e} for {length:,} tokens: "
                     "take a wider head or a shorter context."
                 )
         base = math.exp(x) if x > 0 else 1.0
@@ -119,9 +126,9 @@ class LeastBase:
         where none was met up to a hundred times b*
     estimate: length / 0.6165, the estimate for an infinitely wide head (kexue.fm/archives/10122, from the first zero
         of the cosine integral)
-    bases: float64 [n], evenly spaced by ratio around b*
+    bases: float64 [n], evenly spaced by ratio around b*, and the near ones below
     worst: min over m < length of f_b(m) at each of them, float32 [n]; such a base passes where it is not negative
-    near_bases, near_worst: the same, evenly spaced around the first passing stretch, float64 and float32 [k]
+    near_bases, near_worst: those of them evenly spaced around the first passing stretch, float64 and float32 [k]
     paper, blog: the published bases for this length (d = 128), NaN where it is not in their tables
     """
 
@@ -142,7 +149,7 @@ class LeastBase:
 @one_thread()
 def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
     """The least base for `length` tokens (3 to 65,536) and min f_b around it (kexue.fm/archives/10122)."""
-    length = check_length(length, "length", low=3, high=1 << 16)
+    length, head_dim = whole("length", length, 3, 1 << 16), check_head_dim(head_dim)
     base = least_base(length, head_dim)
     s = exponents(head_dim)
 
@@ -152,9 +159,11 @@ def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
         return torch.cat([similarity_profile(length, each, torch.float32).amin(-1) for each in few]).numpy()
 
     fails_again = _fails_again(base, length, head_dim)
-    bases = base * np.geomspace(1 / 3, 6, 100)
     width = min(fails_again, 1.05 * base) - base
-    near = base + width * np.linspace(-1, 3, 41)
+    near = base + width * np.arange(-10, 31) / 10  # b* itself among them
+    # the close-up's are drawn in the wide view too, else its curve would pass below the first stretch
+    bases = np.union1d(base * np.geomspace(1 / 3, 6, 100), near)
+    lowest = worst(bases)
     published = LENGTHS.index(length) if length in LENGTHS and head_dim == 128 else None
     return LeastBase(
         length=length,
@@ -164,9 +173,9 @@ def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
         fails_again=fails_again,
         estimate=length / COSINE_INTEGRAL_ZERO,
         bases=bases,
-        worst=worst(bases),
+        worst=lowest,
         near_bases=near,
-        near_worst=worst(near),
+        near_worst=lowest[np.searchsorted(bases, near)],
         paper=math.nan if published is None else PAPER[published],
         blog=math.nan if published is None else BLOG[published],
     )
@@ -211,7 +220,7 @@ def least_bases(longest: int = 16_384, head_dim: int = 128) -> Iterator[Progress
 
     Steps are tokens: the length of context that the present base is known to fail near.
     """
-    longest = check_length(longest, "longest", low=1024, high=1 << 20)
+    longest = whole("longest", longest, 1024, MOST_TOKENS)
     lengths = tuple(length for length in LENGTHS if length <= longest)
     known = head_dim == 128
 
@@ -248,7 +257,7 @@ class PassingLengths:
     """How long a context each base carries.
 
     head_dim; limit: lengths are followed up to this many tokens
-    bases: float64 [n], evenly spaced by ratio
+    bases: float64 [n], evenly spaced by ratio; for head dimension 128 the least bases for 1,024, 2,048 … tokens as well
     length: the longest context each passes for, which is its first distance with f_b < 0, int64 [n]; `limit` where
         there is none below it
     envelope: the longest context any of the bases so far passes for, int64 [n]
@@ -266,11 +275,13 @@ def passing_lengths(
     head_dim: int = 128, base_low: float = 1000.0, base_high: float = 1e6, limit: int = 32_768
 ) -> PassingLengths:
     """The map of passing bases: (b, L) passes where L is at most the length returned (arXiv 2405.14591, §5)."""
-    check_head_dim(head_dim)
-    limit = check_length(limit, "limit", low=16, high=1 << 16)
+    head_dim, limit = check_head_dim(head_dim), whole("limit", limit, 16, 1 << 16)
     if not check_base(base_low, "base_low") < check_base(base_high, "base_high"):
         raise ValueError("base_high must be above base_low.")
     bases = np.geomspace(base_low, base_high, 320)
+    if head_dim == 128:  # the slivers that begin at the least bases lie between those
+        known = [b for b, n in zip(LEAST, LENGTHS, strict=False) if base_low <= b <= base_high and n <= limit]
+        bases = np.union1d(bases, known)
     few = torch.from_numpy(bases)[:, None].pow(-exponents(head_dim)).split(32)
     length = torch.cat([passing_length(each, limit) for each in few]).numpy()
     return PassingLengths(head_dim, limit, bases, length, np.maximum.accumulate(length))

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engines.rope.frequencies import check_base, check_head_dim, check_length, exponents, inverse_frequencies
+from engines.arguments import number, whole
+from engines.rope.frequencies import (
+    MOST_FACTOR,
+    MOST_LENGTH,
+    check_base,
+    check_head_dim,
+    exponents,
+    inverse_frequencies,
+)
 
 MOST_DISTANCE = 1 << 20
 MOST_CURVES = 6
@@ -83,7 +91,7 @@ def cos_sin(
 def first_negative(head_dim: int, base: float, limit: int = MOST_DISTANCE) -> int | None:
     """The least distance m < limit with f_b(m) < 0, or None."""
     frequencies = inverse_frequencies(head_dim, base)
-    return first_failing(frequencies, check_length(limit, "limit", high=MOST_DISTANCE))
+    return first_failing(frequencies, whole("limit", limit, 1, MOST_DISTANCE))
 
 
 def first_failing(frequencies: torch.Tensor, limit: int) -> int | None:
@@ -176,16 +184,16 @@ def similarity_curves(
 
     scaling, factor, context_length: as in `inverse_frequencies`; "longrope" needs factors and is not offered here.
     """
-    check_head_dim(head_dim)
-    reach = check_length(distance, "distance", low=16, high=MOST_DISTANCE)
-    bases = _several(bases)
+    head_dim, reach = check_head_dim(head_dim), whole("distance", distance, 16, MOST_DISTANCE)
+    bases, factor = _several(bases), number("factor", factor, 1, MOST_FACTOR)
+    trained = whole("context_length", context_length, 1, MOST_LENGTH)
     if scaling == "longrope":
         raise ValueError("scaling must be another one here: longrope needs its factors.")
     edges = np.unique(np.concatenate(([0], np.geomspace(1, reach, _BINS).astype(np.int64))))
     low, high, where, first = [], [], [], []
     for base in bases:
         theta = inverse_frequencies(
-            head_dim, base, scaling, factor=factor, context_length=context_length, length=int(factor * context_length)
+            head_dim, base, scaling, factor=factor, context_length=trained, length=int(factor * trained)
         )
         values = similarity_profile(reach + 1, theta).numpy()
         low.append(np.minimum.reduceat(values, edges))
@@ -198,7 +206,7 @@ def similarity_curves(
         head_dim=head_dim,
         distance=reach,
         scaling=scaling,
-        factor=float(factor),
+        factor=factor,
         bin_distance=edges,
         low=np.stack(low),
         high=np.stack(high),
@@ -226,8 +234,7 @@ def decay_curves(
     bases: Sequence[float] = (10_000.0, 100_000.0, 500_000.0), head_dim: int = 128, distance: int = 32_768
 ) -> DecayCurves:
     """RoFormer's long-term decay (arXiv 2104.09864, §3.4.3, figure 2) for up to six bases, to `distance` tokens."""
-    check_head_dim(head_dim)
-    reach = check_length(distance, "distance", low=16, high=MOST_DISTANCE)
+    head_dim, reach = check_head_dim(head_dim), whole("distance", distance, 16, MOST_DISTANCE)
     bases = _several(bases)
     spread = np.geomspace(1, reach, 900).astype(np.int64)
     shown = np.unique(np.concatenate((np.arange(min(300, reach + 1)), spread)))

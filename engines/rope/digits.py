@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.rope.frequencies import check_factor, check_length, inverse_frequencies
+from engines.arguments import number, one_of, whole
+from engines.rope.frequencies import MOST_FACTOR, MOST_LENGTH, inverse_frequencies
 
 NUMERALS = ("none", "linear", "ntk_fixed", "ntk_mixed")
 _FRAMES = 32
@@ -64,33 +65,29 @@ def dials(
     numeral: none (write n as it is), linear (write n/k), ntk_fixed (write n in radix βk^(1/digits)) or ntk_mixed (in a
     mixed radix, low digits stretched most: kexue.fm/archives/9706; exponent as in `inverse_frequencies`).
     """
-    position = check_length(position, "position", low=0)
-    radix = check_length(radix, "radix", low=2, high=64)
-    digits = check_length(digits, "digits", low=2, high=8)
-    trained = check_length(trained_length, "trained_length", low=2)
-    k = check_factor(factor)
-    if numeral not in NUMERALS:
-        raise ValueError(f"numeral must be one of {', '.join(NUMERALS)}, not {numeral!r}.")
-    base = float(radix) ** digits
+    position = whole("position", position, 0, MOST_LENGTH)
+    radix, digits = whole("radix", radix, 2, 64), whole("digits", digits, 2, 8)
+    trained, k = whole("trained_length", trained_length, 2, MOST_LENGTH), number("factor", factor, 1, MOST_FACTOR)
+    one_of("numeral", numeral, NUMERALS)
 
-    def angles(scaling: str) -> np.ndarray:
-        return inverse_frequencies(2 * digits, base, scaling, factor=k, exponent=exponent).numpy()
+    def periods(scaling: str) -> np.ndarray:
+        """Digit m turns once in radix / θ_m positions, the product of the radices up to its own."""
+        theta = inverse_frequencies(2 * digits, float(radix) ** digits, scaling, factor=k, exponent=exponent)
+        return _exact(radix / theta.numpy())
 
+    plain, period = periods("none"), periods(numeral)
     reach = math.ceil(trained * k)
     positions = np.unique(np.append(np.linspace(0, reach - 1, _FRAMES).astype(np.int64), position))
-    turns = np.outer(positions, angles(numeral))
-    seen = trained * angles("none")
+    turns, seen = positions[:, None] / period, trained / plain
     written = []
     for way in NUMERALS:
-        # Digit m turns once in the product of the radices up to its own, which is radix / θ_m; linear's just count n/k.
-        places = radix / angles("none" if way == "linear" else way)
-        radices = places / np.append(1.0, places[:-1])
-        rest, values = position / k if way == "linear" else float(position), np.empty(digits)
+        places = plain if way == "linear" else periods(way)  # linear just counts n/k
+        rest, values = float(_exact(position / k)) if way == "linear" else float(position), np.empty(digits)
         carried, rest = divmod(rest, places[-1])
         for m in range(digits - 1, 0, -1):
             values[m], rest = divmod(rest, places[m - 1])
         values[0] = rest if way == "linear" else math.floor(rest)
-        written.append((radices, values, carried))
+        written.append((places / np.append(1.0, places[:-1]), values, carried))
     return Dials(
         position=position,
         radix=radix,
@@ -100,12 +97,18 @@ def dials(
         numeral=numeral,
         positions=positions,
         start=int(np.searchsorted(positions, position)),
-        digit_turns=(turns / radix % 1).astype(np.float32),
-        rotary_turns=(turns / (2 * np.pi) % 1).astype(np.float32),
-        digit_seen=np.minimum(seen / radix, 1).astype(np.float32),
-        rotary_seen=np.minimum(seen / (2 * np.pi), 1).astype(np.float32),
+        digit_turns=(turns % 1).astype(np.float32),
+        rotary_turns=(turns * radix / (2 * np.pi) % 1).astype(np.float32),
+        digit_seen=np.minimum(seen, 1).astype(np.float32),
+        rotary_seen=np.minimum(seen * radix / (2 * np.pi), 1).astype(np.float32),
         numerals=NUMERALS,
         radices=np.stack([radices for radices, _, _ in written]),
         values=np.stack([values for _, values, _ in written]),
         carried=np.array([carried for _, _, carried in written]),
     )
+
+
+def _exact(values: np.ndarray | float) -> np.ndarray:
+    """Values that are whole but for rounding, whole: a place of 1000.0000000000001 would write 1000 as 9 · 9 · 9."""
+    whole_ones = np.round(values)
+    return np.where(np.abs(values - whole_ones) <= 1e-12 * whole_ones, whole_ones, values)

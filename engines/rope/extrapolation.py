@@ -13,15 +13,16 @@ import numpy as np
 import torch
 
 from engines import models
+from engines.arguments import number, several_of, whole
 from engines.decoder import Decoder, token_losses
 from engines.progress import Progress
 from engines.rope.frequencies import (
     MOST_FACTOR,
+    SCALINGS,
     attention_factor,
-    check_factor,
-    check_length,
-    check_scaling,
     inverse_frequencies,
+    longrope_knots,
+    spread_factors,
 )
 
 TRAINED_BASES = ("100", "1000", "10000", "100000", "1000000")
@@ -74,18 +75,12 @@ def extrapolation(
     are those for n bytes (here for n rounded up to 128 times a power of two). bytes_read: of each text.
     longrope_factors are spread over the pairs as in `wavelengths`.
     """
-    bases = tuple(trained_bases)
-    if not bases or len(set(bases)) < len(bases) or not set(bases) <= set(TRAINED_BASES):
-        raise ValueError(f"trained_bases must name some of {', '.join(TRAINED_BASES)}, each once.")
-    names = tuple(check_scaling(name, "scalings") for name in scalings)
-    if not names or len(set(names)) < len(names):
-        raise ValueError("scalings must name at least one scaling, each once.")
-    factor = check_factor(factor)
-    length = check_length(bytes_read, "bytes_read", low=256, high=LONGEST)
-    texts = check_length(texts, "texts", high=MOST_TEXTS)
-    knots = np.asarray(longrope_factors, dtype=np.float64)
-    if knots.ndim != 1 or not 1 <= len(knots) <= 128 or not ((knots >= 1) & (knots <= MOST_FACTOR)).all():
-        raise ValueError(f"longrope_factors must be 1 to 128 numbers from 1 to {MOST_FACTOR:g}.")
+    bases = several_of("trained_bases", trained_bases, TRAINED_BASES, len(TRAINED_BASES))
+    names = several_of("scalings", scalings, SCALINGS, len(SCALINGS))
+    factor = number("factor", factor, 1, MOST_FACTOR)
+    length = whole("bytes_read", bytes_read, 256, LONGEST)
+    texts = whole("texts", texts, 1, MOST_TEXTS)
+    knots = longrope_knots(longrope_factors, 128)
 
     tokens = held_back()[:texts, :length]
     curves = [(base, name) for base in bases for name in names]
@@ -115,8 +110,7 @@ def position_losses(
     trained, head_dim = model.config.context, model.config.head_dim
     tokens = tokens.to(next(model.parameters()).device).long()
     length = tokens.shape[1]
-    at = np.linspace(0, head_dim // 2 - 1, len(longrope_factors))
-    factors = np.exp(np.interp(np.arange(head_dim // 2), at, np.log(longrope_factors))).tolist()
+    factors = spread_factors(longrope_factors, head_dim // 2).tolist()
     scale = attention_factor(scaling, factor, trained)
 
     def read(prefix: int) -> torch.Tensor:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from engines.arguments import number, one_of, several_of, whole
+
 MOST_HEAD_DIM = 1024
-MOST_BASE = 1e12
+MOST_BASE = 1e15
 MOST_LENGTH = 1 << 24
 MOST_FACTOR = 1e4
 
@@ -34,44 +36,22 @@ SCALINGS = {
 
 def check_head_dim(head_dim: int) -> int:
     """head_dim, if it can be turned in pairs; ValueError otherwise."""
-    if isinstance(head_dim, bool) or not isinstance(head_dim, (int, float)) or head_dim != head_dim // 1:
-        raise ValueError(f"head_dim must be a whole number, not {head_dim!r}.")
-    if not 2 <= head_dim <= MOST_HEAD_DIM or head_dim % 2:
-        raise ValueError(f"head_dim must be an even number from 2 to {MOST_HEAD_DIM}, not {head_dim:g}.")
+    if whole("head_dim", head_dim, 2, MOST_HEAD_DIM) % 2:
+        raise ValueError(f"head_dim must be an even number, not {head_dim}.")
     return int(head_dim)
 
 
 def check_base(base: float, name: str = "base") -> float:
     """base, if wavelengths grow with it; ValueError otherwise."""
-    if isinstance(base, bool) or not isinstance(base, (int, float)) or not 1 < base <= MOST_BASE:
-        raise ValueError(f"{name} must be a number above 1 and at most {MOST_BASE:.0e}, not {base!r}.")
+    if number(name, base, 1, MOST_BASE) == 1:
+        raise ValueError(f"{name} must be above 1: at 1 all pairs turn alike.")
     return float(base)
-
-
-def check_length(length: int, name: str, low: int = 1, high: int = MOST_LENGTH) -> int:
-    """A whole number of tokens from low to high; ValueError otherwise."""
-    if isinstance(length, bool) or not isinstance(length, (int, float)) or not low <= length <= high or length % 1:
-        raise ValueError(f"{name} must be a whole number of tokens from {low} to {high:,}, not {length!r}.")
-    return int(length)
-
-
-def check_factor(factor: float, name: str = "factor", low: float = 1.0) -> float:
-    """A stretch from low to MOST_FACTOR; ValueError otherwise."""
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not low <= factor <= MOST_FACTOR:
-        raise ValueError(f"{name} must be a number from {low:g} to {MOST_FACTOR:g}, not {factor!r}.")
-    return float(factor)
-
-
-def check_scaling(scaling: str, name: str = "scaling") -> str:
-    """scaling, if it is one of SCALINGS; ValueError otherwise."""
-    if scaling not in SCALINGS:
-        raise ValueError(f"{name} must be one of {', '.join(SCALINGS)}, not {scaling!r}.")
-    return scaling
 
 
 def exponents(head_dim: int) -> torch.Tensor:
     """s_i = 2i/d, float64 [d/2], so that θ_i = b^(−s_i)."""
-    return torch.arange(0, check_head_dim(head_dim), 2, dtype=torch.float64) / head_dim
+    head_dim = check_head_dim(head_dim)
+    return torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
 
 
 def inverse_frequencies(
@@ -108,9 +88,10 @@ def inverse_frequencies(
 
     Raises ValueError where an argument is out of its range.
     """
-    scaling = check_scaling(scaling)
-    theta = check_base(base) ** -exponents(head_dim)
-    k, trained = check_factor(factor), check_length(context_length, "context_length")
+    one_of("scaling", scaling, SCALINGS)
+    head_dim, base = check_head_dim(head_dim), check_base(base)
+    theta = base ** -exponents(head_dim)
+    k, trained = number("factor", factor, 1, MOST_FACTOR), whole("context_length", context_length, 1, MOST_LENGTH)
     pairs = head_dim // 2
     if scaling in ("ntk", "dynamic") and head_dim == 2:
         raise ValueError(
@@ -122,13 +103,11 @@ def inverse_frequencies(
         case "ntk":
             return (base * k ** (head_dim / (head_dim - 2))) ** -exponents(head_dim)
         case "dynamic":
-            present = trained if length is None else max(check_length(length, "length"), trained)
+            present = trained if length is None else max(whole("length", length, 1, MOST_LENGTH), trained)
             stretch = k * present / trained - (k - 1)
             return (base * stretch ** (head_dim / (head_dim - 2))) ** -exponents(head_dim)
         case "ntk_fixed" | "ntk_mixed":
-            e = 1.0 if scaling == "ntk_fixed" else exponent
-            if not 0 <= e <= 1:
-                raise ValueError(f"exponent must be a number from 0 to 1, not {exponent!r}.")
+            e = 1.0 if scaling == "ntk_fixed" else number("exponent", exponent, 0, 1)
             digit = torch.arange(1, pairs + 1, dtype=torch.float64)
             return theta * torch.exp(-math.log(k) * (digit / pairs) ** e)
         case "by_parts":
@@ -180,13 +159,26 @@ def _check_turns(beta_fast: float, beta_slow: float) -> None:
         raise ValueError(f"beta_fast must exceed beta_slow, and both 0, not {beta_fast!r} and {beta_slow!r}.")
 
 
+def longrope_knots(factors: Sequence[float], most: int) -> tuple[float, ...]:
+    """At most `most` of LongRoPE's factors; ValueError otherwise."""
+    if not 1 <= len(factors) <= most:
+        raise ValueError(f"longrope_factors must be 1 to {most} numbers, not {len(factors)}.")
+    return tuple(number("longrope_factors", factor, 1, MOST_FACTOR) for factor in factors)
+
+
+def spread_factors(factors: Sequence[float], pairs: int) -> np.ndarray:
+    """LongRoPE's factor of each pair, float64 [pairs], from a few spread evenly over them and interpolated by ratio."""
+    at = np.linspace(0, pairs - 1, len(factors))
+    return np.exp(np.interp(np.arange(pairs), at, np.log(factors)))
+
+
 def attention_factor(scaling: str, factor: float = 1.0, context_length: int = 4096) -> float:
     """What cos and sin are multiplied by along with a scaling (1 for most); logits feel its square.
 
     yarn: 0.1·ln k + 1 (arXiv 2309.00071, eq. 22); longrope: √(1 + ln k / ln L) (its released code).
     """
-    k, trained = check_factor(factor), check_length(context_length, "context_length", low=2)
-    match check_scaling(scaling):
+    k, trained = number("factor", factor, 1, MOST_FACTOR), whole("context_length", context_length, 2, MOST_LENGTH)
+    match one_of("scaling", scaling, SCALINGS):
         case "yarn":
             return 0.1 * math.log(k) + 1
         case "longrope":
@@ -235,18 +227,13 @@ def wavelengths(
     dynamic is taken at its target, factor × context_length. longrope_factors are LongRoPE's, spread evenly over the
     pairs and interpolated by ratio; give head_dim/2 of them to set each pair.
     """
-    check_head_dim(head_dim)
-    check_factor(factor)
-    trained = check_length(context_length, "context_length", low=2, high=1 << 20)
-    names = tuple(scalings)
-    if not 1 <= len(names) <= len(SCALINGS) or len(set(names)) < len(names):
-        raise ValueError("scalings must name at least one scaling, each once.")
-    knots = np.asarray(longrope_factors, dtype=np.float64)
-    if knots.ndim != 1 or not 1 <= len(knots) <= head_dim // 2 or not ((knots >= 1) & (knots <= MOST_FACTOR)).all():
-        raise ValueError(f"longrope_factors must be 1 to {head_dim // 2} numbers from 1 to {MOST_FACTOR:g}.")
+    head_dim, base = check_head_dim(head_dim), check_base(base)
+    factor = number("factor", factor, 1, MOST_FACTOR)
+    trained = whole("context_length", context_length, 2, 1 << 20)
+    names = tuple(several_of("scalings", scalings, SCALINGS, len(SCALINGS)))
     pairs = np.arange(head_dim // 2)
-    at = np.linspace(0, max(len(pairs) - 1, 0), len(knots))
-    stretched = np.exp(np.interp(pairs, at, np.log(knots)))
+    knots = longrope_knots(longrope_factors, len(pairs) if "longrope" in names else MOST_HEAD_DIM // 2)
+    stretched = spread_factors(knots, len(pairs)).tolist() if "longrope" in names else None
     reach = int(trained * factor)
 
     def angles(scaling: str) -> np.ndarray:
@@ -258,7 +245,7 @@ def wavelengths(
             context_length=trained,
             length=reach,
             exponent=exponent,
-            factors=stretched.tolist(),
+            factors=stretched,
         ).numpy()
 
     plain = angles("none")
@@ -267,9 +254,9 @@ def wavelengths(
     unseen = (shown < 2 * np.pi) & (trained * factor * theta > shown * (1 + 1e-9))
     return Wavelengths(
         head_dim=head_dim,
-        base=float(base),
+        base=base,
         context_length=trained,
-        factor=float(factor),
+        factor=factor,
         scalings=names,
         pair=pairs,
         wavelength=2 * np.pi / theta,

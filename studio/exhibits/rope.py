@@ -614,8 +614,10 @@ EXHIBIT = Exhibit(
             title="Map of passing bases",
             caption=(
                 "A base passes for every length below its line: where it first falls short is where its similarity first "
-                "turns negative. The line is jagged, not rising; the least base for a length is where the dotted record "
-                "first reaches it. Peaks thinner than the spacing of the bases are not drawn: narrow the range to see more."
+                "turns negative. The line is jagged, not rising. The least base for a length is no greater than where the dotted "
+                "record first reaches it; at $d=128$ the least bases for 1k, 2k, 4k … tokens are among the bases drawn, so "
+                "there it is exactly that. Other peaks thinner than the spacing of the bases are missed: narrow the range "
+                "to see more."
             ),
             compute=passing_lengths,
             controls={
@@ -673,8 +675,9 @@ EXHIBIT = Exhibit(
             title="Decay with distance",
             caption=(
                 "RoFormer bounds an attention score at distance $m$ by the mean of $|S_j|$, "
-                "$S_j=\\sum_{i\\lt j}e^{\\mathrm{i}m\\theta_i}$, times a factor that does not depend on $m$. The bound falls: far "
-                "tokens count for less, whatever they say. A larger base makes it fall later and less far."
+                "$S_j=\\sum_{i\\lt j}e^{\\mathrm{i}m\\theta_i}$, times a factor that does not depend on $m$. The bound falls: a far "
+                "token can count for at most so much, whatever it says (how much it does count, a bound leaves open). A larger "
+                "base makes it fall later and less far."
             ),
             compute=decay_curves,
             controls={"bases": BASES, "head_dim": HEAD_DIM, "distance": DISTANCE},

@@ -237,6 +237,18 @@ def test_decay_bound_bounds_attention_scores():
         assert score <= steps * 32 * decay_bound(m, 64, 10_000.0).item() + 1e-9
 
 
+@pytest.mark.parametrize("head_dim", [4, 6, 8.0])
+def test_factors_that_are_not_asked_for_do_not_matter(head_dim):
+    assert wavelengths(head_dim=head_dim).wavelength.shape == (4, head_dim // 2)
+    with pytest.raises(ValueError, match="longrope_factors"):
+        wavelengths(head_dim=6, scalings=("longrope",))
+
+
+def test_numbers_of_any_type_are_taken():
+    result = similarity_curves(bases=np.array([1e4]), distance=np.int64(2000), head_dim=128.0)
+    assert result.distance == 2000 and result.head_dim == 128 and result.first_negative[0] == 1707
+
+
 def test_wavelengths_count_what_training_never_shows():
     result = wavelengths(scalings=tuple(SCALINGS))
     at = {name: i for i, name in enumerate(result.scalings)}
@@ -257,10 +269,14 @@ def test_wavelengths_count_what_training_never_shows():
         (similarity_curves, {"distance": 10**9}, "distance"),
         (similarity_curves, {"distance": math.nan}, "distance"),
         (similarity_curves, {"scaling": "longrope"}, "scaling"),
+        (similarity_curves, {"scaling": ["none"]}, "scaling"),
+        (similarity_curves, {"scaling": "linear", "factor": math.inf}, "factor"),
+        (similarity_curves, {"context_length": math.nan}, "context_length"),
         (decay_curves, {"bases": (math.nan,)}, "bases"),
         (decay_curves, {"head_dim": 3}, "head_dim"),
         (wavelengths, {"scalings": ()}, "scalings"),
         (wavelengths, {"scalings": ("x",)}, "scaling"),
+        (wavelengths, {"scalings": (["none"],)}, "scaling"),
         (wavelengths, {"longrope_factors": (math.nan,)}, "longrope_factors"),
         (dials, {"digits": 99}, "digits"),
         (dials, {"radix": 1}, "radix"),
@@ -285,6 +301,26 @@ def test_digits_are_those_of_the_post():
     assert written["linear"] == pytest.approx([4.5, 7, 8]) and carried["linear"] == 0
     assert list(dials(position=1749, radix=16, digits=3, factor=1.0).values[0]) == [5, 13, 6]
     assert carried["ntk_fixed"] == carried["ntk_mixed"] == 0
+
+
+@pytest.mark.parametrize("digits", range(2, 9))
+def test_digits_compose_the_position_in_every_radix(digits):
+    for radix in range(2, 33):
+        places = radix ** np.arange(digits + 1)
+        for position in (radix**2, 99_999):
+            plain = dials(position, radix, digits, factor=1.0)
+            for values, carried in zip(plain.values, plain.carried, strict=True):  # a stretch of 1 changes nothing
+                assert (values == values.round()).all() and (values >= 0).all() and (values < radix).all()
+                assert values @ places[:-1] + carried * places[-1] == position, (radix, position)
+        squeezed = dials(1000, radix, digits, factor=8.0)
+        assert (squeezed.values[1] < radix).all()
+        assert squeezed.values[1] @ places[:-1] + squeezed.carried[1] * places[-1] == 125
+
+
+def test_a_digit_that_has_just_turned_over_stands_at_nought():
+    result = dials(1000, 10, 5)
+    assert list(result.values[0]) == [0, 0, 0, 1, 0]
+    assert list(result.digit_turns[result.start][:3]) == [0, 0, 0]
 
 
 def test_radices_multiply_to_the_stretched_range():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engines.rope import first_negative, inverse_frequencies, least_base, passes, similarity, similarity_profile
-from engines.rope.bases import BLOG, LENGTHS, PAPER, least_base_near, least_bases, passing_lengths
+from engines.rope.bases import BLOG, LEAST, LENGTHS, PAPER, least_base_near, least_bases, passing_lengths
 
 
 def all_fail(bases, length, head_dim):
@@ -55,6 +55,7 @@ def test_the_table_agrees_with_the_blogs_digits():
     assert last.step == last.total == 16_384
     table = last.result
     assert table.lengths.tolist() == list(LENGTHS[:5])
+    np.testing.assert_allclose(LEAST[:5], table.bases, rtol=1e-9)
     assert [f"{base:.1e}" for base in table.bases] == [f"{base:.1e}" for base in BLOG[:5]]
     assert (table.bases < np.array(PAPER[:5]) * 1.02).all()
     assert [least_base(n) for n in (1024, 4096)] == pytest.approx(list(table.bases[[0, 2]]), rel=1e-11)
@@ -85,6 +86,9 @@ def test_the_neighbourhood_shows_the_crossing():
     stretch = (near.near_bases > near.base) & (near.near_bases < near.fails_again)
     assert (near.near_worst[stretch] > -1e-4).mean() > 0.9 and near.near_worst[0] < 0 and near.near_worst[-1] < 0
     assert abs(similarity(near.touching, 128, near.base).item()) < 1e-8
+    at = near.bases.tolist().index(near.base)
+    assert near.worst[at - 1] < 0 < near.worst[at + 1] and near.worst[at] == pytest.approx(0, abs=1e-4)
+    assert near.bases[at + 1] - near.base < 0.2 * (near.fails_again - near.base)
     assert math.isnan(least_base_near(1000).paper)
 
 
@@ -95,6 +99,15 @@ def test_the_map_is_the_first_negative_distance():
         assert passes(result.bases[i], int(result.length[i]), 64)
     assert (np.diff(result.length) < 0).any()  # not monotone
     assert (np.diff(result.envelope) >= 0).all()
+
+
+def test_the_record_of_the_map_reaches_a_length_at_its_least_base():
+    result = passing_lengths(limit=16_384)
+    for base, length in zip(LEAST[:5], LENGTHS[:5], strict=True):
+        assert result.bases[(result.envelope >= length).argmax()] == base
+        assert not passes(base * (1 - 2e-9), length)
+    wide = passing_lengths(base_high=1e7, limit=1 << 16)
+    assert [wide.bases[(wide.length >= n).argmax()] for n in LENGTHS[5:7]] == list(LEAST[5:])
 
 
 @pytest.mark.parametrize(
