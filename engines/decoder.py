@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of a decoder. `experts` = 0 gives a dense feed-forward layer;"""
+    """Sizes of a decoder. `experts` = 0 gives a dense feed-forward layer; otherwise each token uses `top_k` of the experts."""
 
     vocabulary: int = 256
     width: int = 128

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,6 +19,7 @@ ASSETS = Path(__file__).parents[2] / "assets" / "hubness"
 MOST_MEGABYTES = 200
 MOST_ROWS = 100_000
 MOST_NUMBERS = 50_000_000
+LARGEST = 1e30  # distances between such numbers, and their squares' sums, stay far from overflow, even as float32
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def read_points(path: str) -> PointSet:
     """A reader's own points from a .npy, .npz (its first table) or .csv file (a heading line is skipped).
 
     Nothing in the file is ever executed: pickles are refused. Raises ValueError, in a sentence, for a file that is too big
-    (over 200 MB, 100,000 rows or 50 million numbers), of another kind, broken, or holding NaN.
+    (over 200 MB, 100,000 rows or 50 million numbers), of another kind, broken, or holding NaN or numbers beyond 1e30.
     """
     file = Path(path)
     kind = file.suffix.lower()
@@ -103,14 +108,13 @@ def read_points(path: str) -> PointSet:
         )
     try:
         table = _read_csv(file) if kind == ".csv" else _read_npy(file, kind)
-    except (OSError, EOFError, zipfile.BadZipFile, UnicodeDecodeError):
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, tokenize.TokenError, RuntimeError, UnicodeDecodeError):
         raise ValueError(f"path: this is not a readable {kind} file.") from None
-    if table.ndim == 1:
-        raise ValueError("path: the table has a single column of numbers; points need one row each.")
-    if table.ndim != 2:
-        table = table.reshape(len(table), -1)
+    if table.ndim < 2:
+        raise ValueError("path: the array is a single number or one row of them; points need a table, one row each.")
     if 0 in table.shape:
         raise ValueError("path: the table is empty.")
+    table = table.reshape(len(table), -1)
     if len(table) > MOST_ROWS:
         raise ValueError(
             f"path: the table has {len(table):,} rows; at most {MOST_ROWS:,} are taken. Save a sample of them."
@@ -121,6 +125,11 @@ def read_points(path: str) -> PointSet:
         rows = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
         raise ValueError(
             f"path: {len(bad):,} of {len(table):,} rows hold NaN or infinity (rows {rows}, counted from 0); remove or fill them."
+        )
+    largest = np.abs(table).max()
+    if largest > LARGEST:
+        raise ValueError(
+            f"path: the table holds numbers as large as {largest:.0e}; at most {LARGEST:.0e} is taken. Divide all by the same number: it changes no neighbour."
         )
     copies = len(table) - len(np.unique(table, axis=0))
     note = ""
@@ -136,27 +145,39 @@ def _read_npy(file: Path, kind: str) -> np.ndarray:
     try:
         if kind == ".npy":
             with file.open("rb") as opened:
-                if opened.read(6) != b"\x93NUMPY":
-                    raise ValueError("path: this is not a readable .npy file (a bare pickle is never opened).")
-            table = np.load(file, mmap_mode="r", allow_pickle=False)
-            _refuse_size(table.size)
-            return _real(np.array(table))
+                return _array(opened)
         with zipfile.ZipFile(file) as archive:
-            _refuse_size(max((entry.file_size for entry in archive.infolist()), default=0) // 8)
-        with np.load(file, allow_pickle=False) as tables:
-            for name in tables.files:
-                table = tables[name]
-                if table.ndim >= 2:
-                    return _real(table)
+            for entry in archive.infolist():
+                with archive.open(entry) as opened:
+                    table = _array(opened, least=2)
+                if table is not None:
+                    return table
     except ValueError as error:
         if str(error).startswith("path:"):
             raise
-        if "object" in str(error).lower():
-            raise ValueError(
-                "path: the file holds pickled Python objects, which are never opened. Save a plain numeric array with numpy.save."
-            ) from None
         raise ValueError(f"path: this is not a readable {kind} file.") from None
     raise ValueError("path: the .npz holds no table of two dimensions.")
+
+
+def _array(opened: BinaryIO, least: int = 0) -> np.ndarray | None:
+    """The array of an open .npy file, or None if it has fewer than `least` dimensions.
+
+    What its header announces is looked at before anything is held: a few compressed bytes can announce gigabytes.
+    """
+    version = np.lib.format.read_magic(opened)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(opened)
+    if kind.hasobject:
+        raise ValueError(
+            "path: the file holds pickled Python objects, which are never opened. Save a plain numeric array with numpy.save."
+        )
+    if len(shape) < least:
+        return None
+    if kind.kind not in "fiub":
+        raise ValueError(f"path: the array holds {kind.name}, not real numbers.")
+    _refuse_size(math.prod(shape))
+    opened.seek(0)
+    return np.lib.format.read_array(opened, allow_pickle=False)
 
 
 def _refuse_size(numbers: int) -> None:
@@ -164,12 +185,6 @@ def _refuse_size(numbers: int) -> None:
         raise ValueError(
             f"path: the table has {numbers:,} numbers; at most {MOST_NUMBERS:,} are taken. Save fewer rows or columns."
         )
-
-
-def _real(table: np.ndarray) -> np.ndarray:
-    if table.dtype.kind not in "fiub":
-        raise ValueError(f"path: the array holds {table.dtype.name}, not real numbers.")
-    return table
 
 
 def _read_csv(file: Path) -> np.ndarray:

@@ -26,6 +26,7 @@ METHODS = {
     "cosine": "angle instead of distance",
 }
 SCALING = ("none", "mutual proximity", "mutual proximity empirical", "local scaling", "nicdm")
+SATURATING = ("mutual proximity", "local scaling")
 MOST_REDUCED = 8_000
 
 
@@ -34,7 +35,11 @@ def _normal_cdf(z: Tensor) -> Tensor:
 
 
 def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callable[[int, int], Tensor]:
-    """A function (start, stop) -> secondary dissimilarities [stop - start, n]; per-point statistics are found once."""
+    """A function (start, stop) -> secondary dissimilarities [stop - start, n]; per-point statistics are found once.
+
+    Where the definition is 1 - exp(-x) (`SATURATING`) they are x, which ranks alike: 1 - exp(-x) is exactly 1 from x = 37.5 on,
+    and all neighbours of an outlier would tie.
+    """
     n = len(points)
     ready = prepare(points, metric) if "cosine" in metric else points
 
@@ -56,13 +61,20 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
             gap = distance - mean[start:stop, None]
             gap[own - start, own] = 0
             std[start:stop] = (gap.square().sum(1) / (n - 1)).sqrt()
-        _refuse_zero(std, "mutual proximity divides by the spread of each point's distances", k)
+        _refuse_zero(std, "mutual proximity divides by the spread of each point's distances")
 
         def rows(start: int, stop: int) -> Tensor:
             distance = primary(start, stop)
             a = _normal_cdf((distance - mean[start:stop, None]) / std[start:stop, None])
             b = _normal_cdf((distance - mean) / std)
-            return a + b - a * b  # 1 - (1 - a)(1 - b)
+            value = -torch.log1p(a * b - a - b)  # -log (1 - a)(1 - b)
+            # 1 - a loses its digits as a nears 1. Only an outlier has neighbours there, and log_ndtr is slow.
+            far = ((value < math.log(2)).sum(1) <= k).nonzero().flatten()
+            if len(far):
+                own, distance = start + far[:, None], distance[far]
+                mine = torch.special.log_ndtr((mean[own] - distance) / std[own])
+                value[far] = -mine - torch.special.log_ndtr((mean - distance) / std)
+            return value
 
         return rows
     if method == "mutual proximity empirical":  # Schnitzer et al. 2012, equation (3)
@@ -73,11 +85,11 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
     if method in ("local scaling", "nicdm"):
         _, distance = neighbours(points, k, metric, p, device=points.device)
         scale = distance[:, -1] if method == "local scaling" else distance.mean(1)
-        _refuse_zero(scale, f"{method} divides by the distance to the k = {k} nearest neighbours", k)
+        _refuse_zero(scale, f"{method} divides by the distance to the k = {k} nearest neighbours")
         if method == "nicdm":  # Jégou et al. 2007; as in Schnitzer et al. 2012, equation (2)
             return lambda start, stop: primary(start, stop) / (scale[start:stop, None] * scale).sqrt()
         # Zelnik-Manor and Perona 2004; as in Schnitzer et al. 2012, equation (1)
-        return lambda start, stop: -torch.expm1(-primary(start, stop).square() / (scale[start:stop, None] * scale))
+        return lambda start, stop: primary(start, stop).square() / (scale[start:stop, None] * scale)
     if (
         method == "dissimlocal"
     ):  # Hara et al. 2016, "Flattening the density gradient for eliminating spatial centrality"
@@ -100,7 +112,7 @@ def _spans(n: int) -> list[tuple[int, int]]:
     return [(start, min(start + block, n)) for start in range(0, n, block)]
 
 
-def _refuse_zero(scale: Tensor, why: str, k: int) -> None:
+def _refuse_zero(scale: Tensor, why: str) -> None:
     zero = int((scale <= 0).sum())
     if zero:
         raise ValueError(f"{why}, which is 0 for {zero} points: drop duplicate points or raise k.")
@@ -176,13 +188,18 @@ def reduce(
         )
     rows = _rows(points, k, method, metric, p)
     result = torch.cat([rows(*span) for span in _spans(len(points))])
+    if method in SATURATING:
+        result = -torch.expm1(-result)
     return result.fill_diagonal_(float(result.min()))
 
 
 def reduced_k_occurrence(
     points: Tensor, k: int = 10, method: str = "mutual proximity", metric: str = "euclidean", p: float = 0.5
 ) -> Tensor:
-    """N_k, int64 [n], under the secondary dissimilarity of `reduce`, block by block without holding n x n."""
+    """N_k, int64 [n], under the secondary dissimilarity of `reduce`, block by block without holding n x n.
+
+    It ranks before `reduce` rounds: an outlier's neighbours, whose dissimilarities there may all be 1, are told apart here.
+    """
     points = _ready(points, k, method, metric, p)
     rows = _rows(points, k, method, metric, p)
     counts = torch.zeros(len(points), dtype=torch.int64, device=points.device)

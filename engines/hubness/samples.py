@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from engines import models
 from engines.arguments import whole
-from engines.device import resolve
+from engines.diffusion.images import _pixel_model, sample_images, scheduler_for, to_pixels
 from engines.hubness.nearest import k_occurrence
 from engines.progress import Progress
 
@@ -24,7 +24,7 @@ class LatentSamples:
     groups: the kinds; pictures: uint8 [4, each, h, w, 3], as far as they are denoised
     counts: int32 [4, each], N_k among all the latents drawn; norms: float32 [4, each], their lengths
     norm_all: mean length of all; shortening: the factor on the shortened ones, which brings them to the hubs' mean length
-    step, steps: denoising steps done, of all; latents, dimension, k: as asked
+    step, steps: denoising steps done, of all (one more than asked where the trailing timesteps round so); latents, dimension, k: as asked
     """
 
     groups: tuple[str, ...]
@@ -53,18 +53,13 @@ def latent_samples(
     After Liang, Wu, Lai and Qin 2022, with the initial noise of a diffusion model, taken to its picture by DDIM (Song, Meng and
     Ermon 2021, equation 12 without noise), in place of a GAN's latent.
 
-    model: a name of `engines.models.names("diffusion")`; latents: 100 .. 10,000 draws to count neighbours among
+    model: a name of `engines.models.names("diffusion")`, of a model without classes; latents: 100 .. 10,000 draws to count neighbours among
     neighbours: k, 1 .. 50; each: pictures of a kind, 1 .. 10; steps: 2 .. 100, one report each
     """
     n, k = whole("latents", latents, 100, 10_000), whole("neighbours", neighbours, 1, 50)
     each, steps = whole("each", each, 1, 10), whole("steps", steps, 2, 100)
     seed = whole("seed", seed, 0, 2**31 - 1)
-    device = resolve()
-    network, scheduler = models.load(model, "diffusion", device)
-    from diffusers import DDIMScheduler
-
-    ddim = DDIMScheduler.from_config(scheduler.config)
-    ddim.set_timesteps(steps, device=device)
+    network, config = _pixel_model(model)
     size = network.config.sample_size
     drawn = torch.randn(n, 3 * size * size, generator=torch.Generator().manual_seed(seed))
     counts = k_occurrence(drawn, k)
@@ -74,13 +69,11 @@ def latent_samples(
     scale = float(norms[chosen[0]].mean() / norms[chosen[1]].mean())
     noise = drawn[chosen]
     noise[2] *= scale
-    x = noise.view(-1, 3, size, size).to(device)
 
-    def state(step: int) -> LatentSamples:
-        pixels = ((x / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+    def state(x: Tensor, step: int, steps: int) -> LatentSamples:
         return LatentSamples(
             groups=GROUPS,
-            pictures=pixels.reshape(4, each, size, size, 3).numpy(),
+            pictures=to_pixels(x).reshape(4, each, size, size, 3),
             counts=counts[chosen].numpy().astype(np.int32),
             norms=noise.norm(dim=2).numpy().astype(np.float32),
             norm_all=float(norms.mean()),
@@ -92,7 +85,6 @@ def latent_samples(
             k=k,
         )
 
-    for step, t in enumerate(ddim.timesteps):
-        with torch.inference_mode():
-            x = ddim.step(network(x, t).sample, t, x).prev_sample
-        yield Progress(step + 1, steps, state(step + 1))
+    start = noise.view(-1, 3, size, size).to(network.device)
+    for step, total, x, _ in sample_images(network, scheduler_for("ddim", config), steps, start):
+        yield Progress(step, total, state(x, step, total))

@@ -228,6 +228,22 @@ def test_reductions_match_their_definitions(method):
         np.testing.assert_array_equal(counts, counted(expected, k))
 
 
+@pytest.mark.parametrize("method", ["mutual proximity", "local scaling"])
+def test_outliers_rank_their_neighbours_where_the_definition_rounds_to_one(method):
+    x, k = np.concatenate([normal(300, 5).numpy(), 200 + 20 * normal(3, 5, seed=1).numpy()]), 10
+    distance, others = ssd.cdist(x, x), ~np.eye(303, dtype=bool)
+    if method == "local scaling":
+        scale = np.sort(distance, axis=1)[:, k]
+        exact = distance**2 / np.outer(scale, scale)
+    else:
+        mean = np.array([row[keep].mean() for row, keep in zip(distance, others, strict=True)])
+        std = np.array([row[keep].std() for row, keep in zip(distance, others, strict=True)])
+        exact = -scipy.stats.norm.logsf(distance, mean[:, None], std[:, None])
+        exact -= scipy.stats.norm.logsf(distance, mean, std)
+    assert (np.sort(-np.expm1(-exact[-3:]), axis=1)[:, k] == 1).all()
+    np.testing.assert_array_equal(reduced_k_occurrence(torch.from_numpy(x), k, method), counted(exact, k))
+
+
 @pytest.mark.parametrize("metric", ["cosine", "lp", "precomputed"])
 @pytest.mark.parametrize("method", ["mutual proximity", "local scaling", "nicdm"])
 def test_scalings_act_on_any_metric(metric, method):

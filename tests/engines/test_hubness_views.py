@@ -1,6 +1,8 @@
 """What the exhibit asks: views, files, embedded sets."""
 
+import io
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -162,6 +164,8 @@ def test_samples_of_hub_latents(monkeypatch):
     """With an untrained network in the model's place: which latents are taken, and that all four kinds come out."""
     from diffusers import DDPMScheduler, UNet2DModel
 
+    from engines import models
+
     torch.manual_seed(0)
     network = UNet2DModel(
         8,
@@ -172,16 +176,34 @@ def test_samples_of_hub_latents(monkeypatch):
         up_block_types=("UpBlock2D",),
         norm_num_groups=4,
     )
-    monkeypatch.setattr(samples.models, "load", lambda *_: (network, DDPMScheduler()))
+    monkeypatch.setattr(models, "load", lambda *_, **__: (network, DDPMScheduler()))
+    asked = []
+    network.register_forward_pre_hook(lambda _, arguments: asked.append(int(arguments[1])))
     steps = list(samples.latent_samples(latents=200, each=2, steps=3))
     result = steps[-1].result
     assert [s.result.step for s in steps] == [1, 2, 3]
+    assert asked == [999, 666, 332]  # from the noisiest step, as the noise is
     assert result.pictures.shape == (4, 2, 8, 8, 3) and result.pictures.dtype == np.uint8
     assert (result.counts[0] >= result.counts[1]).all() and (result.counts[3] <= result.counts[1]).all()
     assert result.norms[2].mean() == pytest.approx(result.norms[0].mean(), rel=1e-5)
     assert result.norms[0].mean() < result.norms[1].mean() < result.norms[3].mean()
     again = list(samples.latent_samples(latents=200, each=2, steps=3))[-1].result
     np.testing.assert_array_equal(result.pictures, again.pictures)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"sample_size": 128}, "larger than 64"), ({"sample_size": 8, "num_class_embeds": 3}, "unconditional")],
+)
+def test_a_generator_that_does_not_fit_is_refused(monkeypatch, settings, words):
+    from types import SimpleNamespace
+
+    from engines import models
+
+    config = SimpleNamespace(**{"class_embed_type": None, "num_class_embeds": None} | settings)
+    monkeypatch.setattr(models, "load", lambda *_, **__: (SimpleNamespace(config=config), None))
+    with pytest.raises(ValueError, match=words):
+        next(samples.latent_samples(latents=100))
 
 
 @pytest.mark.parametrize("kind", [".npy", ".npz", ".csv", "heading.csv", ";.csv", ".NPY"])
@@ -233,6 +255,15 @@ def huge(path):
     return path / "p.npy"
 
 
+def announced(path):
+    """An .npz of a few bytes whose header promises 60 million of one byte each."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 60)})
+    with zipfile.ZipFile(path / "p.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("table.npy", header.getvalue() + bytes(60 * 10**6))
+    return path / "p.npz"
+
+
 def written(name, content):
     def write(path):
         (path / name).write_bytes(content)
@@ -256,11 +287,16 @@ def saved(table):
         (pickled_npz, "pickled Python objects"),
         (huge, "2,048 MB; at most 200 MB"),
         (saved(np.array([[1, 2], [np.nan, 1], [3, 4.0]])), "1 of 3 rows hold NaN.*rows 1"),
-        (saved(np.zeros(5)), "single column"),
+        (announced, "60,000,000 numbers; at most 50,000,000"),
+        (saved(np.zeros(5)), "a single number or one row"),
+        (saved(np.array(5.0)), "a single number or one row"),
         (saved(np.zeros((0, 5))), "empty"),
+        (saved(np.zeros((0, 3, 4))), "empty"),
+        (saved(np.array([[1e155, 0], [0, 1.0], [2, 3]])), r"as large as 1e\+155; at most 1e\+30"),
         (saved(np.zeros((3, 2), complex)), "complex128"),
         (saved(np.zeros((200_000, 1), np.uint8)), "200,000 rows"),
         (written("p.npy", b"not an array"), "not a readable .npy"),
+        (written("p.npy", b"\x93NUMPY\x01\x00\x04\x00((( "), "not a readable .npy"),
         (written("p.npz", b"PK not a zip"), "not a readable .npz"),
         (written("p.csv", b"1,2\n3\n"), "same number"),
         (written("p.csv", b"\xff\xfe\x00"), "csv"),
