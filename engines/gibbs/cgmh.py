@@ -261,7 +261,7 @@ def write(
     model, name = english_model, english_model if isinstance(english_model, str) else "a model of your own"
     if isinstance(model, str):
         one_of("english_model", model, models.ENGLISH)
-        yield Progress(0, 1, _collect([], [], [], [], [], [], None, name, "loading"))
+        yield Progress(0, 1, _collect({part: [] for part in RECORDED}, [], [], [], [], None, name, "loading"))
         model = models.load(model)
     decoder = models.load_decoder() if decoder is None else decoder
     words = read_keywords(model, keywords)
@@ -273,42 +273,55 @@ def write(
     heat = temperatures(3.0, 0.3, "geometric" if annealing == "on" else "constant", steps)
     if annealing == "off":
         heat = [1.0] * steps
-    states = [[first] * edit_chains]
-    levels, edits = [target(states[0])], []
-    walk = edit_walk(model, target, states[0], heat, longest, (model.open, model.close), seed)
+    state = [first] * edit_chains
+    rows: dict[str, list] = {part: [] for part in RECORDED}
+
+    def token(i: int) -> str:
+        return "" if i < 0 else model.tokens[i]
+
+    def reached(sentences: list[list[int]], level: Tensor) -> None:
+        rows["history"].append([model.text(s) for s in sentences])
+        rows["log_target"].append(level.tolist())
+
+    reached(state, target(state))
+    walk = edit_walk(model, target, state, heat, longest, (model.open, model.close), seed)
     for step, (sentences, made, level) in enumerate(walk, 1):
-        states.append(sentences)
-        edits.append(made)
-        levels.append(level)
+        rows["before"].append([" ".join(map(token, s)) for s in state])
+        for part in ("operation", "place", "accepted", "log_accept"):
+            rows[part].append([getattr(edit, part) for edit in made])
+        for part in ("old", "new"):
+            rows[part].append([token(getattr(edit, part)) for edit in made])
+        reached(sentences, level)
+        state = sentences
         stage = "done" if step == steps else "sampling"
         if step % 5 == 0 or step == steps or step == 1:
-            found = _collect(states, edits, levels, heat[:step], words, target.keywords, model, name, stage)
+            found = _collect(rows, state, heat[:step], words, target.keywords, model, name, stage)
             yield Progress(step, steps, found)
 
 
-def _collect(states, edits, levels, heat, words, keywords, model, name, stage) -> KeywordSentences:
-    def tokens(pick) -> np.ndarray:
-        rows = [["" if pick(e) < 0 else model.tokens[pick(e)] for e in made] for made in edits]
-        return np.array(rows, dtype=np.str_)
+# what `KeywordSentences` holds a row of for each step
+RECORDED = {
+    "history": np.str_,
+    "operation": np.str_,
+    "place": np.int64,
+    "old": np.str_,
+    "new": np.str_,
+    "accepted": bool,
+    "log_accept": np.float64,
+    "before": np.str_,
+    "log_target": np.float64,
+}
 
-    chains = len(states[0]) if states else 0
-    history = np.array([[model.text(s) for s in row] for row in states], dtype=np.str_)
-    log_target = np.array([level.numpy() for level in levels]).reshape(len(states), chains)
-    best = np.unravel_index(log_target.argmax(), log_target.shape) if states else None
-    last = states[-1] if states else []
+
+def _collect(rows, state, heat, words, keywords, model, name, stage) -> KeywordSentences:
+    arrays = {part: np.array(rows[part], dtype=kind) for part, kind in RECORDED.items()}
+    history, log_target = arrays["history"], arrays["log_target"]
+    best = np.unravel_index(log_target.argmax(), log_target.shape) if log_target.size else None
     return KeywordSentences(
-        sentences=tuple(history[-1].tolist()) if states else (),
-        history=history,
-        operation=np.array([[e.operation for e in made] for made in edits], dtype=np.str_),
-        place=np.array([[e.place for e in made] for made in edits], dtype=np.int64),
-        old=tokens(lambda e: e.old),
-        new=tokens(lambda e: e.new),
-        accepted=np.array([[e.accepted for e in made] for made in edits], dtype=bool),
-        log_accept=np.array([[e.log_accept for e in made] for made in edits], dtype=np.float64),
-        before=np.array([[" ".join(model.tokens[i] for i in s) for s in row] for row in states[:-1]], dtype=np.str_),
-        log_target=log_target,
+        **arrays,
+        sentences=tuple(rows["history"][-1]) if state else (),
         temperature=np.array(heat, dtype=np.float64),
-        missing=np.array([sum(not holds(model.tokens, s, k) for k in keywords) for s in last], dtype=np.int64),
+        missing=np.array([sum(not holds(model.tokens, s, k) for k in keywords) for s in state], dtype=np.int64),
         keywords=tuple(word for word, _ in words),
         best=str(history[best]) if best else "",
         best_log_target=float(log_target[best]) if best else math.nan,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engines.arguments import one_of, whole
+from engines.arguments import number, one_of, whole
 from engines.gibbs import kernels, models
 from engines.gibbs.masked import MARK, MaskedLM
 from engines.gibbs.sampling import tempered
-from engines.gibbs.text import check_temperature, prompt
+from engines.gibbs.text import HEAT, prompt
 from engines.progress import Progress
 
 
@@ -63,7 +63,7 @@ def random_field(
 ) -> Iterator[Progress]:
     """The two marked words of a text as a Markov chain over their most probable values: one `PairField`."""
     candidates = whole("candidates", candidates, 2, 64)
-    check_temperature("pair_temperature", pair_temperature)
+    pair_temperature = number("pair_temperature", pair_temperature, *HEAT)
     name = model if isinstance(model, str) else "a model of your own"
     if isinstance(model, str):
         one_of("model", model, models.NAMES)

@@ -165,6 +165,10 @@ class MaskedLM:
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of a text in which each `_` is a mask; ValueError for a character the vocabulary lacks."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("text holds half a character (a lone surrogate): take it out") from None
         ids: list[int] = []
         for part in re.split(f"({MARK})", text):
             if part == MARK:

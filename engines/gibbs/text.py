@@ -18,6 +18,7 @@ from engines.progress import Progress
 
 STARTS = {"masks": "all marks", "words": "random words"}
 MOST_CHARACTERS, MOST_FREE, MOST_CHAINS, MOST_SWEEPS = 400, 64, 16, 300
+HEAT = (0.05, 10)  # temperatures: at 0 or below there is no law to draw from
 PATIENCE = 0.4  # seconds between two looks at a sweep that is not finished
 
 
@@ -58,12 +59,6 @@ class GibbsSample:
     scan: str
     burn_in: int
     stage: str
-
-
-def check_temperature(name: str, value: float) -> None:
-    """ValueError unless 0.05 <= value <= 10."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.05 <= value <= 10:
-        raise ValueError(f"{name} must be a number from 0.05 to 10: at 0 or below there is no law to draw from")
 
 
 def prompt(model: MaskedLM, text: str, length: int) -> list[int]:
@@ -121,8 +116,8 @@ def sample(
     block = whole("block", block, 1, MOST_FREE)
     sweeps = whole("sweeps", sweeps, 1, MOST_SWEEPS)
     chains = whole("chains", chains, 1, MOST_CHAINS)
-    check_temperature("temperature", temperature)
-    check_temperature("end_temperature", end_temperature)
+    temperature = number("temperature", temperature, *HEAT)
+    end_temperature = number("end_temperature", end_temperature, *HEAT)
     top_k = whole("top_k", top_k, 0, 100_000)
     top_p = number("top_p", top_p, 0.01, 1)
     burn_in = whole("burn_in", burn_in, 0, MOST_SWEEPS)

@@ -394,6 +394,7 @@ def test_moves_rebuild_the_history(bert, decoder):
     [
         ({"text": ""}, "text is empty"),
         ({"text": "the king"}, "from 1 to 64 marks"),
+        ({"text": "\ud800_"}, "text holds half a character"),
         ({"text": "the zebra _"}, "'zebra', which the vocabulary"),
         ({"text": "_" * 100_000}, "at most 400 characters"),
         ({"text": "_" * 65}, "from 1 to 64 marks"),
@@ -417,11 +418,25 @@ def test_bad_arguments_get_a_sentence(bert, options, sentence):
         list(sample(bert[1], **({"text": "the _"} | options)))
 
 
+def test_each_sentence_is_set_as_text_once(bert, decoder, monkeypatch):
+    calls, plain = [], MaskedLM.text
+    monkeypatch.setattr(MaskedLM, "text", lambda model, ids: calls.append(1) or plain(model, ids))
+    stream = list(write("king", english_model=bert[1], decoder=decoder, steps=40, edit_chains=2))
+    assert [report.step for report in stream] == [1, *range(5, 41, 5)]
+    assert len(calls) <= 2 * 2 * 41  # once for the history and once for the target, not again for each report
+    for report in stream:
+        found = report.result
+        assert found.history.shape == found.log_target.shape == (report.step + 1, 2)
+        assert found.before.shape == found.old.shape == found.accepted.shape == (report.step, 2)
+        assert (found.history == stream[-1].result.history[: report.step + 1]).all()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"keywords": ""}, "keywords must be from 1 to 8"),
         ({"keywords": "zebra"}, "'zebra' is outside the vocabulary"),
+        ({"keywords": "\ud800"}, "outside the vocabulary"),
         ({"keywords": "_"}, "outside the vocabulary"),
         ({"keywords": "king " * 5, "longest": 3}, "must leave room"),
         ({"constraint": "x"}, "constraint must be one of"),
