@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.moe.rules import GATES, RULES, _check_shared, _shared_scales, choose, first_bias, gated, violation
+from engines.arguments import number, one_of, several_of, whole
+from engines.moe.rules import GATES, RULES, SHARED_GATES, _shared_scales, choose, first_bias, gated, violation
 from engines.progress import Progress
 
 BALANCED = 0.1  # a load whose busiest expert has at most 10 % too much counts as balanced
@@ -58,8 +58,7 @@ def synthetic_scores(source: str, tokens: int, experts: int, seed: int = 0) -> t
     blog part 6); normal: N(0, 1) plus an N(0, 1) offset; clusters: 16 kinds of token, each with its own favourites. The ids are
     words of a vocabulary of 5,000 with frequencies 1/rank, for the hash.
     """
-    if source not in SYNTHETIC:
-        raise ValueError(f"source must be one of {', '.join(SYNTHETIC)}, not {source!r}.")
+    one_of("source", source, SYNTHETIC)
     if not 1 <= tokens * experts <= 2_000_000:
         raise ValueError(f"tokens × experts must be at most 2,000,000, not {tokens:,} × {experts:,}.")
     draw = np.random.RandomState(seed % 2**32)
@@ -137,7 +136,19 @@ def compare_rules(
             settled = np.where(late.any(1), settled, 0)
             labels = tuple(RULES[name].label for name in rules)
             result = Balancing(
-                rules, labels, loads, *spread, score, settled, active, steps, now, experts, top_k, tokens, source
+                rules,
+                labels,
+                loads.copy(),
+                *spread.copy(),
+                score.copy(),
+                settled,
+                active.copy(),
+                steps,
+                now,
+                experts,
+                top_k,
+                tokens,
+                source,
             )
             yield Progress(now, rounds, result)
 
@@ -159,31 +170,18 @@ def balance(
     says of text held back (its 8 experts, top-2 and softmax, whatever `experts`, `top_k` and `gate` are); rate: the bias step γ in
     standard deviations of the scores
     """
-    if source not in SOURCES:
-        raise ValueError(f"source must be one of {', '.join(SOURCES)}, not {source!r}.")
-    if source == "model":
+    if one_of("source", source, SOURCES) == "model":
         experts, top_k, gate = 8, 2, "softmax"
-    for name, value, low, high in (
-        ("tokens", tokens, 16, 20_000),
-        ("experts", experts, 2, 256),
-        ("rounds", rounds, 1, 500),
-        ("seed", seed, 0, 2**32 - 1),
-    ):
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be between {low:,} and {high:,}, not {value:,}.")
-    if not 1 <= top_k <= experts:
-        raise ValueError(f"top_k must be between 1 and the {experts} experts, not {top_k}.")
-    if gate not in GATES:
-        raise ValueError(f"gate must be one of {', '.join(GATES)}, not {gate!r}.")
-    if not rules or any(name not in RULES for name in rules):
-        raise ValueError(f"rules must name some of {', '.join(RULES)}.")
-    if not (math.isfinite(rate) and 0 < rate <= 1):
-        raise ValueError(f"rate must be above 0 and at most 1 standard deviation, not {rate}.")
+    tokens, experts = whole("tokens", tokens, 16, 20_000), whole("experts", experts, 2, 256)
+    top_k, rounds = whole("top_k", top_k, 1, experts), whole("rounds", rounds, 1, 500)
+    rate, seed = number("rate", rate, 1e-6, 1), whole("seed", seed, 0, 2**32 - 1)
+    one_of("gate", gate, GATES)
+    rules = several_of("rules", rules, RULES, len(RULES))
     if source == "model":
         scores, ids = model_scores(tokens)
     else:
         scores, ids = synthetic_scores(source, tokens, experts, seed)
-    yield from compare_rules(scores, top_k, tuple(dict.fromkeys(rules)), rounds, gate, rate, ids, source)
+    yield from compare_rules(scores, top_k, tuple(rules), rounds, gate, rate, ids, source)
 
 
 @dataclass(frozen=True)
@@ -233,10 +231,11 @@ def shared_scale(
 
     total_experts and active_experts count the shared ones; activation: the gate; renormalize: the active routed weights to sum 1.
     """
-    experts, top_k, shared, gate = total_experts, active_experts, shared_experts, activation
-    _check_shared(experts, top_k, shared, gate, 1)
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be between 0 and {2**32 - 1:,}, not {seed}.")
+    experts = whole("total_experts", total_experts, 2, 1024)
+    top_k = whole("active_experts", active_experts, 2, experts)
+    shared = whole("shared_experts", shared_experts, 1, top_k - 1)
+    gate = one_of("activation", activation, SHARED_GATES)
+    seed = whole("seed", seed, 0, 2**32 - 1)
     scales = _shared_scales(experts, top_k, shared, gate, renormalize, 4000, seed)
     low, high = torch.quantile(scales, torch.tensor([0.05, 0.95], dtype=scales.dtype), dim=0)
     settings = tuple(setting for setting, _ in KNOWN.values())

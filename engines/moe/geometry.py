@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of, whole
+
 
 def omission_error(vectors: Tensor, kept: Tensor) -> Tensor:
     """‖Σ v_i over those not kept‖² / ‖Σ v_i‖²: vectors [..., n, d], kept bool [..., n] -> [...]."""
@@ -39,8 +41,9 @@ class Subsets:
     """Error against the number of vectors kept.
 
     kept: int [blocks + 1], 0 … blocks
-    best, norm, learned, random: float32 [blocks + 1], mean of ‖Σ left out‖² / ‖Σ all‖² over the tokens, when the k kept are the best of
-        all subsets, those of greatest norm, those a linear router foresees from x, or any k (the exact mean over all subsets)
+    best, norm, learned, random: float32 [blocks + 1], mean of ‖Σ left out‖² / ‖Σ all‖² over 96 tokens, when the k kept are the best of
+        all subsets, those of greatest norm, those a linear router foresees from x, or any k (the exact mean over all subsets); tokens
+        for which no hidden unit is active have no sum to miss, and are left out of everything
     orthogonal: float32 [blocks + 1], Σ of the n − k least ‖v‖² / Σ ‖v‖²: what norm routing would miss if the v_i were orthogonal
     norms: float32 [tokens shown, blocks], ‖v_i‖ of the first few tokens
     cosine: mean |cos| between two different v_i of a token
@@ -70,18 +73,9 @@ def subset_errors(
     are (the standard deviation of the logarithm of their scale); vectors: "ffn" (a random FFN of Gaussian weights) or "orthogonal"
     (the same, made orthogonal token by token, norms kept).
     """
-    for name, value, low, high in (
-        ("blocks", blocks, 2, 12),
-        ("dim", dim, 4, 256),
-        ("units", units, 1, 32),
-        ("seed", seed, 0, 2**32 - 1),
-    ):
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be between {low} and {high:,}, not {value}.")
-    if not 0 <= spread <= 3:
-        raise ValueError(f"spread must be between 0 and 3, not {spread}.")
-    if vectors not in ("ffn", "orthogonal"):
-        raise ValueError(f"vectors must be ffn or orthogonal, not {vectors!r}.")
+    blocks, dim, units = whole("blocks", blocks, 2, 12), whole("dim", dim, 4, 256), whole("units", units, 1, 32)
+    spread, seed = number("spread", spread, 0, 3), whole("seed", seed, 0, 2**32 - 1)
+    one_of("vectors", vectors, ("ffn", "orthogonal"))
     if vectors == "orthogonal" and dim < blocks:
         raise ValueError(f"dim must be at least the {blocks} blocks for their vectors to be orthogonal, not {dim}.")
     random = torch.Generator().manual_seed(seed)
@@ -101,6 +95,8 @@ def subset_errors(
     normal = features[train].T @ features[train] + torch.eye(dim + 1)
     router = torch.linalg.solve(normal, features[train].T @ norms[train])
     foreseen, v, norms = features[test] @ router, v[test], norms[test]
+    active = norms.any(1)
+    foreseen, v, norms = foreseen[active], v[active], norms[active]
 
     kept = torch.arange(blocks + 1)
     by_norm = norms.argsort(1, descending=True).argsort(1)  # rank of each vector

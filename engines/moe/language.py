@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from engines import models
+from engines.arguments import one_of, whole
 from engines.moe import statistics
 from engines.moe.rules import load as load_of
 from engines.moe.rules import violation
-from engines.moe.texts import PRESETS
+from engines.moe.texts import OWN, PRESETS
 
 EMBEDDED = {"moe-none": "none", "moe-auxiliary": "auxiliary", "moe-loss-free": "loss-free"}
 HUB = tuple(name for name in models.names("moe") if name in models.HUB)
@@ -134,8 +135,7 @@ class TextRouting:
 def summarise(sent: Sent, model: str, text: str, tokens: tuple[str, ...], layer: int) -> TextRouting:
     """All statistics of where tokens went; computed on the device the indices are on."""
     layers, _, n = sent.probabilities.shape
-    if not 0 <= layer <= layers:
-        raise ValueError(f"layer must be between 0 (all) and {layers} for {model}, not {layer}.")
+    layer = whole("layer", layer, 0, layers)
     order = sent.weights.argsort(dim=-1, descending=True, stable=True)
     indices, weights = sent.indices.gather(-1, order), sent.weights.gather(-1, order)
     share = load_of(indices, n)
@@ -173,15 +173,14 @@ def summarise(sent: Sent, model: str, text: str, tokens: tuple[str, ...], layer:
     )
 
 
-def route_text(model: str = "moe-loss-free", preset: str = "mixed", text: str = "", layer: int = 0) -> TextRouting:
+def route_text(model: str = "moe-loss-free", preset: str = "mixed", text: str = OWN, layer: int = 0) -> TextRouting:
     """Route a text through one of the embedded byte-level models.
 
     model: moe-none, moe-auxiliary or moe-loss-free, by how training balanced them; preset: mixed, english, poem, python, or own;
     text: read with preset own; layer: the one to show, from 1, or 0 for all.
     Each stretch of 128 bytes is read on its own, as in training.
     """
-    if model not in EMBEDDED:
-        raise ValueError(f"model must be one of {', '.join(EMBEDDED)}, not {model!r}.")
+    one_of("model", model, EMBEDDED)
     text = chosen_text(preset, text)
     ids = np.frombuffer(text.encode(), np.uint8)
     if len(ids) > LONGEST:
@@ -192,7 +191,7 @@ def route_text(model: str = "moe-loss-free", preset: str = "mixed", text: str = 
 
 
 def route_text_on_hub(
-    hub_model: str = HUB[0], preset: str = "mixed", text: str = "", hub_layer: int = 0
+    hub_model: str = HUB[0], preset: str = "mixed", text: str = OWN, hub_layer: int = 0
 ) -> TextRouting:
     """Route a text through a model of the Hub (or an embedded one), by name; parameters otherwise as in `route_text`."""
     if hub_model in EMBEDDED:
@@ -215,16 +214,20 @@ def route_text_through(model: nn.Module, tokenizer: Any, text: str, layer: int =
 
 def chosen_text(preset: str, text: str) -> str:
     """The text to read: a preset, or with preset own the one typed."""
-    if preset in PRESETS:
+    if one_of("preset", preset, (*PRESETS, "own")) != "own":
         return PRESETS[preset]
-    if preset != "own":
-        raise ValueError(f"preset must be one of {', '.join((*PRESETS, 'own'))}, not {preset!r}.")
+    if not isinstance(text, str):
+        raise ValueError("text must be a text.")
     if len(text) > LONGEST:
         raise ValueError(
             f"text is too long: {len(text):,} characters, and at most {LONGEST:,} tokens are read at once."
         )
     if not text.strip():
         raise ValueError("text is empty: type something, or choose one of the preset texts.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text holds half a character (a lone surrogate): take it out.") from None
     return text
 
 
@@ -285,18 +288,14 @@ def domain_routing(model: str = "moe-loss-free", layer: int = 0, often: int = 12
 
     model: an embedded one; layer: from 1, or 0 for the last; often: how often a byte must occur to be listed.
     """
-    if model not in EMBEDDED:
-        raise ValueError(f"model must be one of {', '.join(EMBEDDED)}, not {model!r}.")
-    if not 1 <= often <= 1000:
-        raise ValueError(f"often must be between 1 and 1,000, not {often}.")
+    one_of("model", model, EMBEDDED)
+    often = whole("often", often, 1, 1000)
     texts = held_back()
     domains = tuple(texts)
     ids = torch.cat([part.flatten() for part in texts.values()])
     sent = send_through_decoder(models.load(model).model, ids)
     layers, _, n = sent.probabilities.shape
-    if not 0 <= layer <= layers:
-        raise ValueError(f"layer must be between 0 (the last) and {layers} for {model}, not {layer}.")
-    layer = layer or layers
+    layer = whole("layer", layer, 0, layers) or layers
     belongs = torch.arange(len(domains)).repeat_interleave(torch.tensor([p.numel() for p in texts.values()]))
     by_domain = statistics.specialisation(sent.indices, belongs, len(domains), n)
     loads = by_domain / by_domain.sum(-1, keepdim=True)

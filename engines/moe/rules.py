@@ -14,7 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of, whole
+
 GATES = ("none", "softmax", "sigmoid")
+SHARED_GATES = GATES[1:]
 
 
 class Violation(NamedTuple):
@@ -69,8 +72,7 @@ def violation(load: Tensor) -> Violation:
 
 def gated(logits: Tensor, gate: str = "softmax") -> Tensor:
     """ρ = the gate of the router's logits [..., experts]: "softmax", "sigmoid", or "none" (the scores as they are)."""
-    if gate not in GATES:
-        raise ValueError(f"gate must be one of {', '.join(GATES)}, not {gate!r}.")
+    one_of("gate", gate, GATES)
     return {"none": lambda x: x, "softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid}[gate](logits)
 
 
@@ -96,8 +98,7 @@ def quantile_balance(scores: Tensor, top_k: int, rounds: int = 1, bias: Tensor |
     scores: [tokens, experts]; rounds: how many times both are renewed; bias: where to go on from (0 when left out).
     """
     _, experts = _check(scores, top_k)
-    if not 0 <= rounds <= 10_000:
-        raise ValueError(f"rounds must be between 0 and 10,000, not {rounds}.")
+    rounds = whole("rounds", rounds, 0, 10_000)
     scores = _single(scores.detach())
     quantile = 1 - top_k / experts
     by_expert = scores.T.contiguous()
@@ -139,8 +140,7 @@ def _check(scores: Tensor, top_k: int) -> tuple[int, int]:
     if scores.ndim != 2 or not scores.is_floating_point() or scores.numel() == 0:
         raise ValueError("scores must be a non-empty floating-point matrix [tokens, experts].")
     tokens, experts = scores.shape
-    if not 1 <= top_k <= experts:
-        raise ValueError(f"top_k must be between 1 and the {experts} experts, not {top_k}.")
+    whole("top_k", top_k, 1, experts)
     if not bool(torch.isfinite(scores.detach()).all()):
         raise ValueError("scores must be finite: they contain NaN or infinity.")
     return tokens, experts
@@ -252,13 +252,9 @@ def route(
     arXiv:2202.09368); hash (Roller et al. 2021, arXiv:2106.04426).
     """
     tokens, experts = _check(scores, top_k)
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, not {rule!r}.")
-    if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"rate must be a positive number, not {rate}.")
-    rounds = RULES[rule].rounds if rounds is None else rounds
-    if not 0 <= rounds <= 10_000:
-        raise ValueError(f"rounds must be between 0 and 10,000, not {rounds}.")
+    one_of("rule", rule, RULES)
+    rate = number("rate", rate, 1e-9, 1e9)
+    rounds = RULES[rule].rounds if rounds is None else whole("rounds", rounds, 0, 10_000)
     if ids is not None and ids.shape != (tokens,):
         raise ValueError(f"ids must hold one integer for each of the {tokens} tokens, not shape {tuple(ids.shape)}.")
     rho = gated(_single(scores), gate)
@@ -292,21 +288,11 @@ def shared_expert_scale(
     taken as orthogonal vectors of one length. `experts` and `top_k` count the `shared` ones, as the blog does: (162, 8, 2)
     is DeepSeek-V2, whose configuration says 16. renormalize: p is divided by the sum of the chosen ones first.
     """
-    _check_shared(experts, top_k, shared, gate, samples)
+    experts = whole("experts", experts, 2, 1024)
+    top_k = whole("top_k", top_k, 2, experts)
+    shared, samples = whole("shared", shared, 1, top_k - 1), whole("samples", samples, 1, 20_000)
+    one_of("gate", gate, SHARED_GATES)
     return float(_shared_scales(experts, top_k, shared, gate, renormalize, samples, seed)[:, -1].mean())
-
-
-def _check_shared(experts: int, top_k: int, shared: int, gate: str, samples: int) -> None:
-    if not 2 <= experts <= 1024:
-        raise ValueError(f"experts must be between 2 and 1024, not {experts}.")
-    if not 1 <= shared < top_k:
-        raise ValueError(f"shared must be at least 1 and less than the {top_k} active experts, not {shared}.")
-    if not top_k <= experts:
-        raise ValueError(f"top_k must be at most the {experts} experts, not {top_k}.")
-    if gate not in ("softmax", "sigmoid"):
-        raise ValueError(f"gate must be softmax or sigmoid here, not {gate!r}.")
-    if not 1 <= samples <= 20_000:
-        raise ValueError(f"samples must be between 1 and 20,000, not {samples}.")
 
 
 def _shared_scales(

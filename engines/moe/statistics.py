@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engines.arguments import whole
+
 
 def assignments(indices: Tensor, experts: int) -> Tensor:
     """1 where a token is routed to an expert, else 0: float32 [..., tokens, experts]."""
@@ -81,9 +83,7 @@ def repeat_chance(experts: int, top_k: int = 2) -> tuple[float, float]:
 
     1/n, and 1 − C(n − c, c)/C(n, c) with c = min(k, 2) the choices looked at: 46.43 % for 8 experts, top-2.
     """
-    if not 1 <= top_k <= experts:
-        raise ValueError(f"top_k must be between 1 and the {experts} experts, not {top_k}.")
-    looked = min(top_k, 2)
+    looked = min(whole("top_k", top_k, 1, experts), 2)
     return 1 / experts, 1 - math.comb(experts - looked, looked) / math.comb(experts, looked)
 
 

@@ -42,4 +42,6 @@ def mean(values):
 
 MIXED = f"{ENGLISH[:176]}\n{POEM[: POEM.index('朝')]}{PYTHON[PYTHON.index('def mean') :]}"
 
+OWN = "The moon is bright tonight.\n举头望明月\nprint(2 + 2)\n"  # where a text of one's own begins
+
 PRESETS = {"mixed": MIXED, "english": ENGLISH, "poem": POEM, "python": PYTHON}

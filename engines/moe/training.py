@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import number, several_of, whole
 from engines.moe.rules import RULES, choose, violation
 from engines.progress import Progress
 
@@ -63,24 +64,13 @@ def train(
     trained: the rules; kinds: how many kinds of input; common: size of what all inputs have in common, which gives some experts a head start; aux_weight: of n Σ F_i P_i in the loss (rule aux-loss); bias_rate: γ of the loss-free rules.
     The gate is a softmax, the choice the top k of ρ + b; under quantile balancing b is averaged over the batches with weight 1/10.
     """
-    for name, value, low, high in (
-        ("num_experts", num_experts, 2, 32),
-        ("kinds", kinds, 1, 32),
-        ("steps", steps, 20, 2000),
-        ("seed", seed, 0, 2**32 - 1),
-    ):
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be between {low:,} and {high:,}, not {value:,}.")
-    if not 1 <= experts_per_token <= num_experts:
-        raise ValueError(f"experts_per_token must be between 1 and the {num_experts} experts, not {experts_per_token}.")
-    for name, value in (("learning_rate", learning_rate), ("aux_weight", aux_weight), ("bias_rate", bias_rate)):
-        if not (math.isfinite(value) and 0 < value <= 1):
-            raise ValueError(f"{name} must be above 0 and at most 1, not {value}.")
-    if not 0 <= common <= 4:
-        raise ValueError(f"common must be between 0 and 4, not {common}.")
-    if not trained or any(name not in TRAINED for name in trained):
-        raise ValueError(f"trained must name some of {', '.join(TRAINED)}.")
-    rules, experts, top_k = tuple(dict.fromkeys(trained)), num_experts, experts_per_token
+    experts = whole("num_experts", num_experts, 2, 32)
+    top_k = whole("experts_per_token", experts_per_token, 1, experts)
+    kinds, steps = whole("kinds", kinds, 1, 32), whole("steps", steps, 20, 2000)
+    learning_rate = number("learning_rate", learning_rate, 1e-6, 1)
+    aux_weight, bias_rate = number("aux_weight", aux_weight, 1e-6, 1), number("bias_rate", bias_rate, 1e-6, 1)
+    common, seed = number("common", common, 0, 4), whole("seed", seed, 0, 2**32 - 1)
+    rules = tuple(several_of("trained", trained, TRAINED, len(TRAINED)))
     dim, hidden, batch, count = 16, 16, 256, len(rules)
 
     random = torch.Generator().manual_seed(seed)

@@ -129,6 +129,14 @@ def test_random_choice_is_the_mean_over_all_subsets():
 
 
 @pytest.mark.parametrize("vectors", ["ffn", "orthogonal"])
+def test_tokens_that_no_unit_answers_are_left_out(vectors):
+    result = subset_errors(blocks=2, units=1, vectors=vectors)
+    for curve in (result.best, result.norm, result.learned, result.random, result.orthogonal):
+        assert np.isfinite(curve).all() and curve[0] == pytest.approx(1)
+    assert (result.norms > 0).any(1).all()
+
+
+@pytest.mark.parametrize("vectors", ["ffn", "orthogonal"])
 def test_subset_errors_are_ordered(vectors):
     result = subset_errors(vectors=vectors)
     for curve in (result.best, result.norm, result.learned, result.random):
@@ -148,6 +156,8 @@ def test_subset_errors_are_ordered(vectors):
         ({"blocks": 40}, "blocks"),
         ({"dim": 10**9}, "dim"),
         ({"units": 0}, "units"),
+        ({"units": 2.5}, "units"),
+        ({"spread": "wide"}, "spread"),
         ({"spread": math.nan}, "spread"),
         ({"vectors": "?"}, "vectors"),
         ({"vectors": "orthogonal", "blocks": 10, "dim": 8}, "dim"),
@@ -188,6 +198,8 @@ def test_training_is_deterministic_and_rules_do_not_meet():
         ({"steps": 10**9}, "steps"),
         ({"trained": ["hash"]}, "trained"),
         ({"trained": []}, "trained"),
+        ({"trained": 3}, "trained"),
+        ({"steps": 50.5}, "steps"),
         ({"learning_rate": math.nan}, "learning_rate"),
         ({"aux_weight": -1}, "aux_weight"),
         ({"bias_rate": 2}, "bias_rate"),

@@ -159,6 +159,11 @@ def test_typed_text_wins_and_one_byte_is_enough():
     assert route_text(preset="own", text="山\n").tokens == ("山", "·", "·", "⏎")
 
 
+def test_a_text_of_ones_own_begins_with_something_of_each_language():
+    classes = set(byte_class(torch.tensor(list(route_text(preset="own").text.encode()))).tolist())
+    assert classes == set(range(len(language.CLASSES)))
+
+
 def test_presets_are_about_as_long_as_announced():
     assert all(250 < len(text.encode()) <= language.LONGEST for text in PRESETS.values())
 
@@ -184,6 +189,8 @@ def test_byte_labels_and_classes():
     [
         (lambda: route_text(text="", preset="own"), "text is empty"),
         (lambda: route_text("moe-none", "own", "  \n"), "text is empty"),
+        (lambda: route_text(preset="own", text="\ud800"), "text holds half a character"),
+        (lambda: route_text(preset="own", text=5), "text must be a text"),
         (lambda: route_text(preset="own", text="x" * 10**6), "text is too long: 1,000,000 characters"),
         (lambda: route_text(preset="own", text="山" * 2000), "text is too long: 6,000 bytes"),
         (lambda: route_text_on_hub("Qwen/Qwen2.5-0.5B"), "a mixture-of-experts language model is needed here"),
@@ -191,11 +198,11 @@ def test_byte_labels_and_classes():
         (lambda: route_text_on_hub(preset="own", text="x" * 10**6), "text is too long"),
         (lambda: route_text(model="gpt2"), "model must be one of"),
         (lambda: route_text(preset="?"), "preset must be one of"),
-        (lambda: route_text(layer=99), "layer must be between"),
-        (lambda: route_text(layer=-1), "layer must be between"),
+        (lambda: route_text(layer=99), "layer must be a whole number from 0"),
+        (lambda: route_text(layer=-1), "layer must be"),
         (lambda: domain_routing(model="?"), "model must be one of"),
-        (lambda: domain_routing(layer=99), "layer must be between"),
-        (lambda: domain_routing(often=0), "often must be between"),
+        (lambda: domain_routing(layer=99), "layer must be"),
+        (lambda: domain_routing(often=0), "often must be"),
     ],
 )
 def test_bad_input_is_answered_with_a_sentence(call, says):

@@ -195,6 +195,8 @@ def test_synthetic_scores_are_numpys():
 def test_balance_streams_and_repeats():
     reports = list(balance(tokens=400, experts=16, top_k=2, rounds=12, rules=tuple(RULES)))
     assert [report.step for report in reports] == list(range(13))
+    for now, report in enumerate(reports):  # what was handed out stays as it was
+        assert np.isfinite(report.result.load[:, now]).all() and np.isnan(report.result.load[:, now + 1 :]).all()
     result = reports[-1].result
     assert result.load.shape == (len(RULES), 13, 16)
     assert np.allclose(result.load.sum(-1), 1, atol=1e-5)
@@ -250,7 +252,10 @@ def test_shared_scale_view():
         (lambda: load(torch.tensor([[9]]), 8), "indices"),
         (lambda: shared_expert_scale(8, 2, 2), "shared"),
         (lambda: shared_expert_scale(8, 9, 2), "top_k"),
-        (lambda: shared_scale(total_experts=10**9), "experts"),
+        (lambda: shared_scale(total_experts=10**9), "total_experts"),
+        (lambda: shared_scale(shared_experts=8), "shared_experts"),
+        (lambda: next(balance(tokens=100.5)), "tokens"),
+        (lambda: next(balance(tokens="x")), "tokens"),
         (lambda: next(balance(top_k=65)), "top_k"),
         (lambda: next(balance(tokens=10**12)), "tokens"),
         (lambda: next(balance(source="?")), "source"),
