@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of, whole
+
 
 class Measure(NamedTuple):
     """label: its name; scaled: whether the window grows with time; span: the greatest age its reconstruction is drawn to."""
@@ -44,11 +46,9 @@ METHODS = {
 MAX_ORDER = 1024
 
 
-def _check(measure: str, order: int) -> None:
-    if measure not in MEASURES:
-        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, not {measure!r}.")
-    if not 1 <= order <= MAX_ORDER:
-        raise ValueError(f"order must be between 1 and {MAX_ORDER}, not {order}.")
+def _check(measure: str, order: int) -> int:
+    one_of("measure", measure, MEASURES)
+    return whole("order", order, 1, MAX_ORDER)
 
 
 def transition(measure: str, order: int) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ def transition(measure: str, order: int) -> tuple[Tensor, Tensor]:
     foud: the decaying Fourier measure, whose basis has period 2; it is fout_blog at half the speed, exactly.
     fous: LegS over a Fourier basis (kexue.fm 10137, last section).
     """
-    _check(measure, order)
+    order = _check(measure, order)
     n = torch.arange(order, dtype=torch.float64)
     root = torch.sqrt(2 * n + 1)
     sign = (-1.0) ** n
@@ -120,12 +120,10 @@ def discretize(
     (Zhang, Chen, Chen 2007); zoh is e^(step A), exact for such an input, through the exponential of the bordered matrix, so that
     A may be singular. kexue.fm 10137, "discretisation".
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
+    one_of("method", method, METHODS)
     if not (math.isfinite(step) and step > 0):
         raise ValueError(f"step must be a positive number, not {step}.")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be between 0 and 1, not {alpha}.")
+    alpha = number("alpha", alpha, 0, 1)
     size = A.shape[-1]
     if method == "zoh":
         bordered = torch.zeros(size + 1, size + 1, dtype=A.dtype)
@@ -158,7 +156,7 @@ def basis(measure: str, order: int, age: Tensor) -> Tensor:
 
     LegS and Fourier-LegS: age is relative to T. FouD: its period is 2. LagT: Laguerre polynomials without the weight.
     """
-    _check(measure, order)
+    order = _check(measure, order)
     age = torch.as_tensor(age, dtype=torch.float64)
     n = torch.arange(order, dtype=torch.float64)
     if measure in ("legs", "legt"):

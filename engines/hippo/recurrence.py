@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import number, one_of
 from engines.hippo.measures import MEASURES, METHODS, basis, discretize, legendre, transition
 
 LONGEST = 4096  # samples in one block
@@ -183,8 +184,8 @@ def _invariant(u: Tensor, Ad: Tensor, Bd: Tensor, times: Tensor) -> Tensor:
 
 
 def _fourier_scaled(u: Tensor, A: Tensor, B: Tensor, method: str, alpha: float, form: str, times: Tensor) -> Tensor:
-    """States of x' = (A x + B u) / t for Fourier-LegS: its eigenvectors, unlike those of LegS, are well conditioned (3 to 8 for
-    N up to 257), so each eigenvalue is one scalar recurrence over time."""
+    """States of x' = (A x + B u) / t for Fourier-LegS: its eigenvectors, unlike those of LegS, are well conditioned (2 to 12
+    for N from 5 to 257), so each eigenvalue is one scalar recurrence over time."""
     poles, V = torch.linalg.eig(A)
     Vinv = torch.linalg.inv(V)
     length, older = u.shape[-1], form == "older" and method != "zoh"
@@ -231,12 +232,10 @@ def states(
     if times.ndim != 1 or len(times) == 0 or times[0] < 1 or times[-1] > length or bool((times.diff() <= 0).any()):
         raise ValueError(f"times must ascend between 1 and {length}, the number of samples.")
     A, B = transition(measure, order)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be between 0 and 1, not {alpha}.")
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}.")
+    order = len(B)
+    one_of("method", method, METHODS)
+    one_of("form", form, FORMS)
+    alpha = number("alpha", alpha, 0, 1)
     if not MEASURES[measure].scaled:
         window = float(length) if window is None else window
         if not (math.isfinite(window) and window > 0):

@@ -53,7 +53,7 @@ def truncated(Lambda: Tensor, P: Tensor, C: Tensor, step: float, length: int) ->
 
 
 def generating(z: Tensor, Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, step: float) -> Tensor:
-    """C (I - z Ad)^-1 Bd of the bilinear step at z [...], by four Cauchy sums and Woodbury (S4, lemma C.3): [..., len(z)].
+    """C (I - z Ad)^-1 Bd of the bilinear step at z [Z], by four Cauchy sums and Woodbury (S4, lemma C.3): C [N] or [R, N] -> [R, Z].
 
     The usual form multiplies by 2/(1+z) and breaks at z = -1. Taking (1+z) into each pole, r = 1 / (2 (1-z)/step - Lambda (1+z)),
     leaves 2 [C r B - (1+z) (C r P)(P* r B) / (1 + (1+z) P* r P)], regular everywhere, and its limit (step/2) C B at z = -1.
@@ -83,7 +83,7 @@ def kernel(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, step: float, length:
     _length(length)
     angle = -2 * math.pi * torch.arange(length // 2 + 1, dtype=torch.float64) / length
     z = torch.polar(torch.ones_like(angle), angle)
-    values = generating(z, Lambda, P, B, truncated(Lambda, P, C, step, length), step)
+    values = generating(z, Lambda, P, B, truncated(Lambda, P, C, step, length).reshape(-1, len(Lambda)), step)
     return torch.fft.irfft(values, n=length).reshape(*C.shape[:-1], length)
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engines.arguments import one_of, whole
+
 LENGTH = 6 * math.pi  # presets, formulas and drawings run over t in [0, 6 pi): three windows of 2 pi by default
 MEGABYTES = 64
 ROWS = 500_000
@@ -59,6 +61,8 @@ def formula(text: str, t: np.ndarray) -> np.ndarray:
 
     Raises ValueError with a sentence for anything but the names and operations listed, and where the value is not a finite number.
     """
+    if not isinstance(text, str):
+        raise ValueError("formula must be text.")
     text = text.strip()
     if not text or len(text) > 200:
         raise ValueError(f"formula must be 1 to 200 characters long, not {len(text)}.")
@@ -280,7 +284,7 @@ def load(
     signal: str = "waves", samples: int = 1536, expression: str = "sin(2.3*t) + 0.5*cos(5.6*t)", seed: int = 0
 ) -> Signal:
     """A preset, or the formula `expression`, in `samples` steps over 6 pi of time."""
-    if signal not in PRESETS:
-        raise ValueError(f"signal must be one of {', '.join(PRESETS)}, not {signal!r}.")
+    one_of("signal", signal, PRESETS)
+    seed = whole("seed", seed, 0, 2**31 - 1)
     t = (np.arange(samples) + 0.5) * LENGTH / samples
     return Signal(formula(expression, t) if signal == "formula" else _preset(signal, t, seed), LENGTH, "", "")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import number, one_of, several_of, whole
 from engines.hippo import rtf, s4, signals
 from engines.hippo.measures import MEASURES, METHODS, basis, condition, density, discretize, transition
 from engines.hippo.recurrence import FORMS, legs_by_orders, project, states
@@ -21,13 +21,6 @@ from engines.progress import Progress
 ORDERS = (2, 4, 8, 12, 16, 24, 32, 48, 64, 96)
 SAMPLES = (64, 128, 256, 512, 1024)
 FINE = 8192
-
-
-def _several(measures: Sequence[str]) -> list[str]:
-    chosen = [measures] if isinstance(measures, str) else list(measures)
-    if not chosen:
-        raise ValueError("measures: choose at least one.")
-    return [one_of("measures", m, MEASURES) for m in dict.fromkeys(chosen)]
 
 
 def _odd(measure: str, order: int) -> int:
@@ -123,7 +116,7 @@ def memory(
     one_of("measure", measure, MEASURES)
     order = _odd(measure, whole("order", order, 1, 128))
     samples = whole("samples", samples, 64, 4096)
-    source = load(signal, samples, formula, whole("seed", seed, 0, 2**31 - 1))
+    source = load(signal, samples, formula, seed)
     return _memory(source, measure, order, method, window, alpha, form)
 
 
@@ -219,10 +212,10 @@ def orders(
 
     The online state has nothing but N numbers and the next sample; for LegS it is the best projection all the same.
     """
-    chosen = _several(measures)
+    chosen = several_of("measures", measures, MEASURES, len(MEASURES))
     one_of("method", method, METHODS)
     samples, window = whole("samples", samples, 64, 4096), number("window", window, 0.02, 1)
-    source = load(signal, samples, formula, whole("seed", seed, 0, 2**31 - 1))
+    source = load(signal, samples, formula, seed)
     u = torch.from_numpy(source.values)
     error, floor = np.empty((len(chosen), len(ORDERS))), np.empty((len(chosen), len(ORDERS)))
     for i, measure in enumerate(chosen):
@@ -285,7 +278,7 @@ def steps(
     order = _odd(measure, whole("order", order, 1, 128))
     window, alpha = number("window", window, 0.02, 1), number("alpha", alpha, 0, 1)
     one_of("form", form, FORMS)
-    fine = load(signal, FINE, formula, whole("seed", seed, 0, 2**31 - 1))
+    fine = load(signal, FINE, formula, seed)
     exact = states(torch.from_numpy(fine.values), measure, order, "zoh", window * FINE)[0]
     methods = ["zoh", "bilinear", "backward", "forward"] + (["gbt"] if alpha not in (0, 0.5, 1) else [])
     spots = torch.unique(torch.logspace(0, math.log10(1024), 160).round().long())
@@ -319,8 +312,8 @@ def steps(
 
 @dataclass(frozen=True)
 class Matrices:
-    """A: [N, N]; B: [N]; real, imag: [N] the eigenvalues of A, per window; time: [T] in windows (scaled measures: ln T);
-    impulse: [R, T] what the first R coefficients make of an impulse at time 0; age: [T'] and weight: [T'] the measure;
+    """A: [N, N]; B: [N]; real, imag: [N] the eigenvalues of A, per window; time: [T] in windows (scaled measures: ln(T/t0) at time T, the impulse coming at t0);
+    impulse: [R, T] what the first R coefficients make of an impulse at that time 0; age: [T'] and weight: [T'] the measure;
     condition: of the eigenvectors of A, 1e300 where there are too few; label, order: for titles; scaled: whether the window grows."""
 
     A: np.ndarray
@@ -369,8 +362,8 @@ def matrices(measure: str = "legs", order: int = 32) -> Matrices:
 
 @dataclass(frozen=True)
 class Forgetting:
-    """age: [P] how long ago, in lengths of the whole signal; error: [M, P] mean square error there over that of knowing nothing,
-    over 32 random signals; labels: M names; order, window, detail: for titles."""
+    """age: [P] how long ago, in lengths of the whole signal; error: [M, P] mean square error there over that of recalling nothing (0),
+    each over 32 random signals; labels: M names; order, window, detail: for titles."""
 
     age: np.ndarray
     error: np.ndarray
@@ -391,7 +384,7 @@ def forgetting(
 
     1 is no better than recalling nothing; beyond its window a sliding measure recalls nothing, which is 1 exactly.
     """
-    chosen = _several(measures)
+    chosen = several_of("measures", measures, MEASURES, len(MEASURES))
     order = whole("order", order, 1, 128)
     window = number("window", window, 0.02, 1)
     detail = number("detail", detail, 1, 100)
@@ -411,7 +404,7 @@ def forgetting(
         x = states(u, measure, size, "zoh", window * count)[:, 0]
         local = age if MEASURES[measure].scaled else age / window
         recalled = torch.where(local <= MEASURES[measure].span, x @ basis(measure, size, local).T, 0.0)
-        rows.append((recalled - u[:, index]).square().mean(0) / u.square().mean())
+        rows.append((recalled - u[:, index]).square().mean(0) / u[:, index].square().mean(0))
     return Forgetting(
         age=_numpy(age),
         error=_numpy(torch.stack(rows).clamp(1e-12, 1e3)),
@@ -536,9 +529,9 @@ def rational(
         if model == "resonators":
             pairs = order // 2
             angle = math.pi * (torch.arange(pairs, dtype=torch.float64) + 0.5) / max(1, pairs)
-            size = damping * (1 - 0.1 * torch.rand(pairs, generator=random, dtype=torch.float64))
-            half = torch.polar(size, angle)
-            real = torch.full((order % 2,), damping / 2, dtype=torch.complex128)
+            size = 1 - 0.1 * torch.rand(pairs + order % 2, generator=random, dtype=torch.float64)
+            size *= damping / size.max()
+            half, real = torch.polar(size[:pairs], angle), size[pairs:].to(torch.complex128)
             a = rtf.polynomial(torch.cat([torch.stack([half, half.conj()], 1).reshape(-1), real]))
         b = torch.randn(order, generator=random, dtype=torch.float64) / math.sqrt(order)
         cut = rtf.truncate(a, b, length)

@@ -143,20 +143,25 @@ def draw_memory(result: Memory) -> list:
 
 def draw_orders(result: Orders) -> list:
     """Error against N, with the best each basis could do."""
-    drawn = figure(x="numbers kept, N", y="error, of the signal", height=460)
-    for i, name in enumerate(result.labels):
-        color = COLORS[i % len(COLORS)]
+    drawn = figure(x="numbers kept, N", y="root mean square error ÷ signal's", height=460)
+    alike = [np.isclose(result.floor, floor, rtol=1e-4).all(1).nonzero()[0].tolist() for floor in result.floor]
+    for i, same in enumerate(alike):
+        if i > same[0]:
+            continue  # one floor of several measures is drawn once, in nobody's colour
+        names = " and ".join(short(result.labels[j]) for j in same)
         drawn.add_trace(
             go.Scatter(
                 x=result.orders,
                 y=result.floor[i],
                 mode="lines",
-                line={"color": color, "width": 5},
+                line={"color": COLORS[i % len(COLORS)] if len(same) == 1 else GREY, "width": 5},
                 opacity=0.3,
-                name=f"{short(name)}: best possible",
-                showlegend=False,
+                name=f"best for {names}",
+                showlegend=len(same) > 1,
             )
         )
+    for i, name in enumerate(result.labels):
+        color = COLORS[i % len(COLORS)]
         drawn.add_trace(
             go.Scatter(
                 x=result.orders,
@@ -223,7 +228,7 @@ def draw_matrices(result: Matrices) -> list:
     """A, its spectrum, its impulse response, and the measure."""
     matrix = figure([heat(result.A, of="A<sub>nk</sub>")], x="k", y="n", height=380)
     matrix.update_yaxes(autorange="reversed")
-    time = "ln T" if result.scaled else "time (windows)"
+    time = "ln(T/t<sub>0</sub>), impulse at t<sub>0</sub>" if result.scaled else "time (windows)"
     spectrum = figure(
         [go.Scatter(x=result.real, y=result.imag, mode="markers", marker={"color": COLORS[0], "size": 7}, name="λ")],
         x="Re λ",
@@ -265,7 +270,7 @@ def draw_matrices(result: Matrices) -> list:
 
 def draw_forgetting(result: Forgetting) -> list:
     """Error at each age."""
-    drawn = figure(x="age, of the whole signal", y="error, of knowing nothing", height=460)
+    drawn = figure(x="age, of the whole signal", y="mean square error ÷ that of recalling nothing", height=460)
     for i, name in enumerate(result.labels):
         drawn.add_trace(
             go.Scatter(
@@ -548,7 +553,8 @@ EXHIBIT = Exhibit(
             title="Error against N",
             caption=(
                 "Thin lines: the error of the memory at the end of the signal. Broad pale lines: the least that any $N$ numbers "
-                "could reach with the same functions, by least squares. LegS lies on its own floor: read sample by sample, it is still the best "
+                "could reach with the same functions, by least squares (grey where two measures share it). Those of the polynomials flatten at the "
+                "stairs of the samples, each held for a step: at 0.011 for two sines in 1,536 samples, at 0.004 in 4,096. LegS lies on its own floor: read sample by sample, it is still the best "
                 "polynomial of degree $N-1$. The windows must guess what leaves them: LegT guesses well, a Fourier series with $2/w$ slowly better, "
                 "with $1/w$ never."
             ),
@@ -569,8 +575,9 @@ EXHIBIT = Exhibit(
             title="Error against step size",
             caption=(
                 "Above, how far the final state is from the exact one as the same signal is cut into more steps; below, how long the state "
-                "vector gets on the way. For LegS, forward Euler's first steps are far too long for $A/t$: the state reaches $10^{44}$ at $N=64$. "
-                "Then it heals: its factors $I + A/j$, $j = 1 \\dots N$, multiply to zero (Cayley and Hamilton), so nothing of the start is left."
+                "vector gets on the way. Zero-order hold is exact for an input that is held over each step, so its error is only that of cutting the signal "
+                "into steps. For LegS, forward Euler's first steps are far too long for $A/t$, and the state is thrown up, the higher the "
+                "larger $N$ (the table says how far). Then it heals: its factors $I + A/j$, $j = 1 \\dots N$, multiply to zero (Cayley and Hamilton), so nothing of the start is left."
             ),
             compute=steps,
             controls={
@@ -596,7 +603,8 @@ EXHIBIT = Exhibit(
             title="The system itself",
             caption=(
                 "$x' = Ax + Bu$ (for LegS $tx' = Ax + Bu$): the measure it stands for, $A$, its eigenvalues and what an impulse leaves "
-                "in the first six numbers. LegS has the plainest spectrum, $-1 \\dots -N$, and the worst eigenvectors; the Fourier systems have "
+                "in the first six numbers. Where the window is all the past, that depends on $\\ln(T/t_0)$ alone: by what factor time has "
+                "grown since the impulse came at $t_0$. LegS has the plainest spectrum, $-1 \\dots -N$, and the worst eigenvectors; the Fourier systems have "
                 "eigenvectors that are well conditioned."
             ),
             compute=matrices,
@@ -607,8 +615,9 @@ EXHIBIT = Exhibit(
             slug="forgetting",
             title="Forgetting",
             caption=(
-                "How well each moment of the past is recalled at the end, over 32 random signals: 1 (dotted) is no better than recalling nothing. "
-                "A window is sharp inside and blank outside; LegS spreads its $N$ numbers over everything, best at the very ends."
+                "How well each moment of the past is recalled at the end, over 32 random signals: the mean square error there, divided by that of recalling "
+                "nothing (1, dotted). "
+                "A window is sharp inside and blank outside, which is 1 exactly; LegS spreads its $N$ numbers over everything, best at the very ends."
             ),
             compute=forgetting,
             controls={
@@ -650,7 +659,14 @@ EXHIBIT = Exhibit(
                 "model": Choice("Model", MODELS),
                 "order": ORDER,
                 "length": Range("Length L", 64, 4096, step=64),
-                "damping": Range("Largest |pole|", 0.1, 0.999, step=0.001, when={"model": ["resonators"]}),
+                "damping": Range(
+                    "Largest |pole|",
+                    0.1,
+                    0.999,
+                    step=0.001,
+                    help="Below 10^(−16/N) the last coefficients are lost to rounding, and the poles with them.",
+                    when={"model": ["resonators"]},
+                ),
                 "seed": SEED,
             },
             draw=draw_rational,
@@ -688,7 +704,8 @@ EXHIBIT = Exhibit(
         Story(
             "1/w or 2/w: the blog's first example",
             "To let go of u(T−w) one needs its value, and the series at its own end seems to give it. But a Fourier series at a jump converges to the mean of "
-            "both sides; taking that into account turns 1/w into 2/w, and an error that stays at 0.17 into one that falls to 0.0001.",
+            "both sides; taking that into account turns 1/w into 2/w, and an error that stays at 0.48 of the signal into one that has "
+            "fallen to 0.04 at N = 96.",
             "orders",
             {"signal": "waves", "measures": ("fout", "fout_blog"), "window": 0.33},
         ),

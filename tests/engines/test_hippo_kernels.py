@@ -59,6 +59,7 @@ def test_many_readouts_at_once_and_gradients():
     C = torch.randn(2, 3, 6, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
     C = C.real.to(torch.complex128) @ d.V
     got = s4.kernel(d.Lambda, d.P, d.B, C.reshape(6, 6), 0.01, 50)
+    assert torch.equal(s4.kernel(d.Lambda, d.P, d.B, C, 0.01, 50), got.reshape(2, 3, 50))
     for row, c in zip(got, C.reshape(6, 6), strict=True):
         assert (row - s4.kernel(d.Lambda, d.P, d.B, c, 0.01, 50)).abs().max() < 1e-14
     c = C[0, 0].clone().requires_grad_()
