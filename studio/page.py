@@ -296,6 +296,8 @@ class Turns:
             turn = self._take(request.session_hash)
             for seen in handler(*values):
                 if self._latest.get(request.session_hash) is not turn:
+                    # gradio sends what came last once more at the end: let that be nothing
+                    yield tuple(gr.skip() for _ in seen) if isinstance(seen, tuple) else gr.skip()
                     return
                 yield seen
 
