@@ -146,7 +146,7 @@ def draw_sample(result: GibbsSample) -> list:
     heat.update_yaxes(autorange="reversed", tickvals=ticks, ticktext=[str(c + 1) for c in range(chains)], ticks="")
     heat.update_layout(yaxis_title_text="chain, its positions downwards")
 
-    trace = figure(x="sweep", y="nats a position", height=360)
+    trace = figure(x="sweep", y="nats per position", height=360)
     trace.update_xaxes(tickformat="d", dtick=1 if sweeps < 12 else None)
     x = np.arange(1, sweeps + 1)
     for chain in range(chains):
@@ -157,8 +157,8 @@ def draw_sample(result: GibbsSample) -> list:
                 y=result.drawn[:, chain].astype(np.float32),
                 mode="lines",
                 line={"color": color, "width": 1.5},
-                name="as drawn",
-                showlegend=chain == 0,
+                name=f"chain {chain + 1}",
+                showlegend=chain < len(COLORS),
                 hovertemplate=f"chain {chain + 1}, sweep %{{x}}<br>%{{y:.3f}} as drawn<extra></extra>",
             )
         )
@@ -170,8 +170,7 @@ def draw_sample(result: GibbsSample) -> list:
                     y=result.pseudo[known, chain].astype(np.float32),
                     mode="markers",
                     marker={"color": color, "size": 8, "symbol": "circle"},
-                    name="pseudo-log-likelihood",
-                    showlegend=chain == 0,
+                    showlegend=False,
                     hovertemplate=f"chain {chain + 1}, sweep %{{x}}<br>pseudo-log-likelihood %{{y:.3f}}<extra></extra>",
                 )
             )
@@ -281,7 +280,8 @@ def draw_write(result: KeywordSentences) -> list:
                 y=result.log_target[columns, chain].astype(np.float32),
                 mode="lines",
                 line={"width": 1.5, "color": COLORS[chain % len(COLORS)]},
-                showlegend=False,
+                name=f"chain {chain + 1}",
+                showlegend=chain < len(COLORS),
                 hovertemplate=f"chain {chain + 1}, edit %{{x}}<br>log π = %{{y:.1f}}<extra></extra>",
             )
         )
@@ -313,7 +313,8 @@ def draw_scans(result: ScanLaws) -> list:
             x=names,
             y=result.law[order].astype(np.float32),
             name="the joint",
-            marker={"color": COLORS[0], "opacity": 0.35},
+            marker={"color": COLORS[0]},
+            opacity=0.35,
         )
     )
     wrong = [k for k, d in enumerate(result.distance) if d > 1e-9]
@@ -383,7 +384,7 @@ def draw_edits(result: EditLaws) -> list:
     names = [s or "∅" for s in result.states]
     drawn = figure(x="string", y="probability", height=400)
     drawn.add_trace(
-        go.Bar(x=names, y=result.law.astype(np.float32), name="π", marker={"color": COLORS[0], "opacity": 0.35})
+        go.Bar(x=names, y=result.law.astype(np.float32), name="π", marker={"color": COLORS[0]}, opacity=0.35)
     )
     for name, law, color, symbol in (
         (f"{result.n:,} true edits", result.sampled, COLORS[2], "circle"),
@@ -418,7 +419,8 @@ def draw_weigh(result: Weighing) -> list:
             x=middle,
             y=result.weighted.astype(np.float32),
             name="weighted draws",
-            marker={"color": COLORS[0], "opacity": 0.3},
+            marker={"color": COLORS[0]},
+            opacity=0.3,
         )
     )
     if result.expected_rate:
@@ -444,7 +446,30 @@ def draw_weigh(result: Weighing) -> list:
         drawn.add_trace(
             go.Scatter(x=result.x, y=y.astype(np.float32), mode="lines", name=name, line={"color": color, "width": 2.5})
         )
-    drawn.update_yaxes(range=[0, max(0.6, 1.2 * float(result.target.max()))])
+    # without M q, which may be any number of times higher
+    top = max(float(y.max()) for y in (result.target, result.proposal, result.weighted, result.accepted))
+    drawn.update_yaxes(range=[0, max(0.6, 1.05 * top)])
+    possible = result.expected_rate > 0
+    said = f"M = sup p/q = {result.bound:.4f}."
+    if not possible:
+        said = "p/q has no bound here, so rejection is impossible"
+        if result.expected_efficiency:
+            said += "."
+        else:
+            said += " and the weights have no variance: their effective size means nothing."
+
+    def known(value: float) -> str:
+        return f"{value:.4f}" if value > 0 else "–"
+
+    rows = [
+        ["share accepted", f"{result.rate:.4f}" if possible else "–", known(result.expected_rate)],
+        ["effective share, by weights", known(result.efficiency), known(result.expected_efficiency)],
+        ["variance of the accepted", known(result.variance[0]), "1" if possible else "–"],
+        ["variance of the weighted", known(result.variance[1]), "1"],
+    ]
+    panels = [drawn, Table(("", "drawn", "expected"), rows), Prose(said)]
+    if not result.expected_efficiency:  # nothing to multiply
+        return panels
     many = figure(x="dimensions", y="share of the draws that count", height=340)
     for name, share, color in (("accepted", result.rates, COLORS[1]), ("effective", result.efficiencies, COLORS[0])):
         if share[0] > 0:
@@ -460,22 +485,7 @@ def draw_weigh(result: Weighing) -> list:
     across(many, x=28, line={"dash": "dot", "width": 1, "color": GREY})
     label(many, 28, 0, "a quatrain: 28", xanchor="right", yanchor="bottom")
     many.update_yaxes(type="log", exponentformat="power")
-    rows = [
-        ["accepted", f"{result.rate:.4f}", f"{result.expected_rate:.4f}"],
-        ["effective, by weights", f"{result.efficiency:.4f}", f"{result.expected_efficiency:.4f}"],
-        ["variance, accepted", f"{result.variance[0]:.4f}", "1"],
-        ["variance, weighted", f"{result.variance[1]:.4f}", "1"],
-    ]
-    if not result.expected_rate:
-        said = "p/q has no bound here, so rejection is impossible"
-        said += (
-            " and the weights have no variance: their effective size means nothing."
-            if not result.expected_efficiency
-            else "."
-        )
-    else:
-        said = f"M = sup p/q = {result.bound:.4f}."
-    return [drawn, Table(("share", "drawn", "expected"), rows), many, Prose(said)]
+    return [*panels, many]
 
 
 LAW = kernels.potts()
@@ -520,8 +530,8 @@ EXHIBIT = Exhibit(
             title="BERT writes",
             caption=(
                 "Each step hides one word, asks BERT for its law given the rest, and draws. Scrub the slider to watch a text "
-                "come out of nothing; words that changed in a sweep are orange. The lines are the log-probability of the words "
-                "as they were drawn, the dots the pseudo-log-likelihood, both a position. An R̂ far from 1 says that the chains "
+                "come out of nothing; words that changed in a sweep are orange. The lines, a colour for each chain, are the "
+                "log-probability of the words as they were drawn, the dots the pseudo-log-likelihood, both per position. An R̂ far from 1 says that the chains "
                 "still remember where they began, or, where the temperature changes on the way, that their law does."
             ),
             compute=sample,

@@ -37,7 +37,6 @@ from engines.hubness.views import (
     at_random,
     ball_volume,
 )
-from engines.models import names
 from studio.exhibit import Check, Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View
 from studio.figure import COLORS, SEQUENTIAL, across, figure, label
 
@@ -755,7 +754,7 @@ EXHIBIT = Exhibit(
             "The same filter on a real generator: the initial noise of a small diffusion model of emoji, taken to its picture by DDIM. Compare hubs with antihubs, and with ordinary noise shortened to the hubs' length: whatever the shortening alone explains is truncation, not hubness. A diffusion model scales its noise as it goes, so expect less than the paper sees on GANs.",
             latent_samples,
             {
-                "model": Choice("Generator", names("diffusion")),
+                "model": Choice("Generator", ("ddpm-emoji-32", "google/ddpm-cifar10-32")),
                 "latents": LATENTS,
                 "neighbours": NEIGHBOURS,
                 "each": Range("Pictures of each kind", 1, 10, step=1),

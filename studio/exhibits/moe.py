@@ -45,7 +45,7 @@ PRESET = Choice(
 )
 DRAWN = {"source": ["uniform", "normal", "clusters"]}
 TYPED = Text("Your own text", LONGEST, lines=4, when={"preset": ["own"]})
-LAYER = Range("Layer", 0, 3, step=1, help="0: all at once; what shows one layer alone shows the last.")
+LAYER = Range("Layer", 0, 3, step=1, help="0: all layers; a figure with room for one shows the last.")
 SEED = Range("Seed", 0, 9999, step=1, when=DRAWN)
 BALANCING = {"none": "no balancing", "auxiliary": "auxiliary loss", "loss-free": "loss-free bias"}
 DOMAIN = {"story": "English stories", "quatrain": "Chinese quatrains", "python": "Python"}
@@ -208,8 +208,8 @@ def draw_load(result: TextRouting) -> go.Figure:
             )
         )
     across(drawn, y=100 / n, line={"width": 1.5, "dash": "dash", "color": GREY})
-    label(drawn, 1, 100 / n, "even", GREY, xref="paper", yanchor="middle", xshift=4)
-    drawn.update_layout(barmode="group", margin={"r": 48})
+    label(drawn, 1, 100 / n, "even", GREY, xref="paper", xanchor="right")
+    drawn.update_layout(barmode="group")
     drawn.update_xaxes(tickvals=list(range(1, n + 1, max(1, n // 8))))
     return drawn
 
@@ -372,8 +372,8 @@ def draw_domains(result: Domains) -> list:
             )
         )
     across(drawn, y=100 * result.even, line={"width": 1.5, "dash": "dash", "color": GREY})
-    label(drawn, 1, 100 * result.even, "even", GREY, xref="paper", yanchor="middle", xshift=4)
-    drawn.update_layout(barmode="group", margin={"r": 48})
+    label(drawn, 1, 100 * result.even, "even", GREY, xref="paper", xanchor="right")
+    drawn.update_layout(barmode="group")
     drawn.update_xaxes(dtick=1)
 
     there = result.class_count > 0
@@ -470,12 +470,20 @@ def draw_balancing(result: Balancing) -> list:
                 spread if len(there) else "…",
             ]
         )
-    columns = ("rule", "busiest", "idlest", "mean of |·|", "balanced from round", "routed score", "experts a token")
+    columns = (
+        "rule",
+        "busiest",
+        "idlest",
+        "mean of |·|",
+        "stays balanced from round",
+        "routed score",
+        "experts a token",
+    )
     panels = [over, loads, Table(columns, rows)]
     varying = [i for i, share in enumerate(result.active) if (share > 0).sum() > 1]
     if varying:
         most = max(int(np.flatnonzero(result.active[i] > 0)[-1]) for i in varying)
-        number = figure(x="experts a token gets", y="share of tokens (%)", height=300, barmode="group")
+        number = figure(x="experts a token gets", y="share of tokens (%)", height=300, barmode="group", showlegend=True)
         for i in varying:
             number.add_trace(
                 go.Bar(
@@ -505,7 +513,8 @@ def draw_training(result: Training) -> list:
                     hovertemplate="step %{x}: %{y:.3f}<extra>" + result.labels[i] + "</extra>",
                 )
             )
-    loss.update_yaxes(type="log", dtick="D2")
+    ticks = [float(f"{digit}e{power}") for power in range(-4, 3) for digit in (1, 2, 5)]
+    loss.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     violated.update_yaxes(rangemode="tozero")
     violated.update_layout(showlegend=False)
 
@@ -717,9 +726,10 @@ EXHIBIT = Exhibit(
             slug="routing",
             title="A text, routed",
             caption=(
-                "Each byte of the text wears the colour of its first expert; hover for the weights. Below, every layer at once: "
-                "tokens across, experts down, darker for more weight. Switch the model: without balancing a few experts take most "
-                "of the work. Shown is where tokens really went, selection bias included."
+                "Each byte of the text wears the colour of its first expert; hover for the weights. A dot is a further byte of the "
+                "character before it. Below, every layer at once: tokens across, experts down, stronger for more weight. Switch the "
+                "model: without balancing a few experts take most of the work. Shown is where tokens really went, selection bias "
+                "included. In the table F is an expert's share of all assignments and Q = 1/n the even share."
             ),
             compute=route_text,
             controls=READING,
@@ -743,9 +753,10 @@ EXHIBIT = Exhibit(
             slug="domains",
             title="What experts specialise in",
             caption=(
-                "Held-back stories, quatrains and Python through one layer (0 is the last). Bars that part are experts with a "
-                "taste for a domain, as OLMoE measured; the map and the table go down to kinds of byte and single bytes, which "
-                "usually explain the domains: a Chinese character is bytes no English text has."
+                "Held-back stories, quatrains and Python through one layer (0 is the last). Every byte goes to two experts, so the "
+                "shares of a domain, or of a kind of byte, add up to 200%. Bars that part are experts with a taste for a domain, as "
+                "OLMoE measured; the map and the table go down to kinds of byte and single bytes, which usually explain the "
+                "domains: a Chinese character is bytes no English text has."
             ),
             compute=domain_routing,
             controls={"model": MODEL, "layer": LAYER},
@@ -756,7 +767,8 @@ EXHIBIT = Exhibit(
             slug="balancing",
             title="Balancing rules side by side",
             caption=(
-                "The same scores under every rule. A load counts as balanced when its busiest expert has at most 10% too much. "
+                "The same scores under every rule. Violation is (F − Q)/Q, with F an expert's share of all assignments and Q = 1/n the "
+                "even share; a load counts as balanced when its busiest expert has at most 10% too much. "
                 "Quantile balancing needs two or three rounds and no step size; sign steps walk there and then tremble; "
                 "hashing ignores the scores and pays for it (routed score, against plain top-k)."
             ),
@@ -765,17 +777,22 @@ EXHIBIT = Exhibit(
                 "source": Choice(
                     "Scores",
                     {
-                        "uniform": "uniform + offsets (the blog's test)",
+                        "uniform": "uniform + offsets, as in the blog's test",
                         "normal": "normal + offsets",
                         "clusters": "16 kinds of token",
                         "model": "the unbalanced embedded model's",
                     },
                 ),
                 "rules": Choice("Rules", {name: rule.label for name, rule in RULES.items()}, several=True),
-                "gate": Choice("Gate", {gate: gate for gate in GATES}, help="What makes ρ of the scores.", when=DRAWN),
+                "gate": Choice(
+                    "Gate",
+                    {gate: gate for gate in GATES},
+                    help="Turns scores into the ρ that experts are chosen and weighed by.",
+                    when=DRAWN,
+                ),
                 "experts": Range("Experts n", 2, 256, step=1, log=True, when=DRAWN),
                 "top_k": Range("Experts a token k", 1, 32, step=1, when=DRAWN),
-                "tokens": Range("Tokens", 100, 20_000, step=1, log=True),
+                "tokens": Range("Tokens", 100, 20_000, step=1, log=True, help="20,000 in the blog's test."),
                 "rate": Range("Step γ (standard deviations)", 0.001, 0.5, log=True),
                 "rounds": Range("Rounds", 5, 300, step=1),
                 "seed": SEED,
@@ -791,7 +808,8 @@ EXHIBIT = Exhibit(
             caption=(
                 "A mixture of small experts learns inputs of several kinds, each with a linear rule of its own; all rules start "
                 "alike and see the same batches. Without balancing the experts with a head start get all the practice and "
-                "others are never used: kinds must share, and the loss stays higher."
+                "others are never used: kinds must share, and the loss stays higher. F is an expert's share of all assignments, "
+                "Q = 1/n the even share."
             ),
             compute=train,
             controls={
@@ -882,7 +900,7 @@ EXHIBIT = Exhibit(
     stories=(
         Story(
             "Two rounds are enough",
-            "The blog's test: uniform scores, some experts favoured. Plain top-k leaves experts unused and gives others four times "
+            "As in the blog's test, with fewer tokens: uniform scores, some experts favoured. Plain top-k leaves experts unused and gives others four times "
             "their share. Quantile balancing sets each expert's threshold from quantiles and is within a few per cent after two "
             "rounds; the sign rule needs dozens, and keeps trembling by about its step.",
             "balancing",
