@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import number, one_of, several_of, whole
 
 ASSETS = Path(__file__).parent.parent / "assets" / "segmentation"
 FILES = {"english": ASSETS / "storybook-unigram.json", "chinese": ASSETS / "quatrain-unigram.json"}
@@ -684,9 +684,7 @@ def compare(
 ) -> Comparison:
     """The exact law of the segmentations, enumerated, beside the shares among n draws of each method."""
     alpha = _alpha(alpha)
-    methods = tuple(one_of("methods", method, METHODS) for method in methods)
-    if not methods:
-        raise ValueError(f"methods must be some of {', '.join(METHODS)}")
+    methods = tuple(several_of("methods", methods, METHODS, len(METHODS)))
     n, nbest = whole("n", n, 1, 10_000), whole("nbest", nbest, 1, 1000)
     text, table = _view_text(text, vocabulary, pieces, VIEW_ENUMERATED)
     paths, scores = _enumerate(text, table, VIEW_SEGMENTATIONS)
