@@ -24,9 +24,10 @@
   if (new URLSearchParams(location.search).has("tab")) loadPlotly();
 
   // ---- the look of figures, light and dark ----
+  const INK = { light: "#33302a", dark: "#d8d4ca" };
   const isDark = () => document.body.classList.contains("dark");
   const look = (dark, automargin) => {
-    const ink = dark ? "#d8d4ca" : "#33302a";
+    const ink = INK[dark ? "dark" : "light"];
     const grid = dark ? "#2d3137" : "#e7e2d7";
     const line = dark ? "#4a4f57" : "#b9b2a3";
     const paper = dark ? "#1c1f23" : "#fffdf9";
@@ -58,9 +59,19 @@
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "toImage"] };
   const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } };
 
+  // Letters need more contrast than lines: their colour is mixed with ink.
+  const legible = (color, dark) => {
+    const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    const ink = channels(INK[dark ? "dark" : "light"]);
+    return `rgb(${channels(color).map((own, i) => Math.round(0.6 * own + 0.4 * ink[i])).join()})`;
+  };
+  const lettered = (note, dark) =>
+    (/^#[0-9a-f]{6}$/i.test(note.font?.color) ? { ...note, font: { ...note.font, color: legible(note.font.color, dark) } } : note);
+
   // `fit`: margins to keep; without them plotly makes room for the labels.
   const themed = (figure, dark, name, fit) => {
-    const layout = { ...figure.layout, template: { layout: look(dark, !fit), data: traces }, uirevision: name };
+    const layout = { ...figure.layout, template: { layout: look(dark, !fit), data: traces }, uirevision: name,
+      annotations: figure.layout.annotations?.map((note) => lettered(note, dark)) };
     if (innerWidth < 600) {
       layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8 };
       layout.font = { ...layout.font, size: 11 };
