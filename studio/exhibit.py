@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -114,6 +115,12 @@ class Prose:
     """Panel: a short text in Markdown, with $...$ for mathematics."""
 
     text: str
+
+
+def verbatim(text: str) -> str:
+    """Somebody's text for a Prose, every letter as it is: a link must not write Markdown, HTML or formulas into a page."""
+    # formulas are found after entities are read, so a dollar sign is given its wide twin
+    return re.sub(r"[!-/:-@\[-`{-~]", lambda sign: f"&#{ord(sign[0])};", text.replace("$", "＄"))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 # Told apart by people with any of the common colour blindnesses, and legible on paper and on ink.
 COLORS = ("#0077bb", "#ee7733", "#009988", "#cc3311", "#8866cc", "#33a5d6", "#aa8500", "#d6438a")
+GREY = "#888888"  # of what is beside the matter: reference lines, the past
 SEQUENTIAL = "Cividis"
 DIVERGING = (
     (0.0, "#b35806"),

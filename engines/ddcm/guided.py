@@ -95,7 +95,7 @@ class Guided:
 def guided(
     kind: str = "face",
     compared: Sequence[int] = (1, 4, 64),
-    count: int = 4,
+    count: int = 3,
     guided_steps: int = 50,
     model: str = KINDS,
     seed: int = 0,

@@ -612,7 +612,7 @@ def _seconds(way: int, order: int, length: int) -> float:
     return sorted(taken)[1]
 
 
-def timing(order: int = 64, longest: int = 65536) -> Iterator[Progress]:
+def timing(order: int = 32, longest: int = 65536) -> Iterator[Progress]:
     """The time one kernel takes against its length L, four ways, measured on this machine."""
     order, longest = whole("order", order, 1, 128), whole("longest", longest, 1024, 2**18)
     lengths = [n for n in (2**e for e in range(8, 19, 2)) if n <= longest and n > order]

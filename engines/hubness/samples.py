@@ -42,7 +42,7 @@ class LatentSamples:
 
 def latent_samples(
     model: str = "ddpm-emoji-32",
-    latents: int = 1000,
+    latents: int = 3000,
     neighbours: int = 5,
     each: int = 6,
     steps: int = 12,

@@ -329,7 +329,7 @@ def compare_reductions(
     data: str = "normal",
     dimension: int = 100,
     intrinsic: int = 0,
-    points: int = 1000,
+    few_points: int = 1000,
     k: int = 10,
     methods: Sequence[str] = (
         "mutual proximity",
@@ -344,11 +344,11 @@ def compare_reductions(
 ) -> Reductions:
     """N_k under each secondary dissimilarity of `reduce`, beside the plain Euclidean distance.
 
-    data, dimension, intrinsic: as in `survey`; points: 20 .. 3,000; methods: keys of METHODS
+    data, dimension, intrinsic: as in `survey`; few_points: 20 .. 3,000; methods: keys of METHODS
     """
     one_of("data", data, SETS)
     methods = ("none", *(m for m in _chosen("methods", methods, tuple(METHODS)) if m != "none"))
-    n, k = whole("points", points, 20, 3000), whole("k", k, 1, 100)
+    n, k = whole("few_points", few_points, 20, 3000), whole("k", k, 1, 100)
     d, m = whole("dimension", dimension, 1, 1000), whole("intrinsic", intrinsic, 0, 1000)
     found = load_set(data, n, d, m, whole("seed", seed, 0, 2**31 - 1))
     cloud = torch.from_numpy(found.points)
@@ -497,16 +497,16 @@ def _place(place: str, n: int, d: int, seed: int) -> np.ndarray:
     return draw_law("normal", n, d, 0, seed)
 
 
-def boundary(points: int = 1000, k: int = 10, share: float = 0.3, seed: int = 0) -> Iterator[Progress]:
+def boundary(few_points: int = 1000, k: int = 10, share: float = 0.3, seed: int = 0) -> Iterator[Progress]:
     """Is hubness a fact of high dimension, or of edges and density gradients? Skewness by dimension, with and without edges.
 
     Low, Borgelt, Stober and Nürnberger 2013, "The Hubness Phenomenon: Fact or Artifact?": points spread evenly on a space
     without edges (a cube with opposite faces glued, a sphere) have no central place, and no hubs in any dimension; and with k
     comparable to the number of points, a square in the plane has them.
 
-    points: 50 .. 2,000; share: 0.01 .. 0.9, k over points in the flat pictures
+    few_points: 50 .. 2,000; share: 0.01 .. 0.9, k over points in the flat pictures
     """
-    n, k = whole("points", points, 50, 2000), whole("k", k, 1, 49)
+    n, k = whole("few_points", few_points, 50, 2000), whole("k", k, 1, 49)
     share, seed = number("share", share, 0.01, 0.9), whole("seed", seed, 0, 2**31 - 2)
     dimensions = (2, 3, 5, 10, 20, 50, 100)
     flat_k = max(1, min(n - 1, round(share * n)))
@@ -581,14 +581,14 @@ def hub_latents(latents: Tensor, k: int = 5, threshold: int = 50) -> tuple[Tenso
 
 
 def latent_filter(
-    dimension: int = 128, latents: int = 3000, neighbours: int = 5, threshold: int = 30, seed: int = 0
+    latent_dimension: int = 128, latents: int = 3000, neighbours: int = 5, threshold: int = 30, seed: int = 0
 ) -> LatentFilter:
     """Keep the latents with N_k >= threshold: how many remain, and how much shorter they are.
 
     Liang, Wu, Lai and Qin 2022 (see `hub_latents`); Su Jianlin, kexue.fm/archives/9147.
-    dimension: 1 .. 1,024; latents: 100 .. 10,000; neighbours: k, 1 .. 99; threshold: 0 .. 1,000
+    latent_dimension: 1 .. 1,024; latents: 100 .. 10,000; neighbours: k, 1 .. 99; threshold: 0 .. 1,000
     """
-    d, n = whole("dimension", dimension, 1, 1024), whole("latents", latents, 100, 10_000)
+    d, n = whole("latent_dimension", latent_dimension, 1, 1024), whole("latents", latents, 100, 10_000)
     k, threshold = whole("neighbours", neighbours, 1, 99), whole("threshold", threshold, 0, 1000)
     drawn = torch.from_numpy(draw_law("normal", n, d, 0, whole("seed", seed, 0, 2**31 - 1)))
     _, counts = hub_latents(drawn, k, threshold)

@@ -52,7 +52,7 @@ from studio.exhibit import (
     Upload,
     View,
 )
-from studio.figure import COLORS, across, figure, label, scrubbed
+from studio.figure import COLORS, GREY, across, figure, label, scrubbed
 
 EMOJI = Range(
     "Emoji",
@@ -70,7 +70,6 @@ STEPS = Range("Steps T", 2, 200, step=1, log=True)
 COUNT = Range("Pictures", 2, 8, step=1)
 SEED = Range("Seed", 0, 9999, step=1)
 MODEL = Text("Model", 150, help="ddpm-emoji-32 ships with the page; google/ddpm-cifar10-32 comes from the Hub.")
-GREY = "#888888"
 NAMES = {"shuffled": "DDCM", "reference": "fresh books", "turbo": "Turbo"}
 MOST_DOTS = 3000  # of a code's picture; further tiles are left out
 OURS = tuple(COLORS[i] for i in (0, 4, 2, 5, 6, 7))

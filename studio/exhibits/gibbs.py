@@ -27,8 +27,8 @@ from engines.gibbs.toys import (
     scan_laws,
     weigh,
 )
-from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View
-from studio.figure import COLORS, DIVERGING, across, figure, label, scrubbed
+from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View, verbatim
+from studio.figure import COLORS, DIVERGING, GREY, across, figure, label, scrubbed
 
 QUATRAIN = "_______，_______。_______，_______。"
 MODEL = Choice("Model", NAMES, help="Ours are small and at hand; those of the Hub are fetched on first use.")
@@ -38,7 +38,6 @@ COUPLING = Range("Coupling", -3, 3, step=0.1, help="How much neighbours like to 
 FIELD = Range("Field", -2, 2, step=0.1, help="How much b is preferred, and c avoided.")
 MOST_FRAMES = 48
 WIDTH = 34  # characters of a line of English
-GREY = "#888888"
 
 
 def some(count: int, most: int = MOST_FRAMES) -> list[int]:
@@ -232,7 +231,7 @@ def draw_field(result: PairField) -> list:
         words = f"{result.x_words[i]} {result.y_words[j]}"
         rows.append([words, f"{result.x_last[i, j]:.4f}", f"{result.y_last[i, j]:.4f}", f"{percent[i, j]:+.2f}%"])
     said = (
-        f"“{result.text}”: over {len(result.x_words)} candidates each (which hold {result.covered[0]:.0%} and "
+        f"“{verbatim(result.text)}”: over {len(result.x_words)} candidates each (which hold {result.covered[0]:.0%} and "
         f"{result.covered[1]:.0%} of the model's law) the two orders differ by **{result.distance:.3f}** in total variation. "
         f"log p(x|y) − log p(y|x) misses the form f(x) + g(y), which one joint would give it, by {result.mismatch:.3f} nats."
     )
@@ -293,7 +292,7 @@ def draw_write(result: KeywordSentences) -> list:
     for operation in kernels.OPERATIONS:
         of = result.operation == operation
         tried.append([operation, int(of.sum()), f"{result.accepted[of].mean():.1%}" if of.any() else "–"])
-    said = f"The best sentence met (log π = {result.best_log_target:.1f}): *{result.best}*"
+    said = f"The best sentence met (log π = {result.best_log_target:.1f}): {verbatim(str(result.best))}"
     return [
         texts,
         Table(("chain", "sentence now", "log π", "keywords missing"), rows),

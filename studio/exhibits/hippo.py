@@ -33,9 +33,8 @@ from engines.hippo.views import (
     timing,
 )
 from studio.exhibit import Check, Choice, Drawing, Exhibit, Prose, Range, Story, Table, Text, Upload, View
-from studio.figure import COLORS, DIVERGING, across, figure, scrubbed
+from studio.figure import COLORS, DIVERGING, GREY, across, figure, scrubbed
 
-GREY = "#888888"
 SIGNAL = Choice("Signal", PRESETS)
 FORMULA = Text(
     "Formula in t",

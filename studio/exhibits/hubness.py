@@ -38,9 +38,8 @@ from engines.hubness.views import (
     ball_volume,
 )
 from studio.exhibit import Check, Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View
-from studio.figure import COLORS, SEQUENTIAL, across, figure, label
+from studio.figure import COLORS, GREY, SEQUENTIAL, across, figure, label
 
-FAINT = "#888888"
 CLOUD = 1500  # points a scatter plot shows, hubs among them
 ORDINARY, HUB, CHANCE = COLORS[0], COLORS[1], COLORS[2]
 
@@ -81,6 +80,7 @@ INTRINSIC = Range(
     "Intrinsic dimension", 0, 1000, help="Dimensions the points really fill; 0 means all of them.", when=LAWS_DRAWN
 )
 POINTS = Range("Number of points n", 50, 5000, step=50)
+FEW_POINTS = Range("Number of points n", 50, 2000, step=50)
 K = Range("Neighbours k", 1, 49, log=True)
 METRIC = Choice("Distance", METRICS)
 P = Range("Exponent p of Lp", 0.1, 10, log=True, when={"metric": ["lp"]})
@@ -179,7 +179,7 @@ def _marker(counts: np.ndarray, k: int) -> dict:
         "cmax": math.log10(top + 1),
         "size": np.clip(3 + 1.2 * np.sqrt(counts), 3, 22).astype(np.float32),
         "opacity": 0.85,
-        "line": {"width": 0.5, "color": FAINT},
+        "line": {"width": 0.5, "color": GREY},
         "colorbar": {
             "title": {"text": "N"},
             "tickvals": [math.log10(v + 1) for v in ticks],
@@ -204,7 +204,7 @@ def _against_mean(result: Survey) -> go.Figure:
             showlegend=False,
         )
     )
-    across(drawn, y=result.k, line={"width": 1, "dash": "dash", "color": FAINT})
+    across(drawn, y=result.k, line={"width": 1, "dash": "dash", "color": GREY})
     axis = _ticks(float(result.counts.max()))
     drawn.update_yaxes(**axis)
     drawn.add_annotation(
@@ -258,7 +258,7 @@ def _gallery(result: Survey) -> list:
 def _lottery(drawn: go.Figure, n: int, k: int) -> None:
     """The skewness that N_k has if neighbours are drawn by lot."""
     skew = at_random(n, k).skewness
-    across(drawn, y=skew, line={"width": 1, "dash": "dot", "color": FAINT})
+    across(drawn, y=skew, line={"width": 1, "dash": "dot", "color": GREY})
     drawn.add_annotation(
         text=f"by lot: {skew:.2f}", x=0.0, y=skew, xref="paper", showarrow=False, xanchor="left", yanchor="bottom"
     )
@@ -317,13 +317,13 @@ def draw_reductions(result: Reductions) -> list:
                 x=share,
                 y=np.interp(share, np.linspace(0, 1, len(held)), held).astype(np.float32),
                 mode="lines",
-                line={"color": FAINT if i == 0 else COLORS[(i - 1) % len(COLORS)], "width": 4 if i == 0 else 2},
+                line={"color": GREY if i == 0 else COLORS[(i - 1) % len(COLORS)], "width": 4 if i == 0 else 2},
                 name=REDUCTIONS[method],
                 hovertemplate="the least chosen %{x:.0%} hold %{y:.1%}<extra>" + REDUCTIONS[method] + "</extra>",
             )
         )
     drawn.add_trace(
-        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": FAINT, "width": 1, "dash": "dot"}, name="all alike")
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "width": 1, "dash": "dot"}, name="all alike")
     )
     for axis in (drawn.update_xaxes, drawn.update_yaxes):
         axis(tickformat=".0%", range=[0, 1], nticks=6)
@@ -363,7 +363,7 @@ def draw_concentration(result: Concentration) -> list:
                 x=result.dimensions,
                 y=result.limit.astype(np.float32),
                 mode="lines",
-                line={"color": FAINT, "dash": "dot"},
+                line={"color": GREY, "dash": "dot"},
                 name="1/√(2d)",
             )
         )
@@ -501,7 +501,7 @@ def draw_latent(result: LatentFilter) -> list:
     lengths.add_trace(go.Bar(x=middle, y=result.bin_all, marker={"color": ORDINARY}, opacity=0.5, name="all"))
     lengths.add_trace(go.Bar(x=middle, y=result.bin_kept, marker={"color": HUB}, name=kept))
     lengths.update_layout(bargap=0)
-    across(lengths, x=result.chi_mean, line={"width": 1, "dash": "dash", "color": FAINT})
+    across(lengths, x=result.chi_mean, line={"width": 1, "dash": "dash", "color": GREY})
     label(lengths, result.chi_mean, float(result.bin_all.max()), f" mean of χ: {result.chi_mean:.2f}")
     scatter = figure(x="length ‖z‖ of the latent", y=f"N<sub>{result.k}</sub>", height=380)
     chosen = _shown(result.counts)
@@ -698,7 +698,7 @@ EXHIBIT = Exhibit(
                 "data": DATA,
                 "dimension": DIMENSION,
                 "intrinsic": INTRINSIC,
-                "points": POINTS,
+                "few_points": FEW_POINTS,
                 "k": K,
                 "methods": Choice(
                     "Reductions", {name: REDUCTIONS[name] for name in METHODS if name != "none"}, several=True
@@ -708,7 +708,7 @@ EXHIBIT = Exhibit(
             draw_reductions,
             live=False,
             seconds=2,
-            brief={"points": 200},
+            brief={"few_points": 200},
         ),
         View(
             "concentration",
@@ -728,11 +728,16 @@ EXHIBIT = Exhibit(
             "Fact or artefact",
             "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge makes one. Solid lines are spaces without an edge, evenly filled, and they stay at what a lottery would give (dotted) in every dimension; dashed ones have a middle. Below, hubs in the plane: with lists as long as a good part of the set, the middle of a square is on most of them.",
             boundary,
-            {"points": POINTS, "k": K, "share": Range("List length in the plane, share of n", 0.01, 0.9), "seed": SEED},
+            {
+                "few_points": FEW_POINTS,
+                "k": K,
+                "share": Range("List length in the plane, share of n", 0.01, 0.9),
+                "seed": SEED,
+            },
             draw_boundary,
             live=False,
             seconds=5,
-            brief={"points": 100},
+            brief={"few_points": 100},
         ),
         View(
             "latent",
@@ -740,7 +745,7 @@ EXHIBIT = Exhibit(
             "A generator draws its latent from a standard normal. Liang and colleagues keep only the draws with $N_k \\ge t$ among many, and see better pictures. The kept ones are the short ones: the filter is a truncation that lets the neighbours decide, and the price is how few remain.",
             latent_filter,
             {
-                "dimension": DIMENSION,
+                "latent_dimension": Range("Dimension d", 1, 1000, log=True),
                 "latents": LATENTS,
                 "neighbours": NEIGHBOURS,
                 "threshold": Range("Threshold t", 0, 300, step=1),
@@ -825,19 +830,19 @@ EXHIBIT = Exhibit(
             "Eight ways to share",
             "Scalings judge a distance by what is usual for both its ends, so a celebrity must be unusually near to count; DisSimLocal and CSLS subtract each point's own popularity; the angle ignores lengths altogether. All of them lift the curve towards the diagonal.",
             "reduction",
-            {"points": 1000, "methods": tuple(name for name in METHODS if name != "none")},
+            {"few_points": 1000, "methods": tuple(name for name in METHODS if name != "none")},
         ),
         Story(
             "Take away the edge",
             "Compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the same points show no more than a lottery would, up to a hundred dimensions. The skewness was never dimension's own: it measures how much more central some places are than others, which dimension only magnifies.",
             "artefact",
-            {"points": 1000, "k": 10, "share": 0.3},
+            {"few_points": 1000, "k": 10, "share": 0.3},
         ),
         Story(
             "Truncation, chosen by neighbours",
             "Three thousand latents in 128 dimensions, kept if they are on 30 lists or more. The kept ones all come from the short end of a narrow distribution: filtering by hubness imitates the truncation trick, without shortening any single latent.",
             "latent",
-            {"dimension": 128, "latents": 3000, "neighbours": 5, "threshold": 30},
+            {"latent_dimension": 128, "latents": 3000, "neighbours": 5, "threshold": 30},
         ),
     ),
     checks=(

@@ -32,7 +32,7 @@ from engines.moe.language import (
 from engines.moe.statistics import repeat_chance
 from engines.moe.training import TRAINED, Training, train
 from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View
-from studio.figure import COLORS, SEQUENTIAL, across, figure, label, scrubbed
+from studio.figure import COLORS, GREY, SEQUENTIAL, across, figure, label, scrubbed
 
 MODEL = Choice(
     "Model",
@@ -50,9 +50,8 @@ SEED = Range("Seed", 0, 9999, step=1, when=DRAWN)
 BALANCING = {"none": "no balancing", "auxiliary": "auxiliary loss", "loss-free": "loss-free bias"}
 DOMAIN = {"story": "English stories", "quatrain": "Chinese quatrains", "python": "Python"}
 # a rule keeps its colour in every figure
-COLOR = dict(zip(RULES, (*COLORS, "#888888"), strict=True))
+COLOR = dict(zip(RULES, (*COLORS, GREY), strict=True))
 CLEAR = ((0.0, "rgba(0,119,187,0)"), (0.1, "rgba(0,119,187,0.25)"), (1.0, "rgba(0,119,187,1)"))
-GREY = "#888888"
 
 
 def _expert_colors(n: int) -> list[str]:

@@ -24,7 +24,7 @@ from engines.rope.digits import Dials, dials
 from engines.rope.extrapolation import TRAINED_BASES, Extrapolation, extrapolation, held_back, position_losses
 from engines.rope.frequencies import Wavelengths, attention_factor, wavelengths
 from studio.exhibit import Check, Choice, Exhibit, Numbers, Prose, Range, Story, Table, View
-from studio.figure import COLORS, across, figure, label, scrubbed
+from studio.figure import COLORS, GREY, across, figure, label, scrubbed
 
 HEAD_DIM = Range("Head dimension d", 2, 256, step=2, help="Turned in d/2 pairs; 128 in Llama.")
 BASES = Numbers("Bases b", 1.01, 1e12, most=6, help="Up to six at once.")
@@ -79,7 +79,6 @@ NUMERAL = {
     "ntk_fixed": "n in a larger radix (NTK-fixed)",
     "ntk_mixed": "n in a mixed radix (NTK-mixed)",
 }
-FAINT = "#888888"
 
 
 def short(number: float) -> str:
@@ -141,7 +140,7 @@ def draw_similarity(result: SimilarityCurves) -> list:
                 )
             )
             label(drawn, math.log10(first), low, f"{first:,}", color, xanchor="right", yanchor="middle", xshift=-4)
-    across(drawn, y=0, line={"width": 1, "color": FAINT})
+    across(drawn, y=0, line={"width": 1, "color": GREY})
     drawn.update_xaxes(type="log", range=[0, math.log10(result.distance)], **ticks(1, result.distance))
     drawn.update_yaxes(range=[-result.head_dim * (0.21 + 0.035 * len(result.bases)), result.head_dim * 0.52])
     rows = [
@@ -207,7 +206,7 @@ def _crossing(bases: np.ndarray, worst: np.ndarray, **layout) -> go.Figure:
             hovertemplate="%{x:,.6s}<br>min f = %{y:.3f}<extra></extra>",
         )
     )
-    across(drawn, y=0, line={"width": 1, "color": FAINT})
+    across(drawn, y=0, line={"width": 1, "color": GREY})
     return drawn
 
 
@@ -244,7 +243,7 @@ def draw_least_bases(result: LeastBases) -> list:
             x=result.lengths,
             y=result.estimate,
             mode="lines",
-            line={"color": FAINT, "dash": "dash", "width": 1},
+            line={"color": GREY, "dash": "dash", "width": 1},
             name="L/0.6165",
         )
     )
@@ -371,7 +370,7 @@ def draw_wavelengths(result: Wavelengths) -> list:
             )
     reach = result.factor * result.context_length
     for tokens, text in ((result.context_length, "trained"), (reach, "wanted")):
-        across(drawn, y=tokens, line={"width": 1, "dash": "dash", "color": "#888888"})
+        across(drawn, y=tokens, line={"width": 1, "dash": "dash", "color": GREY})
         label(drawn, 0, math.log10(tokens), f"{text}: {tokens:,.0f}")
     drawn.update_yaxes(type="log", **ticks(result.wavelength.min(), max(result.wavelength.max(), reach)))
     rows = [
@@ -424,7 +423,7 @@ def draw_dials(result: Dials) -> list:
     whole = [at(circle, *place) for place in places]
     known = [at(circle * share, *place) for share, place in zip(seen.ravel(), places, strict=True)]
     smooth = {"simplify": False}  # else plotly makes polygons of them
-    for arcs, line in ((whole, {"color": FAINT, "width": 1, "dash": "dot"}), (known, {"color": COLORS[2], "width": 4})):
+    for arcs, line in ((whole, {"color": GREY, "width": 1, "dash": "dot"}), (known, {"color": COLORS[2], "width": 4})):
         ring = [np.concatenate([np.append(arc[axis], np.nan) for arc in arcs]).astype(np.float32) for axis in (0, 1)]
         drawn.add_trace(go.Scatter(x=ring[0], y=ring[1], mode="lines", line=line | smooth, hoverinfo="skip"))
     for name, height in rows:
@@ -478,7 +477,7 @@ def draw_extrapolation(result: Extrapolation) -> list:
     """What context beyond the trained length costs the embedded models, and their loss itself."""
     excess = _over_position(result, result.excess, "excess loss (nats a byte)", 420)
     drawn = _over_position(result, result.loss, "loss (nats a byte)", 320)
-    across(excess, y=0, line={"width": 1, "color": FAINT})
+    across(excess, y=0, line={"width": 1, "color": GREY})
     drawn.update_layout(showlegend=False)
     rows = [
         [short(base), SHORT[scaling], *(round(float(v), 3) for v in (inside, beyond, beyond - inside))]
@@ -513,7 +512,7 @@ def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: in
                 hovertemplate="byte %{x:,.0f}<br>%{y:.3f} ± %{customdata:.3f}<extra>" + name + "</extra>",
             )
         )
-    across(drawn, x=result.context_length, line={"width": 1, "dash": "dash", "color": FAINT})
+    across(drawn, x=result.context_length, line={"width": 1, "dash": "dash", "color": GREY})
     label(drawn, math.log10(result.context_length), 1, " trained", yref="paper", yanchor="top")
     octaves = [8 << i for i in range(9) if 8 << i <= result.length]
     drawn.update_xaxes(type="log", tickvals=octaves, ticktext=[f"{n:,}" for n in octaves])

@@ -31,7 +31,7 @@ from engines.softmax.views import (
     speed,
 )
 from studio.exhibit import Check, Choice, Exhibit, Numbers, Range, Story, Table, Text, View
-from studio.figure import COLORS, DIVERGING, SEQUENTIAL, figure, label
+from studio.figure import COLORS, DIVERGING, GREY, SEQUENTIAL, figure, label
 
 LABELS = {
     "softmax": "softmax",
@@ -44,7 +44,6 @@ LABELS = {
     "margin": "margin softmax",
 }
 COLOR = dict(zip(NAMES, COLORS, strict=True))
-GREY = "#888888"
 BAR = {
     "orientation": "h",
     "x": 0,

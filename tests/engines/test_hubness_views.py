@@ -110,7 +110,7 @@ def test_skewness_grows_with_dimension_but_not_on_the_sphere():
 
 
 def test_every_reduction_evens_out_normal_points():
-    result = compare_reductions(points=600)
+    result = compare_reductions(few_points=600)
     assert result.methods[0] == "none"
     assert (result.counts.sum(1) == 6000).all()
     assert all(u.robin_hood < 0.7 * result.unequal[0].robin_hood for u in result.unequal[1:])
@@ -136,7 +136,7 @@ def test_ball_volumes():
 
 
 def test_without_an_edge_there_is_no_hubness():
-    result = last(boundary(points=600))
+    result = last(boundary(few_points=600))
     skew = dict(zip(result.places, result.skewness, strict=True))
     assert min(skew["cube"][-1], skew["normal"][-1]) > 1.5
     assert np.abs(skew["glued cube"]).max() < 0.6 and np.abs(skew["sphere"]).max() < 0.6
@@ -145,7 +145,7 @@ def test_without_an_edge_there_is_no_hubness():
 
 
 def test_latent_filter_keeps_short_latents():
-    result = latent_filter(dimension=64, latents=1500, threshold=15)
+    result = latent_filter(latent_dimension=64, latents=1500, threshold=15)
     assert result.kept.sum() == (result.counts >= 15).sum() == result.bin_kept.sum()
     assert result.norm_kept < result.norm_all == pytest.approx(result.chi_mean, rel=0.01)
     assert (np.diff(result.share_above) <= 0).all()
@@ -323,7 +323,7 @@ def test_bad_files_are_refused_in_a_sentence(tmp_path, make, words):
         (lambda: last(survey_file(k=-1)), "k must"),
         (lambda: last(skewness_against_dimension(laws=())), "laws: choose"),
         (lambda: last(skewness_against_dimension(sample=20, neighbours=20)), "sample must"),
-        (lambda: compare_reductions(points=20, k=20), "at least 21 points"),
+        (lambda: compare_reductions(few_points=20, k=20), "at least 21 points"),
         (lambda: compare_reductions(methods=["magic"]), "methods must"),
         (lambda: concentration(rim=2.0), "rim must"),
         (lambda: last(boundary(share=0.0)), "share must"),

@@ -27,7 +27,6 @@ def test_an_endpoint_returns_the_engine_s_arrays(client):
 @pytest.mark.parametrize(
     "settings, sentence",
     [
-        ({"head_dim": 7}, "head_dim"),
         ({"head_dim": 10**9}, "Head dimension d: give a number from"),
         ({"bases": [0.5]}, "Bases b: give a number from"),
         ({"bases": ["x" * 1000]}, "is not a number"),

@@ -55,6 +55,7 @@ def test_controls_of_one_name_are_one_control(exhibit):
     for one, other in itertools.combinations(exhibit.views, 2):
         for name in one.controls.keys() & other.controls.keys():
             assert one.controls[name] == other.controls[name]
+            assert one.defaults[name] == other.defaults[name]
 
 
 def without(control, values):
