@@ -553,8 +553,8 @@ EXHIBIT = Exhibit(
             caption=(
                 "Thin lines: the error of the memory at the end of the signal. Broad pale lines: the least that any $N$ numbers "
                 "could reach with the same functions, by least squares (grey where two measures share it). Those of the polynomials flatten at the "
-                "stairs of the samples, each held for a step: at 0.011 for two sines in 1,536 samples, at 0.004 in 4,096. LegS lies on its own floor: read sample by sample, it is still the best "
-                "polynomial of degree $N-1$. The windows must guess what leaves them: LegT guesses well, a Fourier series with $2/w$ slowly better, "
+                "stairs of the samples, each held for a step: at 0.011 for two sines in 1,536 samples, at 0.004 in 4,096. With zero-order hold "
+                "LegS lies on its own floor: read sample by sample, it is still the best polynomial of degree $N-1$. The windows must guess what leaves them: LegT guesses well, a Fourier series with $2/w$ slowly better, "
                 "with $1/w$ never."
             ),
             compute=orders,
@@ -651,7 +651,7 @@ EXHIBIT = Exhibit(
             caption=(
                 "Any such model is a ratio of two polynomials, $b(z)/a(z)$. Give it as $(a, b)$ and the kernel is one division of FFTs, whatever "
                 "$N$; the companion matrix runs it step by step. From a given $(A, B, C)$ it works only while the characteristic polynomial "
-                "survives floating point: for HiPPO at such small steps up to $N = 7$."
+                "survives floating point: for HiPPO in 1,024 steps up to $N = 7$."
             ),
             compute=rational,
             controls={

@@ -347,8 +347,8 @@ VIEWS = (
     View(
         slug="compare",
         title="The same scores, many maps",
-        caption="Softmax never gives exactly 0; sparsemax and entmax do. With these scores Taylor softmax likes −3 better than 0.6: "
-        "its polynomial grows again on the left. It and the normalised sigmoid also change when every score gains the same "
+        caption="Softmax never gives exactly 0; sparsemax and entmax do. Of the scores 1.5, 1, 0.6, 0, −3 Taylor softmax of order 2 likes "
+        "−3 better than 0.6: its polynomial grows again on the left. It and the normalised sigmoid also change when every score gains the same "
         "constant, which the others do not notice.",
         compute=compare,
         controls={"scores": SCORES, "maps": MAPS, **OWN},
@@ -407,7 +407,7 @@ VIEWS = (
         slug="perturb",
         title="The maximum under noise",
         caption="Add independent noise to every score and count which sum is largest. With Gumbel noise the frequencies tend to "
-        "softmax exactly; with uniform noise on [0, 1] an entry 1 below the maximum can never win, so the result is sparse. "
+        "softmax exactly; with uniform noise on [0, 1] an entry $T$ below the maximum can never win, so the result is sparse. "
         "Error bars: two standard deviations of the draws.",
         compute=perturbed,
         controls={
@@ -475,7 +475,7 @@ STORIES = (
     Story(
         "Attention that does not thin out",
         "As n grows, softmax spreads over ever more entries: its entropy rises with log n. Between 16 and 4,096 scores "
-        "sparsemax goes from three entries to fewer than five, and 1.5-entmax from seven to about twenty.",
+        "sparsemax goes from three entries to fewer than five, and 1.5-entmax from six to twenty-three.",
         "sparsity",
         {"maps": ("softmax", "entmax", "sparsemax", "top_k")},
     ),

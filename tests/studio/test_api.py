@@ -5,6 +5,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
 from studio.present import arrays
 
@@ -37,6 +38,15 @@ def test_a_bad_argument_gets_a_sentence(client, settings, sentence):
     with pytest.raises(AppError) as fault:
         client.predict(**settings, api_name="/rope_similarity")
     assert sentence in str(fault.value) and "Traceback" not in str(fault.value)
+
+
+def test_an_endpoint_takes_all_controls_but_files(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    for exhibit in EXHIBITS:
+        for view in exhibit.views:
+            endpoint = endpoints[f"/{exhibit.slug}_{view.slug}".replace("-", "_")]
+            told = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+            assert told == [n for n, control in view.controls.items() if not isinstance(control, Upload | Drawing)]
 
 
 def test_the_pages_own_handlers_are_private(client):

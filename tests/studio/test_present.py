@@ -2,8 +2,11 @@
 
 import base64
 import dataclasses
+import html
 import io
 import json
+import re
+import string
 import subprocess
 import sys
 import time
@@ -14,7 +17,7 @@ import pytest
 import torch
 
 from engines.progress import Progress
-from studio.exhibit import Check, Exhibit, File, Pictures, Prose, Range, Table, View
+from studio.exhibit import Check, Exhibit, File, Pictures, Prose, Range, Table, View, verbatim
 from studio.figure import figure, scrubbed, with_ghost
 from studio.present import Cache, arrays, as_json, npz, panels, present, stage
 
@@ -134,6 +137,13 @@ def test_a_fixed_range_widens_for_the_ghost():
     assert tuple(turned.layout.xaxis.range) == (127, -1)
     free = figure([go.Scatter(y=[1, 2])])
     assert with_ghost(free, line(0, 127))[0].layout.xaxis.range is None
+
+
+def test_a_stranger_s_text_is_verbatim():
+    asked = "![](//evil.te/a) <img src=x> [a](http://b) $x$ **b** `c` www.d.e &amp; 明月"
+    said = verbatim(asked)
+    assert html.unescape(said) == asked.replace("$", "＄")
+    assert not set(re.sub(r"&#\d+;", "", said)) & set(string.punctuation)
 
 
 def test_frames_leave_the_ghost_alone():
