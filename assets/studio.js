@@ -97,6 +97,9 @@
     const isKnown = holder.dataset.name === name && holder.fit?.width === holder.offsetWidth &&
       holder.data?.length === figure.data.length;
     const spec = themed(figure, isDark(), name, isKnown ? holder.fit.margin : null);
+    // Squares in rows: no higher than their width lets them be, with room for the names.
+    const [rows, columns, room] = figure.layout.meta?.squares ?? [];
+    if (rows) spec.layout.height = Math.min(spec.layout.height, rows * (holder.offsetWidth / columns + room) + 24);
     // A zoom and a scrubbed position outlive a redraw of the same view. (plotly's own uirevision lets go of a zoom
     // when the figure brings a new range of its own; it still keeps cameras and hidden traces.)
     if (holder.dataset.name !== name) holder.zoom = {};
@@ -257,7 +260,13 @@
       const told = said.prose ?? (isOther ? "" : prose);
       if (told !== prose) {
         prose = told;
-        drawing.then(() => { window.studio.told = told; speak(); }); // the figure first
+        drawing.then(() => { // the figure first
+          // gradio sets formulas in a component of its own, which belongs between figure and tools
+          const notes = element.closest(".exhibit").querySelector(".notes");
+          if (!element.contains(notes)) part("tools").before(notes);
+          window.studio.told = told;
+          speak();
+        });
       }
     };
 

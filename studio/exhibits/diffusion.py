@@ -32,7 +32,7 @@ from engines.diffusion.few_views import ENTRIES, FewSteps
 from engines.diffusion.fewstep import METHODS, SHIPPED, exact_flow, identity_loss, load
 from engines.diffusion.images import ImageGrid
 from engines.diffusion.views import Convergence, Distances, Field, SamplerPanels
-from studio.exhibit import Check, Choice, Drawing, Exhibit, Numbers, Pictures, Range, Story, Table, Text, View
+from studio.exhibit import Check, Choice, Drawing, Exhibit, Numbers, Pictures, Prose, Range, Story, Table, Text, View
 from studio.figure import COLORS, figure, label, scrubbed
 
 TARGET = Choice(
@@ -225,42 +225,22 @@ def draw_field(result: Field) -> go.Figure:
 
 def draw_convergence(result: Convergence) -> list:
     """Error over NFE, log-log, each line with its fitted order beside the theoretical one."""
-    drawn = figure(x="denoiser calls (NFE)", y="median endpoint error", height=520, showlegend=False)
+    drawn = figure(x="denoiser calls (NFE)", y="median endpoint error", height=520)
     done = [i for i in range(len(result.labels)) if not np.isnan(result.error[i]).all()]
     for i in done:
         color, text = COLORS[i % len(COLORS)], result.labels[i]
+        name = text.replace("DPM-Solver", "DPM").split(" (EDM")[0].split(" (Adams")[0]
         drawn.add_trace(
             go.Scatter(
                 x=result.nfe[i],
                 y=result.error[i],
                 mode="lines+markers",
                 line={"color": color, "width": 2, "dash": "solid" if i < len(COLORS) else "dot"},
-                name=text,
+                name=f"{name}: {result.fitted[i]:.2f} ({result.theory[i]})",
                 hovertemplate="%{x} NFE<br>error %{y:.2e}<extra>" + text + "</extra>",
             )
         )
-    decades = np.ptp(np.log10(result.error[done])) or 1
-    below = -np.inf
-    for i in sorted(done, key=lambda i: result.error[i, -1]):
-        height = math.log10(result.error[i, -1]) * 400 / decades  # in pixels
-        shift = max(0.0, below + 15 - height)  # names keep a line's distance
-        below = height + shift
-        name = (
-            result.labels[i].replace("DPM-Solver", "DPM").replace("as published", "").replace("term doubled", "doubled")
-        )
-        label(
-            drawn,
-            math.log10(result.nfe[i, -1]),
-            math.log10(result.error[i, -1]),
-            f"{name.split(' (EDM')[0].split(' (Adams')[0].removesuffix(' ()')}: {result.fitted[i]:.2f} ({result.theory[i]})",
-            COLORS[i % len(COLORS)],
-            xshift=6,
-            yshift=shift,
-            yanchor="middle",
-        )
-    drawn.update_xaxes(
-        type="log", dtick=1, range=[0.95 * math.log10(result.nfe.min()), math.log10(result.nfe.max()) + 1.4]
-    )
+    drawn.update_xaxes(type="log", dtick=1)
     drawn.update_yaxes(type="log", dtick=1, exponentformat="power")
     rows = [
         [text, theory, f"{fitted:.2f}", f"{error[-1]:.1e}"]
@@ -306,7 +286,7 @@ def draw_distances(result: Distances) -> list:
 def draw_few_steps(result: FewSteps) -> list:
     """A row a model, a column a number of steps; what each costs; and the losses."""
     rows, columns = len(result.methods), len(result.steps)
-    drawn = figure(height=60 + 190 * rows, showlegend=False)
+    drawn = figure(height=60 + 190 * rows, showlegend=False, meta={"squares": [rows, columns, 34]})
     for i in range(rows):
         for j in range(columns):
             number = str(i * columns + j + 1) if i + j else ""
@@ -392,19 +372,56 @@ def draw_few_steps(result: FewSteps) -> list:
             ["chance alone", *[f"{result.floor:.3f}"] * len(result.steps), "", "", ""],
         ],
     )
-    losses = figure(x="training step", y="loss", height=300)
-    for i, curve in enumerate(result.losses):
-        if len(curve):
-            losses.add_trace(
-                go.Scatter(
-                    x=curve[:, 0].astype(np.float32),
-                    y=curve[:, 1].astype(np.float32),
-                    mode="lines",
-                    line={"color": COLORS[i % len(COLORS)], "width": 2},
-                    name=result.labels[i],
-                )
+    said = (
+        "W₁ is the sliced distance to the target. *Off the flow* is the median distance of a one-step sample from where the "
+        "exact flow takes the same noise, *bend* how far the ways are from straight, the last column how far noise and "
+        "sample lie apart in the mean square. Consistency models noise their estimate anew before each later step, hence "
+        "their leaps; generators know one step, so their rows repeat it. SiD's $\\alpha$ is 1; on the two scales, where it "
+        "diverges so, 0.75."
+    )
+    return [drawn, table, *_losses(result), Prose(said)]
+
+
+def _losses(result: FewSteps) -> list:
+    """Each method's loss on an axis of its own: they differ in kind."""
+    trained = [i for i, curve in enumerate(result.losses) if len(curve)]
+    drawn = figure(height=60 + 96 * len(trained), showlegend=False)
+    for row, i in enumerate(trained):
+        number = str(row + 1) if row else ""
+        low, high = 1 - (row + 1) / len(trained), 1 - row / len(trained)
+        last = row == len(trained) - 1
+        drawn.update_layout(
+            {
+                f"xaxis{number}": {
+                    "anchor": f"y{number}",
+                    "matches": "x" if row else None,
+                    "showticklabels": last,
+                    "title": {"text": "training step" if last else ""},
+                },
+                f"yaxis{number}": {
+                    "anchor": f"x{number}",
+                    "domain": (low + 0.05 / len(trained), high - 0.22 / len(trained)),
+                    "nticks": 4,
+                    "title": {"text": ""},
+                },
+            }
+        )
+        curve = result.losses[i].astype(np.float32)
+        drawn.add_trace(
+            go.Scatter(
+                x=curve[:, 0],
+                y=curve[:, 1],
+                mode="lines",
+                line={"color": COLORS[i % len(COLORS)], "width": 2},
+                name=result.labels[i],
+                xaxis=f"x{number}",
+                yaxis=f"y{number}",
             )
-    return [drawn, table, losses] if losses.data else [drawn, table]
+        )
+        label(
+            drawn, 0, high, f"loss of {result.labels[i]}", xref="paper", yref="paper", yanchor="top", font={"size": 11}
+        )
+    return [drawn] if trained else []
 
 
 def draw_images(result: ImageGrid) -> list:
@@ -734,14 +751,10 @@ EXHIBIT = Exhibit(
             title="Few steps",
             caption=(
                 "Small networks, trained once and shipped, asked for samples in 1, 2, 4 and 8 steps from the same "
-                "noise; the exact flow, taken in as few Euler steps, stands above them, grey lines are the ways of a "
-                "few particles in eight steps. Reflow straightens the ways, consistency and shortcut models learn to "
-                "jump along them, SiD and FGM forget them and match only the law: see how far each ends from the exact "
-                "flow. (SiD's $\\alpha$ is 1; on the two scales, where it diverges so, 0.75.) Consistency models noise their estimate anew before each later step, hence their leaps; "
-                "generators know one step, so their rows repeat it. What lies between the modes is the network's: a "
-                "small smooth map of the plane has to stretch over the gaps that it cannot tear. The losses differ in "
-                "kind, so compare only how each one falls. In the table, *off the flow* is the median distance of a "
-                "one-step sample from where the exact flow takes the same noise, *bend* how far the ways are from straight."
+                "noise, below the exact flow in as few Euler steps; grey lines are the ways of a few particles. Reflow "
+                "straightens the ways, consistency and shortcut models learn to jump along them, SiD and FGM forget "
+                "them and match only the law. What lies between the modes is the network's: a small smooth map of the "
+                "plane has to stretch over the gaps that it cannot tear."
             ),
             compute=few_steps,
             controls={
