@@ -30,7 +30,7 @@ def one_of(name: str, value: str, options: Collection[str]) -> str:
 
 def several_of(name: str, values: Sequence[str], options: Collection[str], most: int) -> list[str]:
     """One to `most` different options, in the order given."""
-    values = [values] if isinstance(values, str) else _items(name, values, most)
+    values = [values] if isinstance(values, str) else items(name, values, most)
     if len(set(map(str, values))) < len(values):
         raise ValueError(f"{name} must name different entries, each once.")
     return [one_of(name, value, options) for value in values]
@@ -38,10 +38,11 @@ def several_of(name: str, values: Sequence[str], options: Collection[str], most:
 
 def wholes(name: str, values: Sequence[int], most: int, low: int, high: int) -> list[int]:
     """One to `most` whole numbers from low to high."""
-    return [whole(name, value, low, high) for value in _items(name, values, most)]
+    return [whole(name, value, low, high) for value in items(name, values, most)]
 
 
-def _items(name: str, values: Sequence, most: int) -> list:
+def items(name: str, values: Sequence, most: int) -> list:
+    """A list of 1 to `most` entries, whatever they are."""
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not 1 <= len(values) <= most:
         raise ValueError(f"{name} must be a list of 1 to {most} entries.")
     return list(values)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import number, one_of, several_of, whole
 from engines.hubness.data import LAWS, MOST_ROWS, SETS, PointSet, draw_law, load_set, read_points
 from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
 from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps
@@ -20,13 +20,6 @@ from engines.progress import Progress
 DISTANCES = METRICS[:5]
 MOST_SHOWN = 5_000
 MOST_WORK = 4_000_000_000  # n^2 d of a fractional distance: some twenty seconds
-
-
-def _chosen(name: str, values: Sequence[str], options: Sequence[str]) -> tuple[str, ...]:
-    values = (values,) if isinstance(values, str) else tuple(values)
-    if not 1 <= len(values) <= len(options):
-        raise ValueError(f"{name}: choose between 1 and {len(options)} of {', '.join(options)}.")
-    return tuple(dict.fromkeys(one_of(name, value, options) for value in values))
 
 
 def _refuse_slow(metric: str, n: int, d: int) -> None:
@@ -279,7 +272,7 @@ def skewness_against_dimension(
     laws: of uniform, normal, sphere, mixture; seeds: 1 .. 10 sets a law; sample: 20 .. 10,000 points each; neighbours: k
     After Radovanović, Nanopoulos and Ivanović 2009 (ICML) and 2010 (JMLR, section 2.1).
     """
-    laws = _chosen("laws", laws, LAWS)
+    laws = tuple(several_of("laws", laws, LAWS, len(LAWS)))
     k = whole("neighbours", neighbours, 1, 100)
     n = whole("sample", sample, k + 1, 10_000)
     seeds, seed = whole("seeds", seeds, 1, 10), whole("seed", seed, 0, 2**31 - 1001)
@@ -347,7 +340,7 @@ def compare_reductions(
     data, dimension, intrinsic: as in `survey`; few_points: 20 .. 3,000; methods: keys of METHODS
     """
     one_of("data", data, SETS)
-    methods = ("none", *(m for m in _chosen("methods", methods, tuple(METHODS)) if m != "none"))
+    methods = ("none", *(m for m in several_of("methods", methods, METHODS, len(METHODS)) if m != "none"))
     n, k = whole("few_points", few_points, 20, 3000), whole("k", k, 1, 100)
     d, m = whole("dimension", dimension, 1, 1000), whole("intrinsic", intrinsic, 0, 1000)
     found = load_set(data, n, d, m, whole("seed", seed, 0, 2**31 - 1))

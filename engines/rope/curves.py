@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engines.arguments import number, whole
+from engines.arguments import items, number, whole
 from engines.rope.frequencies import (
     MOST_FACTOR,
     MOST_LENGTH,
@@ -243,7 +243,4 @@ def decay_curves(
 
 
 def _several(bases: Sequence[float]) -> tuple[float, ...]:
-    bases = tuple(check_base(base, "bases") for base in bases)
-    if not 1 <= len(bases) <= MOST_CURVES:
-        raise ValueError(f"bases must be 1 to {MOST_CURVES} numbers, not {len(bases)}.")
-    return bases
+    return tuple(check_base(base, "bases") for base in items("bases", bases, MOST_CURVES))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engines.arguments import number, one_of, several_of, whole
+from engines.arguments import items, number, one_of, several_of, whole
 
 MOST_HEAD_DIM = 1024
 MOST_BASE = 1e15
@@ -161,8 +161,7 @@ def _check_turns(beta_fast: float, beta_slow: float) -> None:
 
 def longrope_knots(factors: Sequence[float], most: int) -> tuple[float, ...]:
     """At most `most` of LongRoPE's factors; ValueError otherwise."""
-    if not 1 <= len(factors) <= most:
-        raise ValueError(f"longrope_factors must be 1 to {most} numbers, not {len(factors)}.")
+    factors = items("longrope_factors", factors, most)
     return tuple(number("longrope_factors", factor, 1, MOST_FACTOR) for factor in factors)
 
 

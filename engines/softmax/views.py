@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engines import softmax as family
-from engines.arguments import number, one_of, whole
+from engines.arguments import number, one_of, several_of, whole
 from engines.progress import Progress
 from engines.softmax.passage import PASSAGE
 from engines.softmax.reference import entmax15_by_sorting, entmax_by_bisection, sparsemax_by_sorting
@@ -61,7 +61,7 @@ def compare(
 ) -> Comparison:
     """Each map on the same scores / temperature. margin: the first score is the target; perturb_max: uniform noise."""
     z = _scores(scores)
-    names = _maps(maps)
+    names = tuple(several_of("maps", maps, NAMES, len(NAMES)))
     own = _own(alpha, k, order, margin)
     scaled = z / number("temperature", temperature, 0.01, 100)
     p = torch.stack([family.MAPS[name](scaled, **own.get(name, {})) for name in names])
@@ -114,7 +114,7 @@ def sparsity(
     seed: int = 0,
 ) -> Sparsity:
     """Mean support and entropy of maps of standard normal scores, over temperature and over the number of scores."""
-    names = _maps(maps)
+    names = tuple(several_of("maps", maps, NAMES, len(NAMES)))
     n = whole("n", n, 2, 32)
     own = _own(alpha, k, order, margin)
     temperature = number("temperature", temperature, 0.01, 100)
@@ -277,7 +277,7 @@ def losses(
     margin: float = 1.0,
 ) -> Losses:
     """Cross-entropy of each map and the Fenchel-Young losses for alpha = 1, 1.5, 2 and the given one, over the target's lead."""
-    names = _maps(maps)
+    names = tuple(several_of("maps", maps, NAMES, len(NAMES)))
     classes = whole("classes", classes, 2, 32)
     own = _own(alpha, min(whole("k", k, 1, MOST_SCORES), classes), order, margin)
     t = torch.linspace(-5, 5, 201, dtype=torch.float64)
@@ -499,9 +499,3 @@ def _scores(scores: Sequence[float]) -> Tensor:
     if not bool((z.abs() <= 1e6).all()):
         raise ValueError("scores must be numbers between -1,000,000 and 1,000,000 (no NaN, no infinity).")
     return z
-
-
-def _maps(maps: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(maps, str) or not 1 <= len(maps) <= len(NAMES) or len(set(maps)) != len(maps):
-        raise ValueError("maps must be a list of different maps, at least one.")
-    return tuple(one_of("maps", name, NAMES) for name in maps)

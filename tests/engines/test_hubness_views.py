@@ -321,7 +321,7 @@ def test_bad_files_are_refused_in_a_sentence(tmp_path, make, words):
         (lambda: survey(metric="lp", p=math.nan), "p must"),
         (lambda: survey(points=5000, dimension=1000, metric="lp"), "too slow"),
         (lambda: last(survey_file(k=-1)), "k must"),
-        (lambda: last(skewness_against_dimension(laws=())), "laws: choose"),
+        (lambda: last(skewness_against_dimension(laws=())), "laws must be a list"),
         (lambda: last(skewness_against_dimension(sample=20, neighbours=20)), "sample must"),
         (lambda: compare_reductions(few_points=20, k=20), "at least 21 points"),
         (lambda: compare_reductions(methods=["magic"]), "methods must"),
