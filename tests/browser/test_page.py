@@ -179,6 +179,20 @@ def test_a_refused_view_is_the_one_that_is_mended(page, studio):
     page.wait_for_function("location.search.includes('view=decay') && location.search.includes('bases=10000')")
 
 
+def test_a_setting_made_while_a_view_loads_is_kept(page, studio):
+    open_at(page, studio, "?tab=hubness&view=latent")
+    page.locator(".views label:visible", has_text="Sharing neighbours out again").click()
+    page.evaluate(
+        """() => {
+            const number = [...document.querySelectorAll('.control.range')]
+                .find(s => s.offsetParent && s.firstChild.textContent === 'Seed').querySelector('[type=number]');
+            number.value = 42;
+            number.dispatchEvent(new Event('change'));
+        }"""
+    )
+    page.wait_for_function("location.search.includes('view=reduction') && location.search.includes('seed=42')")
+
+
 def test_a_control_is_seen_where_it_matters(page, studio):
     open_at(page, studio, "?tab=diffusion&view=samplers")
     letters = page.locator(".control.text", has_text="Letters")

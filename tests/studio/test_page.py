@@ -1,12 +1,14 @@
 """The page's own handlers, called as a browser or a stranger calls them."""
 
 import json
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from studio.controls import held, shown_value
 from studio.exhibits import EXHIBITS
-from studio.page import _answer
+from studio.page import Turns, _answer
 from studio.present import present
 
 ROPE = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
@@ -44,3 +46,25 @@ def test_long_work_is_not_done_past_the_queue():
         for view in exhibit.views:
             if view.streams or not view.live:
                 assert "waits for Run" in _answer(exhibit, [view.slug, {}])
+
+
+def test_what_was_overtaken_says_nothing_more():
+    turns, visitor = Turns(), SimpleNamespace(session_hash="one")
+
+    def stream():
+        yield "first", "of two"
+        yield "second", "of two"
+
+    def overtaken():
+        turns.at_once(lambda: "newer")(visitor)
+        return "older"
+
+    skip = gr.skip()
+    assert [*turns(stream)(visitor)] == [("first", "of two"), ("second", "of two")]
+    running = turns(stream)(visitor)
+    assert next(running) == ("first", "of two")
+    assert turns.at_once(lambda: "newer")(visitor) == "newer"
+    assert [*running] == [(skip, skip)]
+    assert turns.at_once(overtaken)(visitor) == skip
+    turns.at_once(lambda: None)(SimpleNamespace(session_hash="two"))
+    assert turns.at_once(lambda: "alone")(visitor) == "alone"
