@@ -653,11 +653,15 @@ EXHIBIT = Exhibit(
     ),
     views=(
         View(
-            "occurrence",
-            "Who is on whose list",
-            "Every point names its $k$ nearest; $N_k(x)$ counts the lists that $x$ is on. The mean is always $k$. If lists were drawn by lot, $N_k$ would follow the dashed binomial (all but a Poisson of mean $k$); in high dimension the tail runs far to the right, and the points nearest to the mean fill it.",
-            survey,
-            {
+            slug="occurrence",
+            title="Who is on whose list",
+            caption=(
+                "Every point names its $k$ nearest; $N_k(x)$ counts the lists that $x$ is on. The mean is always $k$. "
+                "If lists were drawn by lot, $N_k$ would follow the dashed binomial (all but a Poisson of mean $k$); "
+                "in high dimension the tail runs far to the right, and the points nearest to the mean fill it."
+            ),
+            compute=survey,
+            controls={
                 "data": DATA,
                 "dimension": DIMENSION,
                 "intrinsic": INTRINSIC,
@@ -668,14 +672,18 @@ EXHIBIT = Exhibit(
                 "log_counts": LOG,
                 "seed": SEED,
             },
-            draw_survey,
+            draw=draw_survey,
         ),
         View(
-            "dimension",
-            "Skewness grows with dimension",
-            "The skewness of $N_k$ for point sets of growing dimension; bands span the seeds. On the sphere, where no place is more central than another, nothing grows beyond what a lottery would give (dotted).",
-            skewness_against_dimension,
-            {
+            slug="dimension",
+            title="Skewness grows with dimension",
+            caption=(
+                "The skewness of $N_k$ for point sets of growing dimension; bands span the seeds. On the sphere, "
+                "where no place is more central than another, nothing grows beyond what a lottery would give "
+                "(dotted)."
+            ),
+            compute=skewness_against_dimension,
+            controls={
                 "laws": Choice("Laws", LAWS, several=True),
                 "metric": METRIC,
                 "p": P,
@@ -684,17 +692,22 @@ EXHIBIT = Exhibit(
                 "seeds": Range("Seeds", 1, 10, step=1),
                 "seed": SEED,
             },
-            draw_curve,
+            draw=draw_curve,
             live=False,
             seconds=4,
             brief={"sample": 200, "seeds": 1},
         ),
         View(
-            "reduction",
-            "Sharing neighbours out again",
-            "Line the points up from the least to the most chosen, and add up the slots they hold: a Lorenz curve. The further it sags below the diagonal, the fewer points hold everything; its greatest sag is the Robin Hood index, the share of slots that would have to change hands. The grey curve is the plain distance, the others are secondary distances made from it.",
-            compare_reductions,
-            {
+            slug="reduction",
+            title="Sharing neighbours out again",
+            caption=(
+                "Line the points up from the least to the most chosen, and add up the slots they hold: a Lorenz "
+                "curve. The further it sags below the diagonal, the fewer points hold everything; its greatest sag is "
+                "the Robin Hood index, the share of slots that would have to change hands. The grey curve is the "
+                "plain distance, the others are secondary distances made from it."
+            ),
+            compute=compare_reductions,
+            controls={
                 "data": DATA,
                 "dimension": DIMENSION,
                 "intrinsic": INTRINSIC,
@@ -705,60 +718,80 @@ EXHIBIT = Exhibit(
                 ),
                 "seed": SEED,
             },
-            draw_reductions,
+            draw=draw_reductions,
             live=False,
             seconds=2,
             brief={"few_points": 200},
         ),
         View(
-            "concentration",
-            "Distances agree, balls vanish",
-            "Two reasons behind the curse. Distances between random points concentrate: their spread falls like $1/\\sqrt d$ against their mean, in every $L_p$ norm with finite $p$. And the ball in its cube is a vanishing part of it, $V_d/2^d = \\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$, with nearly all of its own volume at the rim: hardly any point lies near the centre, and whichever comes closest is near to all.",
-            concentration,
-            {
+            slug="concentration",
+            title="Distances agree, balls vanish",
+            caption=(
+                "Two reasons behind the curse. Distances between random points concentrate: their spread falls like "
+                "$1/\\sqrt d$ against their mean, in every $L_p$ norm with finite $p$. And the ball in its cube is a "
+                "vanishing part of it, $V_d/2^d = \\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$, with nearly all of its own "
+                "volume at the rim: hardly any point lies near the centre, and whichever comes closest is near to "
+                "all."
+            ),
+            compute=concentration,
+            controls={
                 "law": Choice("Law", LAWS),
                 "pairs": Range("Pairs per dimension", 100, 5000, step=100),
                 "rim": Range("Outer shell, share of the radius", 0.001, 0.9),
                 "seed": SEED,
             },
-            draw_concentration,
+            draw=draw_concentration,
         ),
         View(
-            "artefact",
-            "Fact or artefact",
-            "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge makes one. Solid lines are spaces without an edge, evenly filled, and they stay at what a lottery would give (dotted) in every dimension; dashed ones have a middle. Below, hubs in the plane: with lists as long as a good part of the set, the middle of a square is on most of them.",
-            boundary,
-            {
+            slug="artefact",
+            title="Fact or artefact",
+            caption=(
+                "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge "
+                "makes one. Solid lines are spaces without an edge, evenly filled, and they stay at what a lottery "
+                "would give (dotted) in every dimension; dashed ones have a middle. Below, hubs in the plane: with "
+                "lists as long as a good part of the set, the middle of a square is on most of them."
+            ),
+            compute=boundary,
+            controls={
                 "few_points": FEW_POINTS,
                 "k": K,
                 "share": Range("List length in the plane, share of n", 0.01, 0.9),
                 "seed": SEED,
             },
-            draw_boundary,
+            draw=draw_boundary,
             live=False,
             seconds=5,
             brief={"few_points": 100},
         ),
         View(
-            "latent",
-            "Hub latents of a generator",
-            "A generator draws its latent from a standard normal. Liang and colleagues keep only the draws with $N_k \\ge t$ among many, and see better pictures. The kept ones are the short ones: the filter is a truncation that lets the neighbours decide, and the price is how few remain.",
-            latent_filter,
-            {
+            slug="latent",
+            title="Hub latents of a generator",
+            caption=(
+                "A generator draws its latent from a standard normal. Liang and colleagues keep only the draws with "
+                "$N_k \\ge t$ among many, and see better pictures. The kept ones are the short ones: the filter is a "
+                "truncation that lets the neighbours decide, and the price is how few remain."
+            ),
+            compute=latent_filter,
+            controls={
                 "latent_dimension": Range("Dimension d", 1, 1000, log=True),
                 "latents": LATENTS,
                 "neighbours": NEIGHBOURS,
                 "threshold": Range("Threshold t", 0, 300, step=1),
                 "seed": SEED,
             },
-            draw_latent,
+            draw=draw_latent,
         ),
         View(
-            "samples",
-            "What hub latents become",
-            "The same filter on a real generator: the initial noise of a small diffusion model of emoji, taken to its picture by DDIM. Compare hubs with antihubs, and with ordinary noise shortened to the hubs' length: whatever the shortening alone explains is truncation, not hubness. A diffusion model scales its noise as it goes, so expect less than the paper sees on GANs.",
-            latent_samples,
-            {
+            slug="samples",
+            title="What hub latents become",
+            caption=(
+                "The same filter on a real generator: the initial noise of a small diffusion model of emoji, taken to "
+                "its picture by DDIM. Compare hubs with antihubs, and with ordinary noise shortened to the hubs' "
+                "length: whatever the shortening alone explains is truncation, not hubness. A diffusion model scales "
+                "its noise as it goes, so expect less than the paper sees on GANs."
+            ),
+            compute=latent_samples,
+            controls={
                 "model": Choice("Generator", ("ddpm-emoji-32", "google/ddpm-cifar10-32")),
                 "latents": LATENTS,
                 "neighbours": NEIGHBOURS,
@@ -766,25 +799,29 @@ EXHIBIT = Exhibit(
                 "steps": Range("Denoising steps", 2, 100, step=1),
                 "seed": SEED,
             },
-            draw_samples,
+            draw=draw_samples,
             live=False,
             seconds=8,
             brief={"latents": 100, "each": 1, "steps": 2},
             gpu=True,
         ),
         View(
-            "yours",
-            "Your own points",
-            "Embeddings from your own work: a .npy, .npz or .csv table, one point a row, up to 100,000 of them. Counts are exact and the file is only ever read as numbers; without a file you see the built-in sentences.",
-            survey_file,
-            {
+            slug="yours",
+            title="Your own points",
+            caption=(
+                "Embeddings from your own work: a .npy, .npz or .csv table, one point a row, up to 100,000 of them. "
+                "Counts are exact and the file is only ever read as numbers; without a file you see the built-in "
+                "sentences."
+            ),
+            compute=survey_file,
+            controls={
                 "path": Upload("Table of points", (".npy", ".npz", ".csv"), 200),
                 "k": K,
                 "metric": METRIC,
                 "p": P,
                 "log_counts": LOG,
             },
-            draw_survey,
+            draw=draw_survey,
             live=False,
             seconds=1,
         ),
@@ -792,55 +829,92 @@ EXHIBIT = Exhibit(
     stories=(
         Story(
             "Three dimensions: a fair world",
-            "Two thousand points in a three-dimensional cube. Hardly anyone is on more than twenty lists and nobody is on none: $N_{10}$ hugs the binomial that a lottery would give.",
+            (
+                "Two thousand points in a three-dimensional cube. Hardly anyone is on more than twenty lists and "
+                "nobody is on none: $N_{10}$ hugs the binomial that a lottery would give."
+            ),
             "occurrence",
             {"data": "uniform", "dimension": 3},
         ),
         Story(
             "A hundred dimensions: celebrities",
-            "The same number of normal points in a hundred dimensions. One of them is among the ten nearest of 508 others, and a fifth of all points are on no list at all. The rank correlation says who the celebrities are: those closest to the mean.",
+            (
+                "The same number of normal points in a hundred dimensions. One of them is among the ten nearest of "
+                "508 others, and a fifth of all points are on no list at all. The rank correlation says who the "
+                "celebrities are: those closest to the mean."
+            ),
             "occurrence",
             {"data": "normal", "dimension": 100},
         ),
         Story(
             "Only the intrinsic dimension counts",
-            "A hundred coordinates again, but the points fill only three directions of them. The hubs are gone: what counts is how many dimensions the data really has, as Radovanović and colleagues found on real sets.",
+            (
+                "A hundred coordinates again, but the points fill only three directions of them. The hubs are gone: "
+                "what counts is how many dimensions the data really has, as Radovanović and colleagues found on real "
+                "sets."
+            ),
             "occurrence",
             {"data": "normal", "dimension": 100, "intrinsic": 3},
         ),
         Story(
             "The emoji everyone resembles",
-            "Sixteen hundred emoji as points, their pixels summed up in a hundred numbers. Look at the hubs: average shapes in average colours, near the middle of everything. The antihubs are the ones with a look of their own.",
+            (
+                "Sixteen hundred emoji as points, their pixels summed up in a hundred numbers. Look at the hubs: "
+                "average shapes in average colours, near the middle of everything. The antihubs are the ones with a "
+                "look of their own."
+            ),
             "occurrence",
             {"data": "emoji"},
         ),
         Story(
             "A change of angle",
-            "Sentences as latent-semantic vectors: by Euclidean distance the hubs are the shortest vectors, sentences of rare words that say little the model knows. Measure the angle instead and most of the inequality goes with the lengths.",
+            (
+                "Sentences as latent-semantic vectors: by Euclidean distance the hubs are the shortest vectors, "
+                "sentences of rare words that say little the model knows. Measure the angle instead and most of the "
+                "inequality goes with the lengths."
+            ),
             "occurrence",
             {"data": "sentences", "metric": "cosine"},
         ),
         Story(
             "The setting of the paper",
-            "Ten thousand points and lists of five, as in the first figure of Radovanović and colleagues (who took 3, 20 and 100 dimensions). In three dimensions nobody stands out: the lists fall more evenly than a lottery would have them. By twenty the tail is there, and by a hundred its length hangs on a few points, so that another seed moves the skewness by a tenth.",
+            (
+                "Ten thousand points and lists of five, as in the first figure of Radovanović and colleagues (who "
+                "took 3, 20 and 100 dimensions). In three dimensions nobody stands out: the lists fall more evenly "
+                "than a lottery would have them. By twenty the tail is there, and by a hundred its length hangs on a "
+                "few points, so that another seed moves the skewness by a tenth."
+            ),
             "dimension",
             {"laws": ("uniform", "normal"), "sample": 10_000, "neighbours": 5, "seeds": 1},
         ),
         Story(
             "Eight ways to share",
-            "Scalings judge a distance by what is usual for both its ends, so a celebrity must be unusually near to count; DisSimLocal and CSLS subtract each point's own popularity; the angle ignores lengths altogether. All of them lift the curve towards the diagonal.",
+            (
+                "Scalings judge a distance by what is usual for both its ends, so a celebrity must be unusually near "
+                "to count; DisSimLocal and CSLS subtract each point's own popularity; the angle ignores lengths "
+                "altogether. All of them lift the curve towards the diagonal."
+            ),
             "reduction",
             {"few_points": 1000, "methods": tuple(name for name in METHODS if name != "none")},
         ),
         Story(
             "Take away the edge",
-            "Compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the same points show no more than a lottery would, up to a hundred dimensions. The skewness was never dimension's own: it measures how much more central some places are than others, which dimension only magnifies.",
+            (
+                "Compare the two cubes. With faces, skewness climbs with dimension; with opposite faces glued the "
+                "same points show no more than a lottery would, up to a hundred dimensions. The skewness was never "
+                "dimension's own: it measures how much more central some places are than others, which dimension only "
+                "magnifies."
+            ),
             "artefact",
             {"few_points": 1000, "k": 10, "share": 0.3},
         ),
         Story(
             "Truncation, chosen by neighbours",
-            "Three thousand latents in 128 dimensions, kept if they are on 30 lists or more. The kept ones all come from the short end of a narrow distribution: filtering by hubness imitates the truncation trick, without shortening any single latent.",
+            (
+                "Three thousand latents in 128 dimensions, kept if they are on 30 lists or more. The kept ones all "
+                "come from the short end of a narrow distribution: filtering by hubness imitates the truncation "
+                "trick, without shortening any single latent."
+            ),
             "latent",
             {"latent_dimension": 128, "latents": 3000, "neighbours": 5, "threshold": 30},
         ),
