@@ -15,7 +15,12 @@
     (plotly ??= new Promise((resolve, reject) => {
       const script = node("script");
       script.src = PLOTLY;
-      script.onload = () => resolve(window.Plotly);
+      script.onload = () => {
+        // With a <base>, plotly would name its clip paths by the address of the moment, which changes with every setting.
+        // gradio's is "./": relative addresses mean the same without it.
+        document.querySelector("base")?.removeAttribute("href");
+        resolve(window.Plotly);
+      };
       script.onerror = () => { plotly = null; reject(new Error("plotly did not load")); };
       document.head.append(script);
     }));
@@ -55,7 +60,7 @@
     ["heatmap", "contour", "surface"].map((kind) => [kind, [{ colorbar: bars }]]),
   );
 
-  const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: false, displayModeBar: "hover",
+  const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: false, displayModeBar: matchMedia("(hover: none)").matches ? false : "hover",
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "toImage"] };
   const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: true }, transition: { duration: 0 } };
 
@@ -644,7 +649,12 @@
       }
     };
     // What the page sends is set; what it does not name stays as the visitor has it by now.
+    let order = "";
     const show = () => {
+      if (order !== props.value.shown.join()) {
+        order = props.value.shown.join();
+        list.append(...props.value.shown.map((name) => made[name].root)); // in the order of the view
+      }
       Object.assign(values, props.value.values);
       props.value = { ...props.value, values: { ...values } };
       for (const [name, value] of Object.entries(values)) {

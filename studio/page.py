@@ -156,8 +156,6 @@ def _tab(exhibit: Exhibit, tab: gr.Tab) -> None:
         for name, control in view.controls.items():
             controls.setdefault(name, control)
             defaults.setdefault(name, view.defaults[name])
-    if "seed" in controls:
-        controls["seed"] = controls.pop("seed")  # the least telling one comes last
     first = exhibit.views[0]
 
     def answer(asked: Any) -> str:

@@ -65,7 +65,8 @@ def latent_samples(
     counts = k_occurrence(drawn, k)
     norms = drawn.norm(dim=1)
     order = counts.sort(stable=True, descending=True).indices
-    chosen = torch.stack([order[:each], torch.arange(each), torch.arange(each), order.flip(0)[:each]])
+    ordinary = (counts - k).abs().sort(stable=True).indices[:each]
+    chosen = torch.stack([order[:each], ordinary, ordinary, order.flip(0)[:each]])
     scale = float(norms[chosen[0]].mean() / norms[chosen[1]].mean())
     noise = drawn[chosen]
     noise[2] *= scale

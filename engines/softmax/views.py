@@ -217,7 +217,7 @@ class Sensitivity:
 
 
 def sensitivity(
-    map: str = "sparsemax",
+    shown: str = "sparsemax",
     scores: Sequence[float] = (1.5, 1.0, 0.6, 0.0, -3.0),
     temperature: float = 1.0,
     alpha: float = 1.5,
@@ -227,7 +227,7 @@ def sensitivity(
 ) -> Sensitivity:
     """The Jacobian of one map (with respect to scores / temperature), and how sparse those of all are."""
     z = _scores(scores) / number("temperature", temperature, 0.01, 100)
-    chosen = one_of("map", map, NAMES)
+    chosen = one_of("shown", shown, NAMES)
     own = _beside(chosen, len(z), alpha, k, order, margin)
     jacobians = {name: family.jacobian(f, z, **own.get(name, {})) for name, f in family.MAPS.items()}
     law = dict.fromkeys(NAMES, math.nan)
@@ -363,7 +363,7 @@ class Attention:
 
 
 def attention(
-    map: str = "sparsemax",
+    shown: str = "sparsemax",
     text: str = PASSAGE,
     start: int = 0,
     temperature: float = 1.0,
@@ -377,7 +377,7 @@ def attention(
     Implicit Matrix Factorization", 2014). No trained network is involved, and queries and keys are the same vectors.
     margin and taylor: as elsewhere, the first word is the margin's target.
     """
-    name = one_of("map", map, NAMES)
+    name = one_of("shown", shown, NAMES)
     own = _beside(name, 24, alpha, k, order, margin)
     if not isinstance(text, str) or len(text) > MOST_CHARACTERS:
         raise ValueError(f"text must be at most {MOST_CHARACTERS} characters.")

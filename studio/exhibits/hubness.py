@@ -73,6 +73,8 @@ REDUCTIONS = {
     "cosine": "cosine",
 }
 
+METHOD_COLORS = dict(zip(REDUCTIONS, (GREY, *COLORS), strict=True))
+
 DATA = Choice("Points", SETS)
 LAWS_DRAWN = {"data": list(LAWS)}
 DIMENSION = Range("Dimension d", 1, 1000, log=True, when=LAWS_DRAWN)
@@ -245,13 +247,13 @@ def _gallery(result: Survey) -> list:
         unseen = [f"N = {n:,}" for n in result.antihub_counts]
         return [
             Pictures(result.hub_pictures, seen, title="Everyone's neighbours"),
-            Pictures(result.antihub_pictures, unseen, title="Nobody's neighbours"),
+            Pictures(result.antihub_pictures, unseen, title="The least chosen"),
         ]
     if result.hub_texts:
         hubs = zip(result.hub_counts[:6].tolist(), result.hub_texts[:6], strict=True)
         antihubs = zip(result.antihub_counts[:6].tolist(), result.antihub_texts[:6], strict=True)
         rows = [[n, text] for n, text in (*hubs, *antihubs)]
-        return [Table(("N", "sentence"), rows, title="Six hubs, then six antihubs")]
+        return [Table(("N", "sentence"), rows, title="The six most chosen, then the six least")]
     return []
 
 
@@ -310,14 +312,14 @@ def draw_reductions(result: Reductions) -> list:
     """Lorenz curves of the neighbour slots, and the measures before and after."""
     drawn = figure(x="share of the points, least chosen first", y="share of all neighbour slots they hold", height=480)
     share = np.linspace(0, 1, 81).astype(np.float32)
-    for i, (method, counts) in enumerate(zip(result.methods, result.counts, strict=True)):
+    for method, counts in zip(result.methods, result.counts, strict=True):
         held = np.concatenate(([0], np.sort(counts).cumsum())) / counts.sum()
         drawn.add_trace(
             go.Scatter(
                 x=share,
                 y=np.interp(share, np.linspace(0, 1, len(held)), held).astype(np.float32),
                 mode="lines",
-                line={"color": GREY if i == 0 else COLORS[(i - 1) % len(COLORS)], "width": 4 if i == 0 else 2},
+                line={"color": METHOD_COLORS[method], "width": 4 if method == "none" else 2},
                 name=REDUCTIONS[method],
                 hovertemplate="the least chosen %{x:.0%} hold %{y:.1%}<extra>" + REDUCTIONS[method] + "</extra>",
             )
@@ -554,13 +556,19 @@ def draw_samples(result: LatentSamples) -> list:
     """A row of pictures a kind of latent, and how long and how popular the latents are."""
     told = {
         "hubs": "Hubs: the latents on most lists",
-        "ordinary": "Ordinary latents",
+        "ordinary": f"Ordinary latents: on about {result.k} lists, as many as the mean",
         "ordinary, shortened": f"The same latents, shortened to the hubs' length (× {result.shortening:.3f})",
         "antihubs": "Antihubs: on no list",
     }
     rows = [
         Pictures(
-            pictures, [f"N = {n}, ‖z‖ = {norm:.1f}" for n, norm in zip(counts, norms, strict=True)], title=told[group]
+            pictures,
+            # N of a shortened latent is not that of the latent it was
+            [
+                f"‖z‖ = {norm:.1f}" if "shortened" in group else f"N = {n}, ‖z‖ = {norm:.1f}"
+                for n, norm in zip(counts, norms, strict=True)
+            ],
+            title=told[group],
         )
         for group, pictures, counts, norms in zip(
             result.groups, result.pictures, result.counts, result.norms, strict=True
@@ -747,9 +755,9 @@ EXHIBIT = Exhibit(
             title="Fact or artefact",
             caption=(
                 "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge "
-                "makes one. Solid lines are spaces without an edge, evenly filled, and they stay at what a lottery "
-                "would give (dotted) in every dimension; dashed ones have a middle. Below, hubs in the plane: with "
-                "lists as long as a good part of the set, the middle of a square is on most of them."
+                "makes one. Solid lines are spaces without an edge, evenly filled, and they stay near what a "
+                "lottery would give (dotted) in every dimension; dashed ones have a middle. Below, hubs in the plane: with "
+                "lists of 30% of the set, the middle of a square is on nearly half of them, that of a normal on more."
             ),
             compute=boundary,
             controls={

@@ -58,10 +58,26 @@ MAP = Choice("Map", LABELS)
 MAPS = Choice("Maps", LABELS, several=True)
 SCORES = Numbers("Scores", -10_000, 10_000, MOST_SCORES, least=2, help="Type your own, parted by commas.")
 TEMPERATURE = Range("Temperature T", 0.05, 20, log=True, help="Every map is given score / T.")
-ALPHA = Range("α of entmax", 1, 4, step=0.05, help="1 is softmax, 2 is sparsemax.", when={"maps": ["entmax"]})
-TOP = Range("k of top-k", 1, MOST_SCORES, step=1, help="At most the number of scores.", when={"maps": ["top_k"]})
-ORDER = Range("Order of Taylor", 2, family.MAX_ORDER, step=2, when={"maps": ["taylor"]})
-MARGIN = Range("Margin", 0, 5, step=0.1, help="Taken from the first score, the target's.", when={"maps": ["margin"]})
+ALPHA = Range(
+    "α of entmax", 1, 4, step=0.05, help="1 is softmax, 2 is sparsemax.", when={"maps": ["entmax"], "map": ["entmax"]}
+)
+TOP = Range(
+    "k of top-k",
+    1,
+    MOST_SCORES,
+    step=1,
+    help="At most the number of scores.",
+    when={"maps": ["top_k"], "map": ["top_k"]},
+)
+ORDER = Range("Order of Taylor", 2, family.MAX_ORDER, step=2, when={"maps": ["taylor"], "map": ["taylor"]})
+MARGIN = Range(
+    "Margin",
+    0,
+    5,
+    step=0.1,
+    help="Taken from the first score, the target's.",
+    when={"maps": ["margin"], "map": ["margin"]},
+)
 SEED = Range("Seed", 0, 999, step=1)
 OWN = {"temperature": TEMPERATURE, "alpha": ALPHA, "k": TOP, "order": ORDER, "margin": MARGIN}
 
@@ -386,7 +402,7 @@ VIEWS = (
         caption="How each probability answers to each score. ½‖J‖₁ is 1 − Σp² for softmax, so it vanishes when softmax is sure "
         "of itself; for sparsemax it is |S| − 1, S being the support. Zeros in the Jacobian are scores that learn nothing.",
         compute=sensitivity,
-        controls={"map": MAP, "scores": SCORES, **OWN},
+        controls={"shown": MAP, "scores": SCORES, **OWN},
         draw=draw_sensitivity,
     ),
     View(
@@ -426,11 +442,11 @@ VIEWS = (
         title="As attention",
         caption="24 successive words attend to each other. The scores are real but modest: inner products of 16-dimensional "
         "vectors factored from the word co-occurrences of this very text (the opening of Alice in Wonderland, or yours), scaled "
-        "to unit variance; no trained network is involved, and a word is always most like itself. The map decides how many "
+        "to unit variance; no trained network is involved, and a word is often, not always, most like itself: inner products favour long vectors. The map decides how many "
         "words are looked at.",
         compute=attention,
         controls={
-            "map": MAP,
+            "shown": MAP,
             "text": Text("Text", MOST_CHARACTERS, lines=4, help="At least 24 words, or characters of Chinese."),
             "start": Range("First word", 0, 250, step=1),
             **OWN,
@@ -498,7 +514,7 @@ STORIES = (
         "At high confidence softmax's Jacobian fades away, ½‖J‖₁ = 1 − Σp². Sparsemax keeps it whole inside the support, "
         "|S| − 1, and cuts it to exactly 0 outside.",
         "jacobian",
-        {"map": "sparsemax", "scores": (0.3, 0.1, -0.2, -1.5)},
+        {"shown": "sparsemax", "scores": (0.3, 0.1, -0.2, -1.5)},
     ),
 )
 

@@ -93,7 +93,7 @@ def test_attention_of_a_text():
 def test_only_the_chosen_map_is_refused():
     assert np.isfinite(attention("sparsemax", k=30, order=3).attention).all()
     assert np.isfinite(sensitivity("sparsemax", k=30, order=3).jacobian).all()
-    for bad in ({"map": "top_k", "k": 30}, {"map": "taylor", "order": 3}):
+    for bad in ({"shown": "top_k", "k": 30}, {"shown": "taylor", "order": 3}):
         with pytest.raises(ValueError, match=r"^(k|order) must be"):
             attention(**bad)
 
@@ -120,7 +120,7 @@ def test_speed_streams():
         ("scores", lambda: compare(scores=tuple(range(33)))),
         ("scores", lambda: compare(scores=("a", "b"))),
         ("k must", lambda: compare(k=6)),
-        ("k must", lambda: sensitivity(map="top_k", k=6)),
+        ("k must", lambda: sensitivity("top_k", k=6)),
         ("alpha", lambda: compare(alpha=0.5)),
         ("alpha", lambda: losses(alpha=math.nan)),
         ("order", lambda: compare(order=3)),
