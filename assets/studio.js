@@ -244,7 +244,8 @@
       bar.hidden = !said.busy;
       if (said.progress == null) bar.removeAttribute("value");
       else bar.value = said.progress;
-      part("panels").classList.toggle("stale", Boolean(said.error) || (!said.panels && Boolean(said.status)));
+      const isOnlyCount = said.progress != null && !said.panels; // the partial figure it comes after still holds
+      if (!isOnlyCount) part("panels").classList.toggle("stale", Boolean(said.error || (said.status && !said.panels)));
       if (said.code !== undefined) {
         part("code").hidden = false;
         part("code").querySelector("code").textContent = said.code;

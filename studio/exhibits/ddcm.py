@@ -311,10 +311,16 @@ def _rate(result: RateDistortion, ours: np.ndarray, usual: np.ndarray, name: str
 
 def draw_gaussian(result: GaussianRate) -> list:
     """Mean squared error over rate, log-log, with the Shannon bound."""
-    drawn = figure(x="bits for each number", y="mean squared error", height=480, showlegend=False)
+    drawn = figure(x="bits for each number", y="mean squared error", height=480)
     floor = 0.5 * float(min(result.pursuit.min(), result.shuffled.min()))
     drawn.add_trace(
-        go.Scatter(x=result.bound_rate, y=result.bound, mode="lines", line={"color": GREY, "width": 2, "dash": "dash"})
+        go.Scatter(
+            x=result.bound_rate,
+            y=result.bound,
+            mode="lines",
+            line={"color": GREY, "width": 2, "dash": "dash"},
+            showlegend=False,
+        )
     )
     at = min(int(np.searchsorted(-result.bound, -max(2 * floor, 0.02))), len(result.bound) - 1)
     text = {"text": "Shannon bound", "color": GREY, "xanchor": "right", "xshift": -6}
@@ -334,14 +340,14 @@ def draw_gaussian(result: GaussianRate) -> list:
                     line={"color": color, "width": 1.6},
                     marker={"color": color, "size": 8, "symbol": symbol, "line": {"width": 1.5, "color": color}},
                     customdata=result.steps,
+                    showlegend=False,
                     hovertemplate=f"K = {1 << bits}, T = %{{customdata}}, {name}: %{{y:.3g}}<extra></extra>",
                 )
             )
         label(drawn, math.log10(result.rate[i, 0]), math.log10(result.predicted[i, 0]), f"K = {1 << bits}", color,
               xanchor="right", yanchor="middle", xshift=-6)  # fmt: skip
     names = [f"{m} atoms, {'Turbo' if variant == 'turbo' else f'C = {c}'}" for m, c, variant in PURSUITS]
-    sides = ("middle", "bottom", "top")  # two of them end side by side
-    for i, (color, name, side) in enumerate(zip((GREY, COLORS[1], COLORS[3]), names, sides, strict=True)):
+    for i, (color, name) in enumerate(zip((GREY, COLORS[1], COLORS[3]), names, strict=True)):
         drawn.add_trace(
             go.Scatter(
                 x=result.pursuit_rate[i],
@@ -349,14 +355,13 @@ def draw_gaussian(result: GaussianRate) -> list:
                 mode="lines+markers",
                 line={"color": color, "width": 1.2, "dash": "dot"},
                 marker={"size": 6, "symbol": "diamond"},
+                name=name,
                 customdata=result.steps,
                 hovertemplate=f"{name}, T = %{{customdata}}: %{{y:.3g}}<extra></extra>",
             )
         )
-        end = math.log10(result.pursuit_rate[i, -1]), math.log10(result.pursuit[i, -1])
-        label(drawn, *end, name, color, yanchor=side, xshift=6)
     lowest = math.log10(min(result.rate.min(), result.pursuit_rate.min())) - 0.45
-    drawn.update_xaxes(type="log", range=(lowest, math.log10(result.pursuit_rate.max()) + 0.9), dtick=1)
+    drawn.update_xaxes(type="log", range=(lowest, math.log10(result.pursuit_rate.max()) + 0.1), dtick=1)
     drawn.update_yaxes(type="log", range=(math.log10(floor), 0.3), dtick=1)
     table = Table(
         ("K", "⟨z, r⟩/‖r‖ measured", "E[max of K normals]"),
