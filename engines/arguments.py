@@ -28,6 +28,15 @@ def one_of(name: str, value: str, options: Collection[str]) -> str:
     return value
 
 
+def unbroken(name: str, text: str) -> str:
+    """A text without half surrogate pairs, which JSON can carry but no encoding can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} holds half a character (a lone surrogate): take it out.") from None
+    return text
+
+
 def several_of(name: str, values: Sequence[str], options: Collection[str], most: int) -> list[str]:
     """One to `most` different options, in the order given."""
     values = [values] if isinstance(values, str) else items(name, values, most)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.arguments import number, one_of, several_of, whole
+from engines.arguments import number, one_of, several_of, unbroken, whole
 
 ASSETS = Path(__file__).parent.parent / "assets" / "segmentation"
 FILES = {"english": ASSETS / "storybook-unigram.json", "chinese": ASSETS / "quatrain-unigram.json"}
@@ -144,10 +143,8 @@ def parse_pieces(pieces: str) -> Vocabulary:
     """A vocabulary written as "a=0.2, b=0.2, ab=0.25": pieces and probabilities (any positive weights)."""
     if not isinstance(pieces, str):
         raise ValueError("pieces must be text: write for example a=0.2, b=0.2, ab=0.25")
-    if re.search("[\ud800-\udfff]", pieces):
-        raise ValueError("pieces holds half a character (a lone surrogate): type it anew")
     table: dict[str, float] = {}
-    for item in pieces.replace(",", " ").split():
+    for item in unbroken("pieces", pieces).replace(",", " ").split():
         piece, _, probability = item.rpartition("=")
         try:
             weight = float(probability)

@@ -129,7 +129,8 @@ class ImageGrid:
     model: str
 
 
-def _pixel_model(name: str) -> tuple[Any, Any]:
+def pixel_model(name: str) -> tuple[Any, Any]:
+    """A model of pixels without classes, at most 64 x 64, and its scheduler's configuration; ValueError for any other."""
     from engines.models import load
 
     model, scheduler = load(name, family="diffusion")
@@ -152,7 +153,7 @@ def image_grid(
     schedulers = several_of("schedulers", schedulers, SCHEDULERS, 4)
     counts = sorted(set(wholes("image_steps", image_steps, 4, 1, 100)))
     count, seed = whole("count", count, 1, 9), whole("seed", seed, 0, 2**31 - 1)
-    net, config = _pixel_model(model)
+    net, config = pixel_model(model)
     side = net.config.sample_size
     noise = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(net.device)
     shape = (len(schedulers), len(counts))

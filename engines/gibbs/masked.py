@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engines.arguments import unbroken
+
 MARK = "_"
 
 
@@ -165,10 +167,7 @@ class MaskedLM:
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of a text in which each `_` is a mask; ValueError for a character the vocabulary lacks."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("text holds half a character (a lone surrogate): take it out") from None
+        text = unbroken("text", text)
         ids: list[int] = []
         for part in re.split(f"({MARK})", text):
             if part == MARK:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engines.arguments import whole
-from engines.diffusion.images import _pixel_model, sample_images, scheduler_for, to_pixels
+from engines.diffusion.images import pixel_model, sample_images, scheduler_for, to_pixels
 from engines.hubness.nearest import k_occurrence
 from engines.progress import Progress
 
@@ -59,7 +59,7 @@ def latent_samples(
     n, k = whole("latents", latents, 100, 10_000), whole("neighbours", neighbours, 1, 50)
     each, steps = whole("each", each, 1, 10), whole("steps", steps, 2, 100)
     seed = whole("seed", seed, 0, 2**31 - 1)
-    network, config = _pixel_model(model)
+    network, config = pixel_model(model)
     size = network.config.sample_size
     drawn = torch.randn(n, 3 * size * size, generator=torch.Generator().manual_seed(seed))
     counts = k_occurrence(drawn, k)

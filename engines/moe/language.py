@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from engines import models
-from engines.arguments import one_of, whole
+from engines.arguments import one_of, unbroken, whole
 from engines.moe import statistics
 from engines.moe.rules import load as load_of
 from engines.moe.rules import violation
@@ -224,11 +224,7 @@ def chosen_text(preset: str, text: str) -> str:
         )
     if not text.strip():
         raise ValueError("text is empty: type something, or choose one of the preset texts.")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("text holds half a character (a lone surrogate): take it out.") from None
-    return text
+    return unbroken("text", text)
 
 
 def shown(piece: str) -> str:

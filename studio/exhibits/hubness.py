@@ -712,7 +712,7 @@ EXHIBIT = Exhibit(
                 "Line the points up from the least to the most chosen, and add up the slots they hold: a Lorenz "
                 "curve. The further it sags below the diagonal, the fewer points hold everything; its greatest sag is "
                 "the Robin Hood index, the share of slots that would have to change hands. The grey curve is the "
-                "plain distance, the others are secondary distances made from it."
+                "plain distance; the others are secondary distances made from it, or other measures of likeness."
             ),
             compute=compare_reductions,
             controls={
@@ -757,7 +757,7 @@ EXHIBIT = Exhibit(
                 "Low and colleagues hold that dimension is not the cause: hubs need a density gradient, and an edge "
                 "makes one. Solid lines are spaces without an edge, evenly filled, and they stay near what a "
                 "lottery would give (dotted) in every dimension; dashed ones have a middle. Below, hubs in the plane: with "
-                "lists of 30% of the set, the middle of a square is on nearly half of them, that of a normal on more."
+                "lists of 30% of the set, as at first, the middle of a square is on nearly half of them, that of a normal on more."
             ),
             compute=boundary,
             controls={
