@@ -6,9 +6,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from engines.checks import Check, Outcome  # noqa: F401 (until every exhibit takes them from there)
 
 
 @dataclass(frozen=True)
@@ -168,40 +168,6 @@ class Story:
     text: str
     view: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Check:
-    """What a correct implementation must reproduce.
-
-    measure: () -> a number, or an array, computed by the engine now; `expected` likewise
-    tolerance: the greatest |measured - expected| allowed, or relative to |expected| with `relative`
-    """
-
-    claim: str
-    source: str
-    expected: Any
-    tolerance: float
-    measure: Callable[[], Any]
-    relative: bool = False
-
-    def outcome(self) -> Outcome:
-        """Measure now and compare."""
-        measured = np.asarray(self.measure(), dtype=float)
-        expected = np.asarray(self.expected, dtype=float)
-        if measured.shape != expected.shape:
-            return Outcome(measured, float("inf"), False)
-        scale = np.abs(expected) if self.relative else 1.0
-        error = float(np.max(np.abs(measured - expected) / scale, initial=0.0))
-        return Outcome(measured, error, error <= self.tolerance)
-
-
-class Outcome(NamedTuple):
-    """What a check measured: the value, its greatest error (relative, if the check says so), and whether it holds."""
-
-    measured: np.ndarray
-    error: float
-    holds: bool
 
 
 @dataclass(frozen=True)
