@@ -158,7 +158,7 @@ def whole(name: str, value: int, low: float, high: float) -> int:
 
 def number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
     """A number from low to high; without bounds, a finite one."""
-    if not _real(value) or not low <= value <= high or (math.isinf(value) and math.isinf(high)):
+    if not _real(value) or not low <= value <= high or (math.isinf(high) and not _finite(value)):
         if math.isinf(high):
             raise Refusal("{parameter} must be a finite number, not {given}.", parameter=name, given=quoted(value))
         raise Refusal(
@@ -234,6 +234,13 @@ def quoted(value: Any) -> str:
         return repr(value)[:40]
     except Exception:
         return f"a {type(value).__name__}"
+
+
+def _finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _real(value: object) -> bool:
