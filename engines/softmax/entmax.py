@@ -17,11 +17,12 @@ What makes it fast is that few scores matter: the root for any subset of the sco
 columns (one pass) give a bound so tight that hardly more than the support lies above it; the rest happens on those scores.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from engines.arguments import Refusal, number
+from engines.softmax.scores import check_top, class_indices, distribution, floating, gaps, wide
 
 _GROUP = 32  # scores a maximum is taken over to find the candidates
 _SERIAL, _CACHED = 2**15 - 1, 2**21  # numbers worked on at once: where there are few (below 2^19), and many
@@ -37,11 +38,10 @@ def entmax(scores: Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
 
     Peters, Niculae, Martins 2019, eq. 10; the Jacobian is Peters et al., Prop. 2.
     """
-    _check_alpha(alpha)
-    if alpha == 1:
-        _check_top(scores, _floating(scores).amax(dim))
-        return torch.softmax(scores, dim)
-    return _Entmax.apply(_floating(scores), float(alpha), dim)
+    alpha = number("alpha", alpha, 1, 4)
+    # half precisions are left before the map and entered after it, so that the gradient too is computed in float32
+    z = gaps(scores, dim) if alpha == 1 else floating("scores", scores, dim)
+    return (torch.softmax(z, dim) if alpha == 1 else _Entmax.apply(z, alpha, dim)).to(scores.dtype)
 
 
 def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
@@ -54,29 +54,30 @@ def sparsemax(scores: Tensor, dim: int = -1) -> Tensor:
 
 def tsallis_entropy(probabilities: Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
     """Tsallis' entropy (1 - sum p^alpha) / (alpha (alpha - 1)) along `dim`; Shannon's (in nats) at alpha = 1."""
-    _check_alpha(alpha)
-    if alpha == 1:
-        return torch.special.entr(probabilities).sum(dim)
+    alpha = number("alpha", alpha, 1, 4)
+    p = distribution(probabilities, dim)
+    log = torch.where(p > 0, p, 1).log()
     # p - p^alpha, which would cancel near alpha = 1
-    log = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
-    return -(probabilities * torch.expm1((alpha - 1) * log)).sum(dim) / (alpha * (alpha - 1))
+    total = (p * (-log if alpha == 1 else -torch.expm1((alpha - 1) * log) / (alpha * (alpha - 1)))).sum(dim)
+    return total.to(probabilities.dtype)
 
 
-def fenchel_young_loss(scores: Tensor, target: Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
+def fenchel_young_loss(scores: Tensor, target: int | Tensor, alpha: float = 1.5, dim: int = -1) -> Tensor:
     """The loss whose gradient in the scores is entmax(scores) - onehot(target); cross-entropy at alpha = 1.
 
-    scores: any shape; target: class indices, of that shape without `dim`. Returns that shape, >= 0 and in nats at alpha = 1.
+    scores: any shape; target: class indices, of that shape without `dim`, or one for all; none may be masked by -inf.
+    Returns that shape, >= 0 and in nats at alpha = 1.
     It is 0 as soon as the target leads by 1 / (alpha - 1); before that cross-entropy of a sparse map would be infinite.
 
     L(z, y) = <z, p - y> + H_alpha(p), p = entmax(z): Blondel, Martins, Niculae, "Learning with Fenchel-Young Losses" (2020), eq. 14.
     """
-    target = target.unsqueeze(dim)
-    chosen = scores.gather(dim, target).squeeze(dim)
-    if alpha == 1:
-        return torch.logsumexp(scores, dim) - chosen
-    p = entmax(scores, alpha, dim)
-    onehot = torch.zeros_like(p).scatter(dim, target, 1.0)
-    return _FenchelYoung.apply(scores, p, onehot, float(alpha), dim)
+    z = floating("scores", scores, dim)
+    p = entmax(z, alpha, dim)
+    index = class_indices("target", target, z, dim)
+    if bool((z.gather(dim, index) == -torch.inf).any()):
+        raise Refusal("{parameter} must not name a score that is masked by -inf.", parameter="target")
+    onehot = torch.zeros_like(p).scatter(dim, index, 1.0)
+    return _FenchelYoung.apply(z, p, onehot, float(alpha), dim).to(scores.dtype)
 
 
 class _FenchelYoung(Function):
@@ -87,9 +88,11 @@ class _FenchelYoung(Function):
         ctx.save_for_backward(p, onehot)
         ctx.dim = dim
         # gaps from the target keep large scores exact, and a masked score (p = 0) out of the sum
-        chosen = scores.masked_fill(onehot == 0, 0).sum(dim, keepdim=True)
-        gaps = torch.where(p > 0, scores - chosen, 0)
-        return ((p * gaps).sum(dim) + tsallis_entropy(p, alpha, dim)).clamp_min(0)
+        lead = scores - scores.masked_fill(onehot == 0, 0).sum(dim, keepdim=True)
+        if alpha == 1:  # log(1 + the others' sum): nothing is lost beside the 1
+            others = lead.masked_fill(onehot > 0, -torch.inf).logsumexp(dim)
+            return torch.logaddexp(others, torch.zeros_like(others))
+        return ((p * torch.where(p > 0, lead, 0)).sum(dim) + tsallis_entropy(p, alpha, dim)).clamp_min(0)
 
     @staticmethod
     def backward(ctx, grad):
@@ -103,12 +106,10 @@ class _Entmax(Function):
         z = scores.movedim(dim, -1)
         shape = z.shape
         z = z.reshape(-1, shape[-1])
-        if z.dtype in (torch.float16, torch.bfloat16):
-            z = z.float()
         p, index = _probabilities(z, alpha)
         # the padding of `index` points at column 0 and adds 0 there
         full = p if index is None else torch.zeros_like(z).scatter_add_(-1, index, p)
-        out = full.reshape(shape).movedim(-1, dim).to(scores.dtype)
+        out = full.reshape(shape).movedim(-1, dim)
         ctx.alpha, ctx.dim, ctx.index = alpha, dim, index
         ctx.save_for_backward(out)
         return out
@@ -131,13 +132,26 @@ class _Entmax(Function):
 
 def _jacobian_product(p: Tensor, g: Tensor, alpha: float) -> Tensor:
     """J g with J = diag(s) - s s' / sum(s), s = p^(2 - alpha) on the support and 0 off it (Peters et al. 2019, Prop. 2)."""
-    products = []
-    for q, h in zip(_blocks(p), _blocks(g), strict=True):
-        support = q > 0
-        s = support.to(q.dtype) if alpha == 2 else torch.where(support, torch.where(support, q, 1) ** (2 - alpha), 0)
-        weighted = s * h
-        products.append(weighted - s * (weighted.sum(-1, keepdim=True) / s.sum(-1, keepdim=True)))
-    return torch.cat(products)
+    product = _steep_product if alpha > 2 else _product
+    return torch.cat([product(q, h, alpha) for q, h in zip(_blocks(p), _blocks(g), strict=True)])
+
+
+def _product(p: Tensor, g: Tensor, alpha: float) -> Tensor:
+    support = p > 0
+    s = support.to(p.dtype) if alpha == 2 else torch.where(support, torch.where(support, p, 1) ** (2 - alpha), 0)
+    weighted = s * g
+    return weighted - s * (weighted.sum(-1, keepdim=True) / s.sum(-1, keepdim=True))
+
+
+def _steep_product(p: Tensor, g: Tensor, alpha: float) -> Tensor:
+    """For alpha > 2, where s grows without bound as p -> 0: in float64, p kept so large that s is finite, and g measured
+    from its value at the largest s, so that the difference there does not cancel."""
+    q, h = wide(p), wide(g)
+    support = q > 0
+    least = torch.finfo(q.dtype).tiny ** (1 / 3)
+    s = torch.where(support, torch.where(support, q, 1).clamp_min(least) ** (2 - alpha), 0)
+    h = h - h.gather(-1, s.argmax(-1, keepdim=True))
+    return (s * (h - (s * h).sum(-1, keepdim=True) / s.sum(-1, keepdim=True))).to(g.dtype)
 
 
 def _first(index: Tensor) -> Tensor:
@@ -155,14 +169,14 @@ def _probabilities(z: Tensor, alpha: float) -> tuple[Tensor, Tensor | None]:
     columns = n // _GROUP
     if columns < 2:
         top = z.amax(-1, keepdim=True)
-        _check_top(z, top)
+        check_top(top)
         return _solve(top - z, alpha, torch.ones_like(top), _MANY)[0], None
     # maxima of column groups: a subset of the scores, the largest among them
     maxima = z[:, : columns * _GROUP].view(m, _GROUP, columns).amax(1)
     if columns * _GROUP < n:
         maxima = torch.cat([maxima, z[:, columns * _GROUP :]], -1)
     top = maxima.amax(-1, keepdim=True)
-    _check_top(z, top)
+    check_top(top)
     high = _solve(top - maxima, alpha, torch.ones_like(top), _FEW)[1]
     candidates = z >= top - high ** (alpha - 1) / (alpha - 1) * (1 + 1e-6)
     few = bool(candidates[:, ::_GROUP].float().mean() < 0.5)  # a sample: packing would not pay
@@ -228,8 +242,7 @@ def _newton(gap: Tensor, alpha: float, u: Tensor, steps: int) -> tuple[Tensor, T
 def _ridders(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Ridders' method (1979): where entries join, the slope is infinite and Newton's method of little use."""
     kind = gap.dtype
-    if gap.device.type != "mps":  # for alpha > 2 a rounding of u moves a small p by far more
-        gap, high = gap.double(), high.double()
+    gap, high = wide(gap), wide(high)  # for alpha > 2 a rounding of u moves a small p by far more
     low = torch.full_like(high, 1 / gap.shape[-1])
     last = high
     below = _power(low, gap, alpha).sum(-1, keepdim=True) - 1
@@ -279,24 +292,3 @@ def _at(u: Tensor, gap: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
 
 def _power(u: Tensor, gap: Tensor, alpha: float) -> Tensor:
     return (gap * (1 - alpha)).add_(u ** (alpha - 1)).relu_().pow_(1 / (alpha - 1))
-
-
-def _floating(scores: Tensor) -> Tensor:
-    if not scores.is_floating_point():
-        raise ValueError("scores must be a floating-point tensor.")
-    if scores.dim() == 0 or scores.numel() == 0:
-        raise ValueError("scores must hold at least one number along a dimension.")
-    return scores
-
-
-def _check_top(scores: Tensor, top: Tensor) -> None:
-    """The maximum of a row tells of NaN, of +inf, and of a row with everything masked."""
-    if not bool(torch.isfinite(top).all()):
-        raise ValueError(
-            "scores must have no NaN and no +inf, and in each row at least one that is not masked by -inf."
-        )
-
-
-def _check_alpha(alpha: float) -> None:
-    if not (isinstance(alpha, int | float) and math.isfinite(alpha) and 1 <= alpha <= 4):
-        raise ValueError("alpha must be a number from 1 (softmax) to 4.")

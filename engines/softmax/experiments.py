@@ -5,40 +5,54 @@ from __future__ import annotations
 import math
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engines import softmax as family
-from engines.arguments import number, one_of, several_of, whole
+from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
 from engines.progress import Progress
 from engines.softmax.passage import PASSAGE
 from engines.softmax.reference import entmax15_by_sorting, entmax_by_bisection, sparsemax_by_sorting
 
 NAMES = tuple(family.MAPS)
 DEFAULT_MAPS = NAMES[:6]
+FIVE_SCORES = (1.5, 1.0, 0.6, 0.0, -3.0)
 MOST_SCORES = 32
 MOST_CHARACTERS = 1500  # a link that carries them twice is still one that servers take
 MOST_SPEED_NUMBERS = 1 << 22
 SPREAD_TEMPERATURES = tuple(np.logspace(-1.5, 1.5, 13).tolist())
 SPREAD_SIZES = (2, 4, 16, 64, 256, 1024, 4096)
+SHOWN_WORDS = 24
+
+Maps = Annotated[Sequence[str], SomeOf(NAMES)]
+Map = Annotated[str, OneOf(NAMES)]
+Scores = Annotated[Sequence[float], ListOf(-1e4, 1e4, most=MOST_SCORES, least=2)]
+Temperature = Annotated[float, Between(0.01, 100)]
+Alpha = Annotated[float, Between(1, 4)]
+Top = Annotated[int, Between(1, MOST_SCORES)]
+Order = Annotated[int, Between(2, family.MAX_ORDER)]
+Margin = Annotated[float, Between(0, 10)]
+Seed = Annotated[int, Between(0, 999)]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Maps applied to the same scores.
 
-    maps: their names, [m]
-    scores: as typed, [n]
-    probabilities: [m, n]
-    support: entries above 0, [m]
-    entropy: Shannon's, nats, [m]
-    shift: the greatest change of a probability when 1 is added to every score, [m]
-    monotone: whether a larger score always has at least the probability of a smaller one here, [m]
+    maps: their names [m]
+    scores: float64 [n]; as given
+    probabilities: float64 [m, n]
+    support: int64 [m]; entries above 0
+    entropy: float64 [m], nats; Shannon's
+    shift: float64 [m]; the greatest change of a probability when 1 is added to every score / temperature
+    monotone: bool [m]; whether a larger score always has at least the probability of a smaller one here
     """
 
     maps: tuple[str, ...]
@@ -50,27 +64,30 @@ class Comparison:
     monotone: np.ndarray
 
 
+@checked
 def compare(
-    scores: Sequence[float] = (1.5, 1.0, 0.6, 0.0, -3.0),
-    maps: Sequence[str] = DEFAULT_MAPS,
-    temperature: float = 1.0,
-    alpha: float = 1.5,
-    k: int = 3,
-    order: int = 2,
-    margin: float = 1.0,
+    scores: Scores = FIVE_SCORES,
+    maps: Maps = DEFAULT_MAPS,
+    temperature: Temperature = 1.0,
+    alpha: Alpha = 1.5,
+    k: Top = 3,
+    order: Order = 2,
+    margin: Margin = 1.0,
 ) -> Comparison:
-    """Each map on the same scores / temperature. margin: the first score is the target; perturb_max: uniform noise."""
-    z = _scores(scores)
-    names = tuple(several_of("maps", maps, NAMES, len(NAMES)))
-    own = _own(alpha, k, order, margin)
-    scaled = z / number("temperature", temperature, 0.01, 100)
-    p = torch.stack([family.MAPS[name](scaled, **own.get(name, {})) for name in names])
-    shifted = torch.stack([family.MAPS[name](scaled + 1, **own.get(name, {})) for name in names])
+    """Each map on the same scores / temperature.
+
+    Here and below: alpha is entmax's; k top-k's, which keeps all scores where k exceeds their number; order Taylor's, even;
+    margin is taken from the first score, the target; perturb_max has uniform noise.
+    """
+    z = torch.tensor(scores, dtype=torch.float64)
+    own = _own(len(z), alpha, k, order, margin)
+    scaled = z / temperature
+    p = torch.stack([family.MAPS[name](scaled, **own.get(name, {})) for name in maps])
+    shifted = torch.stack([family.MAPS[name](scaled + 1, **own.get(name, {})) for name in maps])
     rising = p[:, z.argsort(stable=True)]
-    rising_z = z.sort().values
-    distinct = rising_z[1:] > rising_z[:-1]
+    distinct = z.sort().values.diff() > 0
     return Comparison(
-        names,
+        tuple(maps),
         z.numpy(),
         p.numpy(),
         family.support_size(p).numpy(),
@@ -82,14 +99,17 @@ def compare(
 
 @dataclass(frozen=True)
 class Sparsity:
-    """How wide the maps spread normal scores (mean over rows).
+    """How wide the maps spread standard normal scores, means over 10 rows.
 
-    maps: [m]
-    n: number of scores of the temperature curves; temperature: that of the size curves
-    temperatures: [t]
-    support_by_temperature, entropy_by_temperature: [m, t]; entropy in nats
-    sizes: numbers of scores, [s]
-    support_by_size, entropy_by_size: [m, s]; NaN beyond the 64 scores perturb_max takes
+    maps: their names [m]
+    n: number of scores of the temperature curves
+    temperature: that of the size curves
+    temperatures: float64 [t]
+    support_by_temperature: float64 [m, t]; entries above 0
+    entropy_by_temperature: float64 [m, t], nats
+    sizes: int64 [s]; numbers of scores
+    support_by_size: float64 [m, s]; NaN beyond the 64 scores that perturb_max takes
+    entropy_by_size: float64 [m, s], nats; NaN likewise
     """
 
     maps: tuple[str, ...]
@@ -103,30 +123,27 @@ class Sparsity:
     entropy_by_size: np.ndarray
 
 
+@checked
 def sparsity(
-    maps: Sequence[str] = DEFAULT_MAPS,
-    n: int = 32,
-    temperature: float = 1.0,
-    alpha: float = 1.5,
-    k: int = 3,
-    order: int = 2,
-    margin: float = 1.0,
-    seed: int = 0,
+    maps: Maps = DEFAULT_MAPS,
+    n: Annotated[int, Between(2, 32)] = 32,
+    temperature: Temperature = 1.0,
+    alpha: Alpha = 1.5,
+    k: Top = 3,
+    order: Order = 2,
+    margin: Margin = 1.0,
+    seed: Seed = 0,
 ) -> Sparsity:
     """Mean support and entropy of maps of standard normal scores, over temperature and over the number of scores."""
-    names = tuple(several_of("maps", maps, NAMES, len(NAMES)))
-    n = whole("n", n, 2, 32)
-    own = _own(alpha, k, order, margin)
-    temperature = number("temperature", temperature, 0.01, 100)
-    seed = whole("seed", seed, 0, 2**31 - 1)
 
     def spread(temperatures: tuple[float, ...], sizes: tuple[int, ...]) -> np.ndarray:
         """(support, entropy), each [m, temperatures, sizes]."""
-        return np.stack([_spread(name, temperatures, sizes, seed, **own.get(name, {})) for name in names], 1)
+        own = _own(MOST_SCORES, alpha, k, order, margin)
+        return np.stack([_spread(name, temperatures, sizes, seed, **own.get(name, {})) for name in maps], 1)
 
     by_temperature, by_size = spread(SPREAD_TEMPERATURES, (n,)), spread((temperature,), SPREAD_SIZES)
     temperatures, sizes = np.array(SPREAD_TEMPERATURES), np.array(SPREAD_SIZES)
-    return Sparsity(names, n, temperature, temperatures, *by_temperature[..., 0], sizes, *by_size[:, :, 0])
+    return Sparsity(tuple(maps), n, temperature, temperatures, *by_temperature[..., 0], sizes, *by_size[:, :, 0])
 
 
 @lru_cache(64)  # a slider moves a curve or two; the others are as they were
@@ -147,13 +164,20 @@ def _spread(name: str, temperatures: tuple[float, ...], sizes: tuple[int, ...], 
 
 @dataclass(frozen=True)
 class SimplexMap:
-    """What a map does to the plane of three scores.
+    """What a map does to the plane of three scores (s1, s2, s3) with sum 3 offset.
+
+    The plane's coordinates are x = (s1 - s2) / sqrt 2 and y = (2 s3 - s1 - s2) / sqrt 6: an isometry, and probabilities have the
+    same ones, so that the simplex is a triangle of side sqrt 2 around (0, 0).
 
     map: its name
-    axis: coordinates across the plane of scores with sum 3 offset, [g]
-    support: entries above 0 at (axis[i] up, axis[j] right), uint8 [g, g]
-    share: share of the plane with support 1, 2 and 3, [3]
-    lines: images of the lines of the plane's square grid in the simplex, [l, points, 3]
+    axis: float64 [g]; x and y of the grid of `support`
+    support: uint8 [g, g]; entries above 0 at (y = axis[i], x = axis[j])
+    share: float64 [3]; share of that square with support 1, 2 and 3
+    lines: float64 [l, points, 2]; images (x, y) of the lines of a square grid of the plane
+    corners: float64 [3, 2]; x, y of the probabilities (1, 0, 0), (0, 1, 0), (0, 0, 1)
+    scores: float64 [3]; of the point (x, y)
+    probabilities: float64 [3]; what the map gives it
+    point: float64 [2, 2]; x, y of the scores, and of the probabilities
     """
 
     map: str
@@ -161,53 +185,70 @@ class SimplexMap:
     support: np.ndarray
     share: np.ndarray
     lines: np.ndarray
+    corners: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
+    point: np.ndarray
 
 
+@checked
 def simplex_map(
-    map: str = "sparsemax",
-    temperature: float = 1.0,
-    offset: float = 0.0,
-    alpha: float = 1.5,
-    k: int = 3,
-    order: int = 2,
-    margin: float = 1.0,
+    map: Map = "sparsemax",
+    x: Annotated[float, Between(-1.2, 1.2)] = 0.9,
+    y: Annotated[float, Between(-1.2, 1.2)] = 0.5,
+    temperature: Temperature = 1.0,
+    offset: Annotated[float, Between(-10, 10)] = 0.0,
+    alpha: Alpha = 1.5,
+    k: Top = 3,
+    order: Order = 2,
+    margin: Margin = 1.0,
 ) -> SimplexMap:
-    """The plane of score triples that sum to 3 offset, 3 to each side, sent into the simplex by one map."""
-    name = one_of("map", map, NAMES)
-    own = _own(alpha, min(whole("k", k, 1, MOST_SCORES), 3), order, margin).get(name, {})
-    offset = number("offset", offset, -10, 10)
-    temperature = number("temperature", temperature, 0.01, 100)
-    right = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64) / math.sqrt(2)
-    up = torch.tensor([-1.0, -1.0, 2.0], dtype=torch.float64) / math.sqrt(6)
+    """The plane of score triples that sum to 3 offset, 3 to each side, sent into the simplex by one map; and one point of it."""
+    own = _own(3, alpha, k, order, margin).get(map, {})
+    basis = torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, 2.0]], dtype=torch.float64)
+    basis /= basis.norm(dim=-1, keepdim=True)
 
-    def sent(x: Tensor, y: Tensor) -> Tensor:
-        z = x[..., None] * right + y[..., None] * up + offset
-        return family.MAPS[name](z / temperature, **own)
+    def image(x: Tensor, y: Tensor) -> Tensor:
+        return family.MAPS[map]((x[..., None] * basis[0] + y[..., None] * basis[1] + offset) / temperature, **own)
 
     axis = torch.linspace(-3, 3, 121, dtype=torch.float64)
-    support = family.support_size(sent(axis[None, :].expand(121, -1), axis[:, None].expand(-1, 121)))
+    support = family.support_size(image(axis[None, :].expand(121, -1), axis[:, None].expand(-1, 121)))
     ticks = torch.linspace(-3, 3, 25, dtype=torch.float64)[:, None].expand(-1, 61)
     along = torch.linspace(-3, 3, 61, dtype=torch.float64).expand(25, -1)
-    lines = torch.cat([sent(ticks, along), sent(along, ticks)])
-    share = [float((support == size).double().mean()) for size in (1, 2, 3)]
-    return SimplexMap(name, axis.numpy(), support.to(torch.uint8).numpy(), np.array(share), lines.numpy())
+    lines = torch.cat([image(ticks, along), image(along, ticks)]) @ basis.T
+    at = torch.tensor([x, y], dtype=torch.float64)
+    probabilities = image(at[0], at[1])
+    return SimplexMap(
+        map=map,
+        axis=axis.numpy(),
+        support=support.to(torch.uint8).numpy(),
+        share=np.array([float((support == size).double().mean()) for size in (1, 2, 3)]),
+        lines=lines.numpy(),
+        corners=basis.T.numpy().copy(),
+        scores=(at @ basis + offset).numpy(),
+        probabilities=probabilities.numpy(),
+        point=torch.stack([at, probabilities @ basis.T]).numpy(),
+    )
 
 
 @dataclass(frozen=True)
 class Sensitivity:
     """The Jacobians of the maps at the same scores.
 
-    map: the one shown; scores: [n]
-    jacobian: d p_i / d s_j of that map, [n, n]
-    maps: all of them, [m]
-    half_norm: half the sum of |d p_i / d s_j|, [m]
-    zeros: share of the Jacobian's entries that are 0, [m]
-    gradient_zeros: share of the entries of the gradient of <g, p> that are 0, for one random g, [m]
-    law: what half_norm is in closed form: 1 - sum p^2 for softmax, |S| - 1 for sparsemax; NaN elsewhere, [m]
+    map: the one whose Jacobian is given
+    scores: float64 [n]
+    probabilities: float64 [n]; what that map gives
+    jacobian: float64 [n, n]; d p_i / d s_j of that map, s being scores / temperature
+    maps: names of all [m]
+    half_norm: float64 [m]; half the sum of |d p_i / d s_j|
+    zeros: float64 [m]; share of the Jacobian's entries that are 0
+    gradient_zeros: float64 [m]; share of the entries of the gradient of <g, p> that are 0, for one random g
+    law: float64 [m]; half_norm in closed form: 1 - sum p^2 for softmax, |S| - 1 for sparsemax; NaN elsewhere
     """
 
     map: str
     scores: np.ndarray
+    probabilities: np.ndarray
     jacobian: np.ndarray
     maps: tuple[str, ...]
     half_norm: np.ndarray
@@ -216,34 +257,34 @@ class Sensitivity:
     law: np.ndarray
 
 
+@checked
 def sensitivity(
-    shown: str = "sparsemax",
-    scores: Sequence[float] = (1.5, 1.0, 0.6, 0.0, -3.0),
-    temperature: float = 1.0,
-    alpha: float = 1.5,
-    k: int = 3,
-    order: int = 2,
-    margin: float = 1.0,
+    map: Map = "sparsemax",
+    scores: Scores = FIVE_SCORES,
+    temperature: Temperature = 1.0,
+    alpha: Alpha = 1.5,
+    k: Top = 3,
+    order: Order = 2,
+    margin: Margin = 1.0,
 ) -> Sensitivity:
     """The Jacobian of one map (with respect to scores / temperature), and how sparse those of all are."""
-    z = _scores(scores) / number("temperature", temperature, 0.01, 100)
-    chosen = one_of("shown", shown, NAMES)
-    own = _beside(chosen, len(z), alpha, k, order, margin)
-    jacobians = {name: family.jacobian(f, z, **own.get(name, {})) for name, f in family.MAPS.items()}
+    z = torch.tensor(scores, dtype=torch.float64) / temperature
+    own = _own(len(z), alpha, k, order, margin)
+    every = torch.stack([family.jacobian(f, z, **own.get(name, {})) for name, f in family.MAPS.items()])
     law = dict.fromkeys(NAMES, math.nan)
     law["softmax"] = float(1 - family.softmax(z).square().sum())
     law["sparsemax"] = float(family.support_size(family.sparsemax(z)) - 1)
     g = torch.randn(len(z), generator=torch.Generator().manual_seed(0), dtype=z.dtype)
-    every = torch.stack(list(jacobians.values()))
     return Sensitivity(
-        chosen,
-        np.array([float(s) for s in scores]),
-        jacobians[chosen].numpy(),
-        NAMES,
-        (every.abs().sum((-2, -1)) / 2).numpy(),
-        (every == 0).double().mean((-2, -1)).numpy(),
-        ((g @ every).abs() < 1e-15).double().mean(-1).numpy(),
-        np.array([law[name] for name in NAMES]),
+        map=map,
+        scores=np.array(scores),
+        probabilities=family.MAPS[map](z, **own.get(map, {})).numpy(),
+        jacobian=every[NAMES.index(map)].numpy(),
+        maps=NAMES,
+        half_norm=(every.abs().sum((-2, -1)) / 2).numpy(),
+        zeros=(every == 0).double().mean((-2, -1)).numpy(),
+        gradient_zeros=((g @ every).abs() < 1e-15).double().mean(-1).numpy(),
+        law=np.array([law[name] for name in NAMES]),
     )
 
 
@@ -251,10 +292,13 @@ def sensitivity(
 class Losses:
     """Losses of a classifier that gives its target the score t and every other class 0.
 
-    t: [points]
-    maps: [m]; cross_entropy: -log p(target), nats, inf where the map gives 0, [m, points]
-    alphas: [a]; fenchel_young: [a, points]; slope: its derivative in t, p(target) - 1, [a, points]
-    flat_from: where the Fenchel-Young loss becomes exactly 0, 1 / (alpha - 1), inf at alpha = 1, [a]
+    t: float64 [points]
+    maps: their names [m]
+    cross_entropy: float64 [m, points], nats; -log p(target), inf where the map gives 0
+    alphas: float64 [a]; of the Fenchel-Young losses
+    fenchel_young: float64 [a, points]; nats at alpha = 1
+    slope: float64 [a, points]; its derivative in t, p(target) - 1
+    flat_from: float64 [a]; the t from which it is exactly 0, 1 / (alpha - 1), inf at alpha = 1
     classes: how many in all
     """
 
@@ -268,75 +312,76 @@ class Losses:
     classes: int
 
 
+@checked
 def losses(
-    maps: Sequence[str] = DEFAULT_MAPS,
-    classes: int = 3,
-    alpha: float = 1.5,
-    k: int = 3,
-    order: int = 2,
-    margin: float = 1.0,
+    maps: Maps = DEFAULT_MAPS,
+    classes: Annotated[int, Between(2, 32)] = 3,
+    alpha: Alpha = 1.5,
+    k: Top = 3,
+    order: Order = 2,
+    margin: Margin = 1.0,
 ) -> Losses:
     """Cross-entropy of each map and the Fenchel-Young losses for alpha = 1, 1.5, 2 and the given one, over the target's lead."""
-    names = tuple(several_of("maps", maps, NAMES, len(NAMES)))
-    classes = whole("classes", classes, 2, 32)
-    own = _own(alpha, min(whole("k", k, 1, MOST_SCORES), classes), order, margin)
+    own = _own(classes, alpha, k, order, margin)
     t = torch.linspace(-5, 5, 201, dtype=torch.float64)
     z = torch.zeros(len(t), classes, dtype=torch.float64)
     z[:, 0] = t
-    entropy = [-family.MAPS[name](z, **own.get(name, {}))[:, 0].log() for name in names]
-    alphas = sorted({1.0, 1.5, 2.0, float(alpha)})
+    entropy = [-family.MAPS[name](z, **own.get(name, {}))[:, 0].log() for name in maps]
+    alphas = sorted({1.0, 1.5, 2.0, alpha})
     target = torch.zeros(len(t), dtype=torch.long)
     return Losses(
-        t.numpy(),
-        names,
-        torch.stack(entropy).numpy() + 0.0,
-        np.array(alphas),
-        torch.stack([family.fenchel_young_loss(z, target, a) for a in alphas]).numpy(),
-        torch.stack([family.entmax(z, a)[:, 0] - 1 for a in alphas]).numpy(),
-        np.array([1 / (a - 1) if a > 1 else math.inf for a in alphas]),
-        classes,
+        t=t.numpy(),
+        maps=tuple(maps),
+        cross_entropy=torch.stack(entropy).numpy() + 0.0,
+        alphas=np.array(alphas),
+        fenchel_young=torch.stack([family.fenchel_young_loss(z, target, a) for a in alphas]).numpy(),
+        slope=torch.stack([family.entmax(z, a)[:, 0] - 1 for a in alphas]).numpy(),
+        flat_from=np.array([1 / (a - 1) if a > 1 else math.inf for a in alphas]),
+        classes=classes,
     )
 
 
 @dataclass(frozen=True)
-class Perturbed:
-    """The argmax under noise: drawn, and in closed form.
+class Perturbation:
+    """The argmax under noise: by draws, and in closed form.
 
-    noise: its name; samples: how many draws
-    scores: [n]
-    exact: probability of winning, [n]
-    drawn: share of the draws won, [n]
-    error: standard deviation expected of `drawn`, [n]
-    softmax: of the scores, [n]
+    noise: its name
+    samples: how many draws
+    scores: float64 [n]
+    exact: float64 [n]; probability that the entry is the argmax
+    frequency: float64 [n]; share of the draws in which it is
+    deviation: float64 [n]; standard deviation to expect of `frequency`
+    softmax: float64 [n]; of scores / temperature
     """
 
     noise: str
     samples: int
     scores: np.ndarray
     exact: np.ndarray
-    drawn: np.ndarray
-    error: np.ndarray
+    frequency: np.ndarray
+    deviation: np.ndarray
     softmax: np.ndarray
 
 
-def perturbed(
-    scores: Sequence[float] = (1.5, 1.0, 0.6, 0.0, -3.0),
-    temperature: float = 1.0,
-    noise: str = "uniform",
-    samples: int = 1000,
-    seed: int = 0,
-) -> Perturbed:
-    """How often each score wins when noise is added to (scores / temperature)."""
-    if noise not in family.NOISES:
-        raise ValueError(f"noise must be one of {', '.join(family.NOISES)}.")
-    typed = _scores(scores)
-    z = typed / number("temperature", temperature, 0.01, 100)
-    samples = whole("samples", samples, 1, 100_000)
+@checked
+def perturb(
+    scores: Scores = FIVE_SCORES,
+    temperature: Temperature = 1.0,
+    noise: Annotated[str, OneOf(family.NOISES)] = "uniform",
+    samples: Annotated[int, Between(1, 100_000)] = 1000,
+    seed: Seed = 0,
+) -> Perturbation:
+    """How often each entry is the argmax when noise is added to scores / temperature."""
+    z = torch.tensor(scores, dtype=torch.float64) / temperature
     exact = family.perturb_max(z, noise=noise)
-    drawn = family.gumbel_max(z, noise=noise, samples=samples, seed=whole("seed", seed, 0, 2**31 - 1))
-    error = (exact * (1 - exact) / samples).clamp_min(0).sqrt()
-    return Perturbed(
-        noise, samples, typed.numpy(), exact.numpy(), drawn.numpy(), error.numpy(), family.softmax(z).numpy()
+    return Perturbation(
+        noise=noise,
+        samples=samples,
+        scores=np.array(scores),
+        exact=exact.numpy(),
+        frequency=family.gumbel_max(z, noise=noise, samples=samples, seed=seed).numpy(),
+        deviation=(exact * (1 - exact) / samples).clamp_min(0).sqrt().numpy(),
+        softmax=family.softmax(z).numpy(),
     )
 
 
@@ -345,10 +390,14 @@ class Attention:
     """A map as attention between the words of a text.
 
     map: its name
-    words: those shown, [w]; vocabulary: how many different words the text has; counted: how many in all
-    scores: similarity of two words' vectors, scaled to unit variance over the matrix, [w, w]
-    attention: rows sum to 1, [w, w]
-    maps: all of them, [m]; support, entropy: means over the rows, [m]; entropy in nats
+    words: the w that attend to each other
+    vocabulary: how many different words the text has
+    counted: how many words the text has in all
+    scores: float64 [w, w]; inner products of the words' vectors, scaled to unit variance over the matrix
+    attention: float64 [w, w]; rows sum to 1
+    maps: names of all [m]
+    support: float64 [m]; entries above 0, mean over the rows
+    entropy: float64 [m], nats; mean over the rows
     """
 
     map: str
@@ -362,47 +411,52 @@ class Attention:
     entropy: np.ndarray
 
 
+@checked
 def attention(
-    shown: str = "sparsemax",
-    text: str = PASSAGE,
-    start: int = 0,
-    temperature: float = 1.0,
-    alpha: float = 1.5,
-    k: int = 3,
-    order: int = 2,
-    margin: float = 1.0,
+    map: Map = "sparsemax",
+    text: Annotated[str, Characters(MOST_CHARACTERS)] = PASSAGE,
+    start: Annotated[int, Between(0, 250)] = 0,
+    temperature: Temperature = 1.0,
+    alpha: Alpha = 1.5,
+    k: Top = 3,
+    order: Order = 2,
+    margin: Margin = 1.0,
 ) -> Attention:
     """Attention between 24 successive words. Their scores are inner products of vectors made from this very text: positive pointwise
     mutual information of words at most 4 apart, factored into 16 dimensions (Levy, Goldberg, "Neural Word Embedding as
     Implicit Matrix Factorization", 2014). No trained network is involved, and queries and keys are the same vectors.
-    margin and taylor: as elsewhere, the first word is the margin's target.
+    start: the first of the 24 words, counted from 0; a Chinese character is a word.
     """
-    name = one_of("shown", shown, NAMES)
-    own = _beside(name, 24, alpha, k, order, margin)
-    if not isinstance(text, str) or len(text) > MOST_CHARACTERS:
-        raise ValueError(f"text must be at most {MOST_CHARACTERS} characters.")
-    words = re.findall(r"[一-鿿]|[^\W\d_一-鿿]+(?:['’][^\W\d_]+)*", text.lower())
-    if len(words) < 24:
-        raise ValueError("text must have at least 24 words.")
-    first = min(whole("start", start, 0, MOST_CHARACTERS), len(words) - 24)
+    own = _own(SHOWN_WORDS, alpha, k, order, margin)
+    composed = unicodedata.normalize("NFC", text).lower()
+    words = re.findall(r"[一-鿿]|[^\W\d_一-鿿]+(?:['’][^\W\d_]+)*", composed)
+    if len(words) < SHOWN_WORDS:
+        raise Refusal("{parameter} must have at least {least} words.", parameter="text", least=SHOWN_WORDS)
+    if start > len(words) - SHOWN_WORDS:
+        raise Refusal(
+            "{parameter} must be at most {most}: the text has {count} words, of which {words} are shown.",
+            parameter="start",
+            most=len(words) - SHOWN_WORDS,
+            count=len(words),
+            words=SHOWN_WORDS,
+        )
     names = sorted(set(words))
     index_of = {word: i for i, word in enumerate(names)}
     row = torch.tensor([index_of[word] for word in words])
-    vectors = _vectors(row, len(names))[row[first : first + 24]]
+    vectors = _vectors(row, len(names))[row[start : start + SHOWN_WORDS]]
     scores = vectors @ vectors.T
     scores = scores / scores.std().clamp_min(1e-12)
-    z = scores / number("temperature", temperature, 0.01, 100)
-    every = torch.stack([family.MAPS[m](z, **own.get(m, {})) for m in NAMES])
+    every = torch.stack([family.MAPS[m](scores / temperature, **own.get(m, {})) for m in NAMES])
     return Attention(
-        name,
-        tuple(words[first : first + 24]),
-        len(names),
-        len(words),
-        scores.numpy(),
-        every[NAMES.index(name)].numpy(),
-        NAMES,
-        family.support_size(every).double().mean(-1).numpy(),
-        family.entropy(every).mean(-1).numpy(),
+        map=map,
+        words=tuple(words[start : start + SHOWN_WORDS]),
+        vocabulary=len(names),
+        counted=len(words),
+        scores=scores.numpy(),
+        attention=every[NAMES.index(map)].numpy(),
+        maps=NAMES,
+        support=family.support_size(every).double().mean(-1).numpy(),
+        entropy=family.entropy(every).mean(-1).numpy(),
     )
 
 
@@ -424,78 +478,70 @@ def _vectors(row: Tensor, n: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Speed:
-    """Forward times on this machine, median of interleaved runs.
+    """Forward times on this machine, medians of interleaved runs.
 
-    names: what was timed, [m]
-    peers: for each the index of what it is compared with, itself where there is none, [m]
-    seconds: [m]
-    rows, n: of the float32 scores; threads: of torch
+    methods: what was timed [m]: the maps softmax, sparsemax, entmax15, entmax and, as <map>_by_<algorithm>, the published algorithms
+    peers: [m]; the index of the published algorithm of the same map, its own where there is none
+    seconds: float64 [m]
+    rows: of the float32 scores
+    n: scores in a row
+    alpha: of entmax
+    threads: of torch
     """
 
-    names: tuple[str, ...]
+    methods: tuple[str, ...]
     peers: tuple[int, ...]
     seconds: np.ndarray
     rows: int
     n: int
+    alpha: float
     threads: int
 
 
-def speed(rows: int = 128, columns: int = 4096, scale: float = 1.0, general_alpha: float = 1.25) -> Iterator[Progress]:
+@checked
+def speed(
+    rows: Annotated[int, Between(1, 4096)] = 128,
+    columns: Annotated[int, Between(2, 32_768)] = 4096,
+    scale: Annotated[float, Between(1e-3, 1e3)] = 1.0,
+    alpha: Alpha = 1.25,
+) -> Iterator[Progress]:
     """Time the maps and the published algorithms they replace on normal float32 scores times `scale`, taking turns."""
-    rows, columns = whole("rows", rows, 1, 4096), whole("columns", columns, 2, 32_768)
     if rows * columns > MOST_SPEED_NUMBERS:
-        raise ValueError(f"rows times columns must be at most {MOST_SPEED_NUMBERS:,}.")
-    alpha = number("general_alpha", general_alpha, 1, 4)
-    z = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)) * number("scale", scale, 1e-3, 1e3)
+        raise Refusal(
+            "{parameter} times columns must be at most {most}: lower one of them.",
+            parameter="rows",
+            most=MOST_SPEED_NUMBERS,
+        )
+    z = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)) * scale
     timed: list[tuple[str, int, Callable[[Tensor], Tensor]]] = [
         ("softmax", 0, family.softmax),
         ("sparsemax", 2, family.sparsemax),
-        ("sparsemax, sorting", 2, sparsemax_by_sorting),
-        ("1.5-entmax", 4, family.entmax),
-        ("1.5-entmax, sorting", 4, entmax15_by_sorting),
+        ("sparsemax_by_sorting", 2, sparsemax_by_sorting),
+        ("entmax15", 4, family.entmax),
+        ("entmax15_by_sorting", 4, entmax15_by_sorting),
     ]
     if alpha > 1:
         timed += [
-            (f"{alpha:g}-entmax", 6, lambda z: family.entmax(z, alpha)),
-            (f"{alpha:g}-entmax, bisection", 6, lambda z: entmax_by_bisection(z, alpha)),
+            ("entmax", 6, lambda z: family.entmax(z, alpha)),
+            ("entmax_by_bisection", 6, lambda z: entmax_by_bisection(z, alpha)),
         ]
     turns = 5
     seconds = np.zeros((turns, len(timed)))
+    methods, peers, functions = zip(*timed, strict=True)
     for turn in range(turns):
-        for i, (_, _, f) in enumerate(timed):
+        for i, f in enumerate(functions):
             begun = time.perf_counter()
             f(z)
             seconds[turn, i] = time.perf_counter() - begun
-        names, peers, _ = zip(*timed, strict=True)
         median = np.median(seconds[min(turn, 1) : turn + 1], axis=0)  # the first turn only warms up
-        yield Progress(turn + 1, turns, Speed(names, peers, median, rows, columns, torch.get_num_threads()))
+        yield Progress(turn + 1, turns, Speed(methods, peers, median, rows, columns, alpha, torch.get_num_threads()))
 
 
-def _own(alpha: float, k: int, order: int, margin: float) -> dict[str, dict[str, float]]:
-    """Each map's own parameters, checked as far as they can be without scores."""
+def _own(n: int, alpha: float, k: int, order: int, margin: float) -> dict[str, dict[str, float]]:
+    """Each map's own parameters, for n scores."""
     return {
-        "entmax": {"alpha": number("alpha", alpha, 1, 4)},
-        "top_k": {"k": whole("k", k, 1, MOST_SCORES)},
-        "taylor": {"order": whole("order", order, 2, family.MAX_ORDER)},
-        "margin": {"margin": number("margin", margin, -100, 100)},
+        "entmax": {"alpha": alpha},
+        "top_k": {"k": min(k, n)},
+        "taylor": {"order": order},
+        "margin": {"margin": margin},
     }
-
-
-def _beside(chosen: str, n: int, alpha: float, k: int, order: int, margin: float) -> dict[str, dict[str, float]]:
-    """The same for all maps of n scores, of which only the chosen one may be refused: the others stand beside it."""
-    k, order = whole("k", k, 1, MOST_SCORES), whole("order", order, 2, family.MAX_ORDER)
-    return _own(
-        alpha, k if chosen == "top_k" else min(k, n), order if chosen == "taylor" else order - order % 2, margin
-    )
-
-
-def _scores(scores: Sequence[float]) -> Tensor:
-    try:
-        z = torch.tensor([float(s) for s in scores], dtype=torch.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("scores must be a list of numbers.") from None
-    if not 2 <= len(z) <= MOST_SCORES:
-        raise ValueError(f"scores must be 2 to {MOST_SCORES} numbers.")
-    if not bool((z.abs() <= 1e6).all()):
-        raise ValueError("scores must be numbers between -1,000,000 and 1,000,000 (no NaN, no infinity).")
-    return z

@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
 
 from engines import softmax as family
-from engines.softmax.views import (
+from engines.softmax.checks import CHECKS
+from engines.softmax.experiments import (
     MOST_CHARACTERS,
     MOST_SCORES,
     NAMES,
     Attention,
     Comparison,
     Losses,
-    Perturbed,
+    Perturbation,
     Sensitivity,
     SimplexMap,
     Sparsity,
@@ -24,13 +24,13 @@ from engines.softmax.views import (
     attention,
     compare,
     losses,
-    perturbed,
+    perturb,
     sensitivity,
     simplex_map,
     sparsity,
     speed,
 )
-from studio.exhibit import Check, Choice, Exhibit, Numbers, Range, Story, Table, Text, View
+from studio.exhibit import Choice, Exhibit, Numbers, Range, Story, Table, Text, View
 from studio.figure import COLORS, DIVERGING, GREY, SEQUENTIAL, figure, label
 
 LABELS = {
@@ -156,7 +156,8 @@ def draw_simplex(result: SimplexMap) -> list:
     triangle = figure(height=430)
     color = COLOR[result.map]
     breaks = np.full((len(result.lines), 1, 3), np.nan)
-    p1, p2, p3 = np.concatenate((result.lines, breaks), axis=1).reshape(-1, 3).T.astype(np.float32, order="C")
+    probabilities = result.lines @ result.corners.T + 1 / 3
+    p1, p2, p3 = np.concatenate((probabilities, breaks), axis=1).reshape(-1, 3).T.astype(np.float32, order="C")
     triangle.add_trace(
         go.Scatterternary(
             a=p3,
@@ -286,13 +287,13 @@ def draw_losses(result: Losses) -> list:
     return [cross, young]
 
 
-def draw_perturbed(result: Perturbed) -> list:
+def draw_perturbed(result: Perturbation) -> list:
     """Closed form, draws with two standard deviations, and softmax."""
     drawn = figure(x="score", y="probability of the largest sum", height=400, barmode="group", bargap=0.3)
     x = np.arange(len(result.scores), dtype=np.int16)
     for name, values, color, error in (
         ("closed form", result.exact, COLORS[0], None),
-        (f"{result.samples:,} draws", result.drawn, COLORS[1], result.error),
+        (f"{result.samples:,} draws", result.frequency, COLORS[1], result.deviation),
         ("softmax", result.softmax, GREY, None),
     ):
         bars = go.Bar(x=x, y=values.astype(np.float32), name=name, marker={"color": color})
@@ -302,7 +303,7 @@ def draw_perturbed(result: Perturbed) -> list:
     drawn.update_xaxes(tickmode="array", tickvals=x.tolist(), ticktext=[f"{score:g}" for score in result.scores])
     rows = [
         [float(score), number(exact, 4), number(share, 4), number(soft, 4)]
-        for score, exact, share, soft in zip(result.scores, result.exact, result.drawn, result.softmax, strict=True)
+        for score, exact, share, soft in zip(result.scores, result.exact, result.frequency, result.softmax, strict=True)
     ]
     return [drawn, Table(("score", f"{result.noise} noise, closed form", "drawn", "softmax"), rows)]
 
@@ -336,10 +337,11 @@ def draw_speed(result: Speed) -> list:
     """Median times as bars on a log axis, and what each gains on the published algorithm."""
     ms = result.seconds * 1e3
     drawn = figure(x="milliseconds (forward, median)", height=360)
-    published = [peer == i and "," in result.names[i] for i, peer in enumerate(result.peers)]
+    names = [name.replace("_", " ") for name in result.methods]
+    published = ["_by_" in name for name in result.methods]
     drawn.add_trace(
         go.Bar(
-            y=list(result.names),
+            y=names,
             x=ms.astype(np.float32),
             orientation="h",
             marker={"color": [GREY if old else COLORS[0] for old in published]},
@@ -353,7 +355,7 @@ def draw_speed(result: Speed) -> list:
     drawn.update_xaxes(type="log", dtick=1, range=[math.log10(ms.min() / 2), math.log10(ms.max() * 6)])
     rows = [
         [name, number(ms[i]), "–" if peer == i else f"× {ms[peer] / ms[i]:.1f}"]
-        for i, (name, peer) in enumerate(zip(result.names, result.peers, strict=True))
+        for i, (name, peer) in enumerate(zip(names, result.peers, strict=True))
     ]
     said = f"{result.rows:,} × {result.n:,} float32, {result.threads} thread{'s' if result.threads > 1 else ''}"
     return [drawn, Table((said, "ms", "faster than published"), rows)]
@@ -402,7 +404,7 @@ VIEWS = (
         caption="How each probability answers to each score. ½‖J‖₁ is 1 − Σp² for softmax, so it vanishes when softmax is sure "
         "of itself; for sparsemax it is |S| − 1, S being the support. Zeros in the Jacobian are scores that learn nothing.",
         compute=sensitivity,
-        controls={"shown": MAP, "scores": SCORES, **OWN},
+        controls={"map": MAP, "scores": SCORES, **OWN},
         draw=draw_sensitivity,
     ),
     View(
@@ -425,7 +427,7 @@ VIEWS = (
         caption="Add independent noise to every score and count which sum is largest. With Gumbel noise the frequencies tend to "
         "softmax exactly; with uniform noise on [0, 1] an entry $T$ below the maximum can never win, so the result is sparse. "
         "Error bars: two standard deviations of the draws.",
-        compute=perturbed,
+        compute=perturb,
         controls={
             "scores": SCORES,
             "temperature": TEMPERATURE,
@@ -446,7 +448,7 @@ VIEWS = (
         "words are looked at.",
         compute=attention,
         controls={
-            "shown": MAP,
+            "map": MAP,
             "text": Text("Text", MOST_CHARACTERS, lines=4, help="At least 24 words, or characters of Chinese."),
             "start": Range("First word", 0, 250, step=1),
             **OWN,
@@ -464,7 +466,7 @@ VIEWS = (
             "rows": Range("Rows", 1, 1024, step=1, log=True),
             "columns": Range("Scores in a row", 16, 32_768, step=1, log=True),
             "scale": Range("Scale of the scores", 0.01, 100, log=True),
-            "general_alpha": Range("General α", 1, 4, step=0.05),
+            "alpha": Range("General α", 1, 4, step=0.05),
         },
         draw=draw_speed,
         live=False,
@@ -514,125 +516,9 @@ STORIES = (
         "At high confidence softmax's Jacobian fades away, ½‖J‖₁ = 1 − Σp². Sparsemax keeps it whole inside the support, "
         "|S| − 1, and cuts it to exactly 0 outside.",
         "jacobian",
-        {"shown": "sparsemax", "scores": (0.3, 0.1, -0.2, -1.5)},
+        {"map": "sparsemax", "scores": (0.3, 0.1, -0.2, -1.5)},
     ),
 )
-
-
-def f64(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-FIVE = f64(2, 1, 0.5, 0, -3)
-THREE = f64(-2, 0, 0.5)
-ENTMAX = "Peters, Niculae, Martins 2019, eq. 10"
-SPARSEMAX = "Martins, Astudillo 2016, eq. 2"
-BLOG = "Su, kexue.fm 10145"
-
-CHECKS = (
-    Check("sparsemax(2, 1, 0.5, 0, −3)", SPARSEMAX, (1, 0, 0, 0, 0), 0, lambda: family.sparsemax(FIVE)),
-    Check(
-        "sparsemax(0.3, 0.1, −0.2) = (17, 11, 2)/30",
-        SPARSEMAX,
-        (17 / 30, 11 / 30, 2 / 30),
-        1e-15,
-        lambda: family.sparsemax(f64(0.3, 0.1, -0.2)),
-    ),
-    Check("a lead of 1 or more takes all: sparsemax(2, 0)", BLOG, (1, 0), 0, lambda: family.sparsemax(f64(2, 0))),
-    Check("sparsemax(−2, 0, 0.5)", SPARSEMAX, (0, 0.25, 0.75), 1e-15, lambda: family.sparsemax(THREE)),
-    Check(
-        "1.5-entmax(−2, 0, 0.5)",
-        ENTMAX,
-        (0, 0.3260073637, 0.6739926363),
-        1e-10,
-        lambda: family.entmax(THREE),
-    ),
-    Check(
-        "1.25-entmax(−2, 0, 0.5)",
-        ENTMAX,
-        (0.0053394178, 0.352109786, 0.6425507962),
-        3e-10,
-        lambda: family.entmax(THREE, 1.25),
-    ),
-    Check("1.5-entmax sums to 1", ENTMAX, 1, 1e-15, lambda: family.entmax(FIVE).sum()),
-    Check(
-        "support of α-entmax(2, 1, 0.5, 0, −3), α = 1, 1.25, 1.5, 2: it shrinks",
-        ENTMAX,
-        (5, 4, 3, 1),
-        0,
-        lambda: [int(family.support_size(family.entmax(FIVE, alpha))) for alpha in (1, 1.25, 1.5, 2)],
-    ),
-    Check(
-        "softmax's closed form",
-        BLOG,
-        [math.exp(s) / sum(math.exp(t) for t in FIVE.tolist()) for s in FIVE.tolist()],
-        1e-15,
-        lambda: family.softmax(FIVE),
-    ),
-    Check(
-        "½‖J‖₁ − (1 − Σp²) of softmax",
-        BLOG,
-        0,
-        1e-15,
-        lambda: family.jacobian(family.softmax, FIVE).abs().sum() / 2 - 1 + family.softmax(FIVE).square().sum(),
-    ),
-    Check(
-        "½‖J‖₁ of sparsemax at (0.3, 0.1, −0.2, −1.5): |S| − 1",
-        "Martins, Astudillo 2016, eq. 9",
-        2,
-        1e-15,
-        lambda: family.jacobian(family.sparsemax, f64(0.3, 0.1, -0.2, -1.5)).abs().sum() / 2,
-    ),
-    Check(
-        "perturb-max with Gumbel noise, 200,000 draws, is softmax (4 standard deviations)",
-        "Gumbel 1954; " + BLOG,
-        family.softmax(FIVE).tolist(),
-        4 * math.sqrt(0.25 / 200_000),
-        lambda: family.gumbel_max(FIVE, samples=200_000),
-    ),
-    Check(
-        "perturb-max with uniform noise, lead 0.3: 1 − 0.7²/2",
-        BLOG,
-        (0.755, 0.245),
-        1e-14,
-        lambda: family.perturb_max(f64(0.3, 0)),
-    ),
-    Check(
-        "uniform noise is sparse: (1.5, 0.5, 0.4)",
-        BLOG,
-        (1, 0, 0),
-        0,
-        lambda: family.perturb_max(f64(1.5, 0.5, 0.4)),
-    ),
-    Check(
-        "Taylor softmax is not monotone: of (0, −3) it prefers −3",
-        "de Brébisson, Vincent 2016, sec. 3",
-        (2 / 7, 5 / 7),
-        1e-15,
-        lambda: family.taylor_softmax(f64(0, -3)),
-    ),
-    Check(
-        "the gradient of the 1.5-Fenchel–Young loss is p − y",
-        "Blondel, Martins, Niculae 2020, prop. 2",
-        [0.0] * 5,
-        1e-15,
-        lambda: loss_gradient() - family.entmax(FIVE) + f64(0, 1, 0, 0, 0),
-    ),
-    Check(
-        "the sparsemax loss is 0 from a lead of 1 on; at 0.9 it is 0.1²/4",
-        "Martins, Astudillo 2016, eq. 17 (two classes)",
-        (0, 0.0025),
-        1e-15,
-        lambda: family.fenchel_young_loss(torch.stack((f64(1, 0), f64(0.9, 0))), torch.tensor([0, 0]), 2.0),
-    ),
-)
-
-
-def loss_gradient() -> torch.Tensor:
-    """Of the 1.5-Fenchel-Young loss at FIVE, target 1."""
-    z = FIVE.clone().requires_grad_()
-    family.fenchel_young_loss(z, torch.tensor(1)).backward()
-    return z.grad
 
 
 EXHIBIT = Exhibit(

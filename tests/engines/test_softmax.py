@@ -4,6 +4,7 @@ import itertools
 import math
 
 import entmax as package
+import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -184,11 +185,208 @@ def test_bad_arguments(named, call):
         call(torch.zeros(5))
 
 
-def test_half_precision_and_empty_batch():
-    z = normal(3, 100)
-    torch.testing.assert_close(entmax(z.bfloat16()), entmax(z.bfloat16().double()).bfloat16(), rtol=0, atol=0.01)
-    with pytest.raises(ValueError, match="scores"):
-        entmax(torch.zeros(0, 5))
+SHIFT_INVARIANT = [name for name in MAPS if name not in ("taylor", "sigmoid")]
+LOSSES = {f"fenchel_young {alpha}": alpha for alpha in (1.0, 1.3, 1.5, 2.0, 3.0)}
+
+
+def call(name, z, alpha=1.5, noise="uniform"):
+    """A map or loss by name at scores [..., 5]."""
+    if name in LOSSES:
+        return fenchel_young_loss(z, torch.zeros(z.shape[:-1], dtype=torch.long), LOSSES[name])
+    own = {"top_k": {"k": 3}, "entmax": {"alpha": alpha}, "perturb_max": {"noise": noise}}.get(name, {})
+    return MAPS[name](z, **own)
+
+
+CALLS = [(name, {}) for name in (*MAPS, *LOSSES)]
+CALLS += [("entmax", {"alpha": alpha}) for alpha in ALPHAS]
+CALLS += [("perturb_max", {"noise": noise}) for noise in family.NOISES]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("name, own", CALLS)
+def test_low_precision_gives_the_float64_answer_and_gradient(name, own, dtype):
+    """To the precision of the type: of the value, and of the gradient measured by its largest entry."""
+    eps = torch.finfo(dtype).eps
+    for z in (
+        normal(6, 5),
+        normal(6, 5, seed=1) * 30,
+        normal(6, 5, seed=2) * 1e-3,
+        torch.tensor([[0.333, 0, -1, -2, -3]]),
+    ):
+        z = z.to(dtype)
+        results = []
+        for x in (z.clone(), z.double()):
+            x.requires_grad_()
+            value = call(name, x, **own)
+            value.backward(normal(*value.shape, seed=3).to(value.dtype))
+            assert value.dtype == x.dtype and x.grad.isfinite().all()
+            results.append((value.detach().double(), x.grad.double()))
+        (value, gradient), (exact, exact_gradient) = results
+        assert ((value - exact).abs() <= 2 * eps * exact.abs().clamp_min(1)).all()
+        largest = exact_gradient.abs().amax().clamp_min(1)
+        assert ((gradient - exact_gradient).abs() <= 60 * eps * largest).all()
+
+
+@pytest.mark.parametrize("alpha, gap", [(4.0, 0.33), (4.0, 0.333), (3.9, 0.331), (3.0, 0.4999), (2.5, 0.6666)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_gradient_where_an_entry_is_about_to_leave_the_support(alpha, gap, dtype):
+    """Beyond alpha = 2 the slope of a tiny p is enormous; of two entries both answer alike, to within the type."""
+    z = torch.tensor([gap, 0.0], dtype=dtype, requires_grad=True)
+    p = entmax(z, alpha)
+    p[0].backward()
+    exact = (2 - alpha) * p.detach().double().log()  # log s, J = s1 s2 / (s1 + s2)
+    expected = torch.exp(-torch.logsumexp(-exact, 0)) if (p > 0).all() else torch.tensor(0.0)
+    assert z.grad.isfinite().all() and abs(z.grad.sum()) <= 4 * torch.finfo(dtype).eps
+    if dtype in (torch.float32, torch.float64):
+        assert abs(float(z.grad[0]) - float(expected)) < 1e-5
+
+
+@pytest.mark.parametrize("name", (*SHIFT_INVARIANT, *LOSSES))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_constant_added_to_all_scores_changes_nothing(name, dtype):
+    """As far as the scores can hold it: whole numbers of the last place of a large constant."""
+    steps = torch.tensor([0.0, -1, -2, -1, -5], dtype=torch.float64)
+    for power in (10, 20, 24, 25, 100, 127, 500, 1000):
+        if 2.0**power > torch.finfo(dtype).max / 2:
+            break
+        for unit in (torch.finfo(dtype).eps * 2.0**power, 0.25 * 2.0**power):
+            z = (2.0**power + steps * unit).to(dtype)
+            relative = z.double() - z.double().max()
+            for scores in (z, -z):
+                relative = (scores.double() - scores.double().max()).requires_grad_()
+                scores = scores.clone().requires_grad_()
+                value, exact = call(name, scores), call(name, relative)
+                assert ((value.double() - exact) / exact.clamp_min(1)).abs().max() < 4 * torch.finfo(dtype).eps
+                value.sum().backward() if name in LOSSES else value[0].backward()
+                exact.sum().backward() if name in LOSSES else exact[0].backward()
+                assert (scores.grad.double() - relative.grad).abs().max() < 30 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("name, own", CALLS)
+def test_scores_of_any_size(name, own):
+    """Scaled by 2^-500 all count alike, by 2^500 and up to the largest number only the largest counts (Taylor's: powers)."""
+    steps = torch.tensor([3.0, -1, 2, 0, -4], dtype=torch.float64)
+    for z in (steps * 2.0**-500, steps * 5e-324, steps * 2.0**500, steps * 4e307, -steps * 4e307):
+        z = z.clone().requires_grad_()
+        value = call(name, z, **own)
+        (value.sum() if name in LOSSES else value[0]).backward()
+        assert not value.isnan().any() and z.grad.isfinite().all()
+        if name in LOSSES:
+            expected = call(name, torch.zeros(5).double()) if z.abs().max() < 1 else (z.max() - z[0]) * torch.ones(())
+            assert value.isinf() or abs(value - expected) <= 1e-12 * (1 + abs(expected))
+        elif name == "taylor":
+            expected = z.detach().abs() / z.detach().abs().max()
+            expected = torch.full((5,), 0.2, dtype=z.dtype) if z.abs().max() < 1 else expected**2 / (expected**2).sum()
+            assert (value - expected).abs().max() < 1e-12
+        elif name == "sigmoid" or z.abs().max() < 1:
+            lowest = z.abs().max() < 1 or bool(z.max() > 0)
+            assert abs(value.sum() - 1) < 1e-12 and lowest
+        else:
+            assert value.tolist() == [float(x == z.max()) for x in z]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-39, 1e38, 1e300])
+def test_softmax_at_any_temperature(temperature):
+    z = torch.tensor([1.0, 1 - 2.0**-24, -INF, 1e-40], requires_grad=True)
+    p = softmax(z, temperature=temperature)
+    p[0].backward()
+    expected = [1.0, 0.0, 0.0, 0.0] if temperature < 1 else [1 / 3, 1 / 3, 0.0, 1 / 3]
+    assert p.tolist() == pytest.approx(expected) and z.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0, 5)])
+def test_no_rows_give_no_rows(name, shape):
+    z = torch.zeros(shape, requires_grad=True)
+    p = call(name, z)
+    assert p.shape == shape and p.dtype == z.dtype
+    p.sum().backward()
+    assert gumbel_max(z).shape == shape and family.entropy(p).shape == shape[:-1]
+    assert fenchel_young_loss(z, torch.zeros(shape[:-1], dtype=torch.long)).shape == shape[:-1]
+
+
+def test_gradient_of_the_entropy_at_the_border_of_the_simplex():
+    """Entries that are 0 have no share in it: the entropy of softmax, flat at a corner, of sparsemax as finite differences say."""
+    z = torch.tensor([0.0, -2000.0], dtype=torch.float64, requires_grad=True)
+    family.entropy(softmax(z)).backward()
+    assert z.grad.tolist() == [0, 0]
+    z = torch.tensor([0.3, 0.1, -0.2, -1.5], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x: family.entropy(sparsemax(x)), z)
+
+
+def test_small_losses_are_not_lost():
+    """-log p(target) of a sure classifier: exp(-lead) for two classes, also in float32."""
+    for lead in (20.0, 50.0, 80.0):
+        loss = fenchel_young_loss(torch.tensor([[lead, 0.0]]), torch.tensor([0]), 1.0)
+        assert float(loss) == pytest.approx(math.log1p(math.exp(-lead)), rel=1e-6)
+
+
+def test_draws_of_half_precision_scores():
+    """2,048 + 1 is 2,048 in half precision, and counts end there: neither is met."""
+    for dtype in (torch.float16, torch.bfloat16):
+        for noise in family.NOISES:
+            z = torch.tensor([2048.0, 2048.0, 0.0], dtype=dtype)
+            share = gumbel_max(z, noise=noise, samples=100_000, seed=np.int64(3))
+            assert share.dtype == dtype and (share.double() - torch.tensor([0.5, 0.5, 0])).abs().max() < 0.01
+
+
+WRONG = [
+    None,
+    "x",
+    math.nan,
+    INF,
+    -1,
+    10**400,
+    object(),
+    [],
+    True,
+    2.5,
+    [0.5, "a"],
+    torch.zeros(2, 3),
+    np.float64(-0.5),
+]
+
+
+@pytest.mark.parametrize(
+    "function, right",
+    [
+        *[(f, {"scores": torch.zeros(4, 5), "dim": -1}) for f in (sparsemax, family.sigmoid_normalised)],
+        (softmax, {"scores": torch.zeros(4, 5), "dim": -1, "temperature": 1.0}),
+        (entmax, {"scores": torch.zeros(4, 5), "dim": -1, "alpha": 1.5}),
+        (family.margin_softmax, {"scores": torch.zeros(4, 5), "dim": -1, "target": 0, "margin": 1.0}),
+        (family.taylor_softmax, {"scores": torch.zeros(4, 5), "dim": -1, "order": 2}),
+        (family.top_k_softmax, {"scores": torch.zeros(4, 5), "dim": -1, "k": 2}),
+        (perturb_max, {"scores": torch.zeros(4, 5), "dim": -1, "noise": "normal"}),
+        (gumbel_max, {"scores": torch.zeros(4, 5), "dim": -1, "noise": "normal", "samples": 3, "seed": 0}),
+        (fenchel_young_loss, {"scores": torch.zeros(4, 5), "target": 0, "dim": -1, "alpha": 1.5}),
+        (family.tsallis_entropy, {"probabilities": torch.ones(4, 5), "dim": -1, "alpha": 1.5}),
+        (family.entropy, {"probabilities": torch.ones(4, 5), "dim": -1}),
+        (family.support_size, {"probabilities": torch.ones(4, 5), "dim": -1}),
+        (jacobian, {"probability_map": softmax, "scores": torch.zeros(5)}),
+        (sparsemax_by_sorting, {"scores": torch.zeros(4, 5)}),
+        (entmax15_by_sorting, {"scores": torch.zeros(4, 5)}),
+        (entmax_by_bisection, {"scores": torch.zeros(4, 5), "alpha": 1.5, "steps": 30}),
+    ],
+)
+def test_each_argument_wrong_in_turn_is_refused_with_a_sentence(function, right):
+    """Only ValueError, of a sentence that names the argument; what is taken after all (a number that fits) gives a result."""
+    assert isinstance(function(**right), torch.Tensor)
+    tensors = [
+        torch.tensor(1.0),
+        torch.zeros(4, 0),
+        torch.zeros(4, 5).long(),
+        torch.full((4, 5), math.nan),
+        torch.zeros(5, 5) + 0j,
+    ]
+    for name in right:
+        refused = 0
+        for wrong in [*WRONG, *tensors]:
+            try:
+                function(**{**right, name: wrong})
+            except ValueError as refusal:
+                refused += 1
+                assert str(refusal).startswith(name) and str(refusal).endswith("."), str(refusal)
+        assert refused >= 10, name
 
 
 def test_margin_lowers_the_target():
@@ -250,12 +448,6 @@ def test_fenchel_young_in_float32_is_accurate_near_alpha_1(alpha):
     z, y = normal(200, 6), torch.arange(200) % 6
     exact, single = fenchel_young_loss(z, y, alpha), fenchel_young_loss(z.float(), y, alpha)
     assert (single - exact).abs().max() < 2e-6 and single.min() >= 0
-
-
-def test_softmax_becomes_the_hard_maximum():
-    scores = torch.tensor([1.0, 2.0, -INF])
-    for temperature in (1e-3, 1e-39, 5e-324):
-        assert softmax(scores, temperature=temperature).tolist() == [0, 1, 0]
 
 
 def test_uniform_perturbation_by_enumeration():
