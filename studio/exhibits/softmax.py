@@ -466,7 +466,6 @@ VIEWS = (
             "rows": Range("Rows", 1, 1024, step=1, log=True),
             "columns": Range("Scores in a row", 16, 32_768, step=1, log=True),
             "scale": Range("Scale of the scores", 0.01, 100, log=True),
-            "alpha": Range("General α", 1, 4, step=0.05),
         },
         draw=draw_speed,
         live=False,
