@@ -58,25 +58,23 @@ MAP = Choice("Map", LABELS)
 MAPS = Choice("Maps", LABELS, several=True)
 SCORES = Numbers("Scores", -10_000, 10_000, MOST_SCORES, least=2, help="Type your own, parted by commas.")
 TEMPERATURE = Range("Temperature T", 0.05, 20, log=True, help="Every map is given score / T.")
-ALPHA = Range(
-    "α of entmax", 1, 4, step=0.05, help="1 is softmax, 2 is sparsemax.", when={"maps": ["entmax"], "map": ["entmax"]}
-)
+ALPHA = Range("α of entmax", 1, 4, step=0.05, help="1 is softmax, 2 is sparsemax.", when={"maps": ["entmax"]})
 TOP = Range(
     "k of top-k",
     1,
     MOST_SCORES,
     step=1,
     help="At most the number of scores.",
-    when={"maps": ["top_k"], "map": ["top_k"]},
+    when={"maps": ["top_k"]},
 )
-ORDER = Range("Order of Taylor", 2, family.MAX_ORDER, step=2, when={"maps": ["taylor"], "map": ["taylor"]})
+ORDER = Range("Order of Taylor", 2, family.MAX_ORDER, step=2, when={"maps": ["taylor"]})
 MARGIN = Range(
     "Margin",
     0,
     5,
     step=0.1,
     help="Taken from the first score, the target's.",
-    when={"maps": ["margin"], "map": ["margin"]},
+    when={"maps": ["margin"]},
 )
 SEED = Range("Seed", 0, 999, step=1)
 OWN = {"temperature": TEMPERATURE, "alpha": ALPHA, "k": TOP, "order": ORDER, "margin": MARGIN}
