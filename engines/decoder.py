@@ -12,10 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engines.arguments import Refusal, number, whole
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of a decoder. `experts` = 0 gives a dense feed-forward layer; otherwise each token uses `top_k` of the experts."""
+    """Sizes of a decoder.
+
+    vocabulary: int; number of tokens
+    width: int; of the residual stream, heads times an even number
+    layers: int; blocks of attention and feed-forward
+    heads: int; attention heads in a block
+    hidden: int; hidden units of the feed-forward layer, of one expert in a mixture
+    rope_base: float; base of the rotary positions
+    context: int, tokens; the length it is trained on
+    experts: int; 0 for a dense feed-forward layer
+    top_k: int; how many of the experts each token uses
+    """
 
     vocabulary: int = 256
     width: int = 128
@@ -28,10 +41,23 @@ class DecoderConfig:
     top_k: int = 2
 
     def __post_init__(self):
-        if self.width % self.heads or self.width // self.heads % 2:
-            raise ValueError("width must be heads times an even number")
+        most = {
+            "vocabulary": 1 << 20,
+            "width": 1 << 14,
+            "layers": 256,
+            "heads": 1 << 10,
+            "hidden": 1 << 17,
+            "context": 1 << 24,
+        }
+        for name, high in most.items():
+            object.__setattr__(self, name, whole(name, getattr(self, name), 1, high))
+        object.__setattr__(self, "experts", whole("experts", self.experts, 0, 1 << 12))
+        object.__setattr__(self, "top_k", whole("top_k", self.top_k, 0, 1 << 12))
+        number("rope_base", self.rope_base, 1, 1e15)
+        if self.width % (2 * self.heads):
+            raise Refusal("{parameter} must be heads times an even number.", parameter="width")
         if self.experts and not 1 <= self.top_k <= self.experts:
-            raise ValueError("top_k must lie between 1 and experts")
+            raise Refusal("{parameter} must be from 1 to the number of experts.", parameter="top_k")
 
     @property
     def head_dim(self) -> int:
@@ -62,7 +88,11 @@ class Output(NamedTuple):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (x_i, x_{i + d/2}) of x [..., length, d] by angles of cos, sin [length, d/2] (RoFormer, 34)."""
+    """Turn the pairs (x_i, x_{i + d/2}) of x [..., length, d] by angles of cos, sin [length, d/2] (RoFormer, eq. 34)."""
+    if not all(isinstance(each, Tensor) for each in (x, cos, sin)):
+        raise Refusal("{parameter}, cos and sin must be tensors.", parameter="x")
+    if x.dim() < 2 or x.shape[-1] % 2 or not cos.shape == sin.shape == (x.shape[-2], x.shape[-1] // 2):
+        raise Refusal("{parameter} must be [..., length, d] with even d, cos and sin [length, d/2].", parameter="x")
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
@@ -153,10 +183,13 @@ class Decoder(nn.Module):
     """A causal language model over bytes (or any vocabulary), with tied embeddings.
 
     forward: tokens [batch, length] of integers; inverse_frequencies [head_dim / 2] in radians a token, by default
-    `rope_base`^(-2i/head_dim); attention_scale multiplies cos and sin, as YaRN's mscale does (so scores by its square).
+    `rope_base`^(-2i/head_dim); attention_scale multiplies cos and sin, as YaRN's attention factor does (so scores by its
+    square).
     """
 
     def __init__(self, config: DecoderConfig):
+        if not isinstance(config, DecoderConfig):
+            raise Refusal("{parameter} must be a DecoderConfig.", parameter="config")
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
@@ -174,12 +207,18 @@ class Decoder(nn.Module):
     def forward(
         self, tokens: Tensor, inverse_frequencies: Tensor | None = None, attention_scale: float = 1.0
     ) -> Output:
-        frequencies = self.inverse_frequencies() if inverse_frequencies is None else inverse_frequencies
-        if frequencies.shape != (self.config.head_dim // 2,):
-            raise ValueError(f"inverse_frequencies must hold {self.config.head_dim // 2} numbers")
+        _check_tokens(tokens, self.config.vocabulary)
+        attention_scale = number("attention_scale", attention_scale)
+        frequencies, pairs = self.inverse_frequencies(), self.config.head_dim // 2
+        if inverse_frequencies is not None:
+            frequencies = inverse_frequencies
+            if not isinstance(frequencies, Tensor) or frequencies.shape != (pairs,):
+                raise Refusal(
+                    "{parameter} must be a tensor of {pairs} numbers.", parameter="inverse_frequencies", pairs=pairs
+                )
         # phases in float64: in float32 a large position times a frequency loses its fraction of a turn
         phase = torch.arange(tokens.shape[1], dtype=torch.float64)[:, None] * frequencies.to("cpu", torch.float64)
-        x = self.embedding(tokens)
+        x = self.embedding(tokens.long())
         cos = (phase.cos() * attention_scale).to(x)
         sin = (phase.sin() * attention_scale).to(x)
         routing = []
@@ -191,7 +230,24 @@ class Decoder(nn.Module):
 
 
 def token_losses(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Negative log-likelihood [batch, length - 1] in nats of each token after the first, given those before it."""
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none").view(
-        len(tokens), -1
-    )
+    """Negative log-likelihood [batch, length - 1] in nats of each token after the first, given those before it.
+
+    logits: [batch, length, vocabulary]; tokens: integers [batch, length]
+    """
+    if not isinstance(logits, Tensor) or logits.dim() != 3:
+        raise Refusal("{parameter} must be a tensor [batch, length, vocabulary].", parameter="logits")
+    _check_tokens(tokens, logits.shape[-1])
+    if tokens.shape != logits.shape[:2]:
+        raise Refusal("{parameter} must be [batch, length], as logits are.", parameter="tokens")
+    losses = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten().long(), reduction="none")
+    return losses.view(len(tokens), tokens.shape[1] - 1)
+
+
+def _check_tokens(tokens: Tensor, vocabulary: int) -> None:
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or not tokens.numel():
+        raise Refusal("{parameter} must be a tensor [batch, length] that is not empty.", parameter="tokens")
+    if tokens.dtype not in (torch.uint8, torch.int32, torch.int64):
+        raise Refusal("{parameter} must be whole numbers (uint8, int32 or int64).", parameter="tokens")
+    low, high = tokens.aminmax()
+    if low < 0 or high >= vocabulary:
+        raise Refusal("{parameter} must be from 0 to {most}.", parameter="tokens", most=vocabulary - 1)

@@ -68,7 +68,7 @@ def export(models: dict[int, Decoder], held_blocks: np.ndarray, run: Run, a: Nam
         figures[name] = {"loss_within_128": inside}
         cells = [f"{run.recent(f'loss {base}'):.4f}", f"{inside:.4f}"]
         rows.append([f"{base:,}", *cells, *(f"{loss[p - 65 : p - 1].mean():.3f}" for p in ends)])
-    columns = ["base", "training loss, last 100 steps", "held back, first 128 bytes"]
+    columns = ["base", "training loss, last 100 steps", "held back (same books), first 128 bytes"]
     columns += [f"bytes up to {p:,}" for p in ends]
     config = models[BASES[0]].config
     sections = {
@@ -79,7 +79,7 @@ Five byte-level decoders (`engines.decoder.Decoder`: RMSNorm, rotary attention, 
 {config.context}, with rotary bases {", ".join(f"{b:,}" for b in BASES)}.""",
         "Data": f"""
 storybook.txt: classic English stories (Standard Ebooks), CC0 / public domain. Every tenth block of 16 KiB is held
-back;
+back, so the held-back texts come from the same books as the training text: expect a higher loss on any other book.
 `held-back.safetensors` holds {len(held)} held-back sequences of {length:,} bytes, on which the figures
 were measured.""",
         "Training": f"""

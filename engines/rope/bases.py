@@ -11,17 +11,17 @@ and M only falls as x grows. So while h + h′r + M r²/2 < 0, every base from e
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 
-from engines.arguments import whole
-from engines.progress import Progress
+from engines.arguments import Between, Refusal, checked, whole
 from engines.rope.curves import SINGLE, cos_sin, one_thread, passing_length, similarity_profile
-from engines.rope.frequencies import check_base, check_head_dim, exponents
+from engines.rope.frequencies import HeadDim, check_base, check_head_dim, exponents
 
 # ln b is known to this; a passing sliver narrower than that, relatively, would be missed.
 RESOLUTION = 1e-12
@@ -34,18 +34,28 @@ LENGTHS = tuple(1024 << i for i in range(11))
 PAPER = (4.3e3, 1.6e4, 2.7e4, 8.4e4, 3.1e5, 6.4e5, 2.1e6, 7.8e6, 3.6e7, 6.4e7, 5.1e8)
 BLOG = (4.3e3, 1.2e4, 2.7e4, 8.4e4, 2.3e5, 6.3e5, 2.1e6, 4.9e6, 2.4e7, 5.8e7, 6.5e7)
 
-# What the search finds, rounded up by less than 1e-9 of the base; the passing slivers there are wider than 3e-4.
-LEAST = (4293.43757, 11_587.24431, 26_952.33923, 83_763.84102, 231_643.64681, 629_978.26286, 2_090_179.67406)
+# What the search finds for them, rounded up by less than 1e-9 of the base; the passing slivers there are wider.
+LEAST = (
+    4293.43757,
+    11_587.24431,
+    26_952.33923,
+    83_763.84102,
+    231_643.64681,
+    629_978.26286,
+    2_090_179.67406,
+    4_869_104.37054,
+    23_662_397.037,
+    58_496_173.8023,
+    65_374_955.1442,
+)
 
 
 def least_base(context_length: int, head_dim: int = 128) -> float:
     """The least base above 1 with f_b(m) ≥ 0 at every m < context_length, to 11 digits; 1.0 for lengths of 1 and 2.
 
-    1.6 s at 65,536 tokens on one core (benchmarks/rope.py). Raises ValueError where no base up to 1e12 is enough.
+    About a second at 65,536 tokens on one core (benchmarks/rope.py). Raises Refusal where no base up to 1e12 is enough.
     """
-    length = whole("context_length", context_length, 1, MOST_TOKENS)
-    *_, (_, found) = _search((length,), head_dim)
-    return found[0]
+    return _search(whole("context_length", context_length, 1, MOST_TOKENS), head_dim)
 
 
 @one_thread()
@@ -56,27 +66,28 @@ def passes(base: float, context_length: int, head_dim: int = 128) -> bool:
     return bool((similarity_profile(length, frequencies) >= 0).all())
 
 
-def _search(lengths: Sequence[int], head_dim: int) -> Iterator[tuple[int, list[float]]]:
-    """(a distance that still fails, the least bases found so far) for ascending lengths, until all are found."""
-    head_dim = check_head_dim(head_dim)
-    if head_dim < 4:
-        raise ValueError("head_dim must be at least 4 here: a single pair turns by one radian whatever the base is.")
-    s = exponents(head_dim)
-    x, found = 0.0, []
-    for length in lengths:
-        while len(failing := _failing(torch.exp(-x * s), length)):
-            yield int(failing.min()), list(found)
-            x = _leap(x, failing, s)
-            if x > math.log(MOST_SEARCHED):
-                raise ValueError(
-                    f"head_dim = {head_dim} has no base up to {MOST_SEARCHED:.0e} for {length:,} tokens: "
-                    "take a wider head or a shorter context."
-                )
-        base = math.exp(x) if x > 0 else 1.0
-        while x > 0 and not passes(base, length, head_dim):  # its own rounding may tip a value that is 0 there
-            base *= 1 + RESOLUTION
-        found.append(base)
-    yield lengths[-1], found
+def _search(length: int, head_dim: int, start: float = 1.0) -> float:
+    """The least base for `length` tokens, given that none below `start` passes."""
+    if check_head_dim(head_dim) < 4:
+        raise Refusal(
+            "{parameter} must be at least 4: a single pair turns by one radian whatever the base is.",
+            parameter="head_dim",
+        )
+    s, x = exponents(head_dim), math.log(start)
+    while len(failing := _failing(torch.exp(-x * s), length)):
+        x = _leap(x, failing, s)
+        if x > math.log(MOST_SEARCHED):
+            raise Refusal(
+                "{parameter} = {head_dim} has no feasible base up to 10¹² for {length} tokens: take a wider head or a "
+                "shorter context.",
+                parameter="head_dim",
+                head_dim=head_dim,
+                length=length,
+            )
+    base = math.exp(x) if x > 0 else 1.0
+    while x > 0 and not passes(base, length, head_dim):  # its own rounding may tip a value that is 0 there
+        base *= 1 + RESOLUTION
+    return base
 
 
 @one_thread()
@@ -117,68 +128,122 @@ def _leap(x: float, failing: torch.Tensor, s: torch.Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class LeastBase:
-    """The least base for one length, and the neighbourhood that shows why it had to be searched for.
+class FeasibleBases:
+    """Which bases pass for which context lengths, and the least one for one length.
 
-    length: tokens; head_dim; base: the least base b*
-    touching: the distance at which f_b*(m) is least, there 0 to rounding
-    fails_again: where, above b*, a base that fails was met again; the first passing stretch ends there or before. inf
-        where none was met up to a hundred times b*
-    estimate: length / 0.6165, the estimate for an infinitely wide head (kexue.fm/archives/10122, from the first zero
-        of the cosine integral)
-    bases: float64 [n], evenly spaced by ratio around b*, and the near ones below
-    worst: min over m < length of f_b(m) at each of them, float32 [n]; such a base passes where it is not negative
-    near_bases, near_worst: those of them evenly spaced around the first passing stretch, float64 and float32 [k]
-    paper, blog: the published bases for this length (d = 128), NaN where it is not in their tables
+    head_dim: int; dimensions of a head
+    length: int, tokens; the context length wanted, L
+    base: float; the least base for it, b*
+    touching: int, tokens; the distance at which f_b* is least, there 0 to rounding
+    fails_again: float; a base above b* that fails again: the first passing stretch ends there or before. inf where none
+        is met up to a hundred times b*
+    estimate: float; L / 0.6165, the estimate for an infinitely wide head (kexue.fm/archives/10122, from the first zero of
+        the cosine integral)
+    limit: int, tokens; up to which lengths are followed
+    bases: float64 [n]; evenly spaced by ratio; for head dimension 128 the least bases of LENGTHS as well
+    lengths: int64 [n], tokens; the longest context each passes for, its first distance with f_b < 0; `limit` where there
+        is none below it
+    around: float64 [k]; bases from b*/3 to 6 b*, evenly spaced by ratio, and those of the close-up
+    around_lowest: float32 [k]; min over m < L of f_b(m) at each; a base passes where it is not negative
+    near: float64 [j]; bases evenly spaced around the first passing stretch
+    near_lowest: float32 [j]; min over m < L of f_b(m) at each
+    table_lengths: int64 [t], tokens; 1,024 doubled again and again, for head dimension 128 to 2^20, else to L
+    table_bases: float64 [t]; the least base for each
+    paper: float64 [t]; that in table 2 of arXiv 2405.14591, NaN unless head_dim is 128
+    blog: float64 [t]; that in the corrected table of kexue.fm/archives/10122, NaN unless head_dim is 128
+    paper_passes: int64 [t]; whether the published base, as printed to two digits, passes: 1, 0, or −1 for not known
+    blog_passes: int64 [t]; likewise
     """
 
-    length: int
     head_dim: int
+    length: int
     base: float
     touching: int
     fails_again: float
     estimate: float
+    limit: int
     bases: np.ndarray
-    worst: np.ndarray
-    near_bases: np.ndarray
-    near_worst: np.ndarray
-    paper: float
-    blog: float
+    lengths: np.ndarray
+    around: np.ndarray
+    around_lowest: np.ndarray
+    near: np.ndarray
+    near_lowest: np.ndarray
+    table_lengths: np.ndarray
+    table_bases: np.ndarray
+    paper: np.ndarray
+    blog: np.ndarray
+    paper_passes: np.ndarray
+    blog_passes: np.ndarray
 
 
+@checked
 @one_thread()
-def least_base_near(length: int = 4096, head_dim: int = 128) -> LeastBase:
-    """The least base for `length` tokens (3 to 65,536) and min f_b around it (kexue.fm/archives/10122)."""
-    length, head_dim = whole("length", length, 3, 1 << 16), check_head_dim(head_dim)
-    base = least_base(length, head_dim)
-    s = exponents(head_dim)
+def feasible_bases(
+    length: Annotated[int, Between(3, 65_536)] = 8192,
+    head_dim: HeadDim = 128,
+    base_low: Annotated[float, Between(10, 1e7)] = 1000.0,
+    base_high: Annotated[float, Between(100, 1e9)] = 1e7,
+    limit: Annotated[int, Between(256, 65_536)] = 65_536,
+) -> FeasibleBases:
+    """The map of bases and the context lengths they pass for (arXiv 2405.14591, §5), with the least base for `length`
+    (kexue.fm/archives/10122) and the published tables."""
+    if base_high <= base_low:
+        raise Refusal("{parameter} must be above {low}, the lowest base.", parameter="base_high", low=base_low)
+    s, shorter = exponents(head_dim), [n for n in LENGTHS if n <= length]
+    if head_dim == 128:
+        base = _search(length, head_dim, LEAST[len(shorter) - 1] if shorter else 1.0)
+        table_lengths, table_bases, published = LENGTHS, LEAST, (PAPER, BLOG, *_verdicts())
+    else:
+        base, found = 1.0, []
+        for n in shorter:
+            found.append(base := _search(n, head_dim, base))
+        base = _search(length, head_dim, base)
+        unknown = [math.nan] * len(shorter), [-1] * len(shorter)
+        table_lengths, table_bases, published = shorter, found, [unknown[0], unknown[0], unknown[1], unknown[1]]
+    paper, blog, paper_passes, blog_passes = map(np.array, published)
 
-    def worst(bases: np.ndarray) -> np.ndarray:
+    def lowest(bases: np.ndarray) -> np.ndarray:
         # a few at a time: all the distances of all the bases would be 36 MB
         few = torch.from_numpy(bases)[:, None].pow(-s).split(max(1, (1 << 17) // length))
         return torch.cat([similarity_profile(length, each, torch.float32).amin(-1) for each in few]).numpy()
 
+    bases = np.geomspace(base_low, base_high, 320)
+    if head_dim == 128:  # the slivers that begin at the least bases lie between those
+        bases = np.union1d(bases, [b for b, n in zip(LEAST, LENGTHS, strict=True) if base_low <= b <= base_high])
+    few = torch.from_numpy(bases)[:, None].pow(-s).split(32)
     fails_again = _fails_again(base, length, head_dim)
-    width = min(fails_again, 1.05 * base) - base
-    near = base + width * np.arange(-10, 31) / 10  # b* itself among them
+    near = base + (min(fails_again, 1.05 * base) - base) * np.arange(-10, 31) / 10  # b* itself among them
     # the close-up's are drawn in the wide view too, else its curve would pass below the first stretch
-    bases = np.union1d(base * np.geomspace(1 / 3, 6, 100), near)
-    lowest = worst(bases)
-    published = LENGTHS.index(length) if length in LENGTHS and head_dim == 128 else None
-    return LeastBase(
-        length=length,
+    around = np.union1d(base * np.geomspace(1 / 3, 6, 100), near)
+    around_lowest = lowest(around)
+    return FeasibleBases(
         head_dim=head_dim,
+        length=length,
         base=base,
         touching=int(similarity_profile(length, base**-s).argmin()),
         fails_again=fails_again,
         estimate=length / COSINE_INTEGRAL_ZERO,
+        limit=limit,
         bases=bases,
-        worst=lowest,
-        near_bases=near,
-        near_worst=lowest[np.searchsorted(bases, near)],
-        paper=math.nan if published is None else PAPER[published],
-        blog=math.nan if published is None else BLOG[published],
+        lengths=torch.cat([passing_length(each, limit) for each in few]).numpy(),
+        around=around,
+        around_lowest=around_lowest,
+        near=near,
+        near_lowest=around_lowest[np.searchsorted(around, near)],
+        table_lengths=np.array(table_lengths, dtype=np.int64),
+        table_bases=np.array(table_bases, dtype=float),
+        paper=paper.astype(float),
+        blog=blog.astype(float),
+        paper_passes=paper_passes.astype(np.int64),
+        blog_passes=blog_passes.astype(np.int64),
     )
+
+
+@functools.cache
+def _verdicts() -> tuple[list[int], list[int]]:
+    """Whether the bases of PAPER and BLOG pass, as they are printed."""
+    paper, blog = ([int(passes(b, n)) for b, n in zip(table, LENGTHS, strict=True)] for table in (PAPER, BLOG))
+    return paper, blog
 
 
 def _fails_again(base: float, length: int, head_dim: int) -> float:
@@ -192,96 +257,3 @@ def _fails_again(base: float, length: int, head_dim: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if passes(middle, length, head_dim) else (low, middle)
     return high
-
-
-@dataclass(frozen=True)
-class LeastBases:
-    """Least bases for a range of lengths, beside the published ones.
-
-    head_dim; lengths: tokens, int64 [n], 1,024 doubled again and again
-    bases: the least base for each, float64 [n]; NaN while not yet found
-    paper, blog: the tables of arXiv 2405.14591 and of kexue.fm/archives/10122, float64 [n]; NaN unless head_dim is 128
-    paper_passes, blog_passes: whether the published base, as printed to two digits, passes: 1, 0, or −1 for not known
-    estimate: length / 0.6165, float64 [n], the estimate for an infinitely wide head
-    """
-
-    head_dim: int
-    lengths: np.ndarray
-    bases: np.ndarray
-    paper: np.ndarray
-    blog: np.ndarray
-    paper_passes: np.ndarray
-    blog_passes: np.ndarray
-    estimate: np.ndarray
-
-
-def least_bases(longest: int = 16_384, head_dim: int = 128) -> Iterator[Progress]:
-    """Progress with LeastBases: the table of kexue.fm/archives/10122 recomputed, up to `longest` (1,024 to 2^20) tokens.
-
-    Steps are tokens: the length of context that the present base is known to fail near.
-    """
-    longest = whole("longest", longest, 1024, MOST_TOKENS)
-    lengths = tuple(length for length in LENGTHS if length <= longest)
-    known = head_dim == 128
-
-    def table(found: list[float]) -> LeastBases:
-        rest = [math.nan] * (len(lengths) - len(found))
-        columns = [np.array(column[: len(lengths)] if known else [math.nan] * len(lengths)) for column in (PAPER, BLOG)]
-        verdicts = [
-            np.array([int(passes(b, n, head_dim)) if known else -1 for b, n in zip(column, done, strict=False)])
-            for column in columns
-        ]
-        return LeastBases(
-            head_dim=head_dim,
-            lengths=np.array(lengths),
-            bases=np.array(found + rest),
-            paper=columns[0],
-            blog=columns[1],
-            paper_passes=np.pad(verdicts[0], (0, len(rest)), constant_values=-1),
-            blog_passes=np.pad(verdicts[1], (0, len(rest)), constant_values=-1),
-            estimate=np.array(lengths) / COSINE_INTEGRAL_ZERO,
-        )
-
-    shown, reached, count = None, 0, -1
-    for failing, found in _search(lengths, head_dim):
-        reached = max(reached, min(failing, lengths[-1] - 1))
-        if len(found) > count:
-            count = len(found)
-            done = lengths[:count]
-            shown = table(found)
-        yield Progress(lengths[-1] if count == len(lengths) else reached, lengths[-1], shown)
-
-
-@dataclass(frozen=True)
-class PassingLengths:
-    """How long a context each base carries.
-
-    head_dim; limit: lengths are followed up to this many tokens
-    bases: float64 [n], evenly spaced by ratio; for head dimension 128 the least bases for 1,024, 2,048 … tokens as well
-    length: the longest context each passes for, which is its first distance with f_b < 0, int64 [n]; `limit` where
-        there is none below it
-    envelope: the longest context any of the bases so far passes for, int64 [n]
-    """
-
-    head_dim: int
-    limit: int
-    bases: np.ndarray
-    length: np.ndarray
-    envelope: np.ndarray
-
-
-@one_thread()
-def passing_lengths(
-    head_dim: int = 128, base_low: float = 1000.0, base_high: float = 1e6, limit: int = 32_768
-) -> PassingLengths:
-    """The map of passing bases: (b, L) passes where L is at most the length returned (arXiv 2405.14591, §5)."""
-    head_dim, limit = check_head_dim(head_dim), whole("limit", limit, 16, 1 << 16)
-    if not check_base(base_low, "base_low") < check_base(base_high, "base_high"):
-        raise ValueError("base_high must be above base_low.")
-    bases = np.geomspace(base_low, base_high, 320)
-    if head_dim == 128:  # the slivers that begin at the least bases lie between those
-        known = [b for b, n in zip(LEAST, LENGTHS, strict=False) if base_low <= b <= base_high and n <= limit]
-        bases = np.union1d(bases, known)
-    few = torch.from_numpy(bases)[:, None].pow(-exponents(head_dim)).split(32)
-    length = torch.cat([passing_length(each, limit) for each in few]).numpy()
-    return PassingLengths(head_dim, limit, bases, length, np.maximum.accumulate(length))

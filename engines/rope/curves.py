@@ -12,22 +12,24 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 
-from engines.arguments import items, number, whole
+from engines.arguments import Between, ListOf, OneOf, Refusal, checked, whole
 from engines.rope.frequencies import (
-    MOST_FACTOR,
-    MOST_LENGTH,
-    check_base,
-    check_head_dim,
+    SCALINGS,
+    Factor,
+    HeadDim,
+    RotaryPart,
+    TrainedLength,
     exponents,
+    finite,
     inverse_frequencies,
 )
 
 MOST_DISTANCE = 1 << 20
-MOST_CURVES = 6
 _BINS = 700
 # Float32, at half the price or less, moves f_b by less than a quarter of this for each pair.
 SINGLE = 2e-6
@@ -47,18 +49,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def similarity(distance, head_dim: int, base) -> torch.Tensor:
+def similarity(distance: Any, head_dim: int, base: Any) -> torch.Tensor:
     """f_b(m) = Σ_i cos(m·b^(−2i/d)), float64 of the broadcast shape of distance and base.
 
     distance: tokens, a number or tensor; base: above 1, a number or tensor. Differentiable in both.
-    Raises ValueError for a base of 1 or less, a value that is not finite, or an odd head_dim.
+    Raises Refusal for a base of 1 or less, a value that is not finite, or an odd head_dim.
     """
-    distance = torch.as_tensor(distance, dtype=torch.float64)
-    base = torch.as_tensor(base, dtype=torch.float64, device=distance.device)
-    if not bool(((base > 1) & base.isfinite()).all()):
-        raise ValueError("base must be finite and above 1.")
-    if not bool(distance.isfinite().all()):
-        raise ValueError("distance must be finite.")
+    distance = finite("distance", distance)
+    base = finite("base", base).to(distance.device)
+    if not bool((base > 1).all()):
+        raise Refusal("{parameter} must be finite and above 1.", parameter="base")
+    try:
+        torch.broadcast_shapes(distance.shape, base.shape)
+    except RuntimeError:
+        raise Refusal("{parameter} must have a shape that goes with that of base.", parameter="distance") from None
     # One pair at a time: a million distances need 8 MB instead of 512.
     return sum(torch.cos(distance * base**-s) for s in exponents(head_dim).tolist())
 
@@ -67,15 +71,30 @@ def similarity_profile(length: int, frequencies: torch.Tensor, dtype: torch.dtyp
     """Σ_i cos(m θ_i) at every distance m = 0 … length−1, [..., length], for frequencies θ [..., pairs] in float64.
 
     With m = aK + k, cos(mθ) = cos(aKθ)cos(kθ) − sin(aKθ)sin(kθ): a product of two thin matrices, which needs some
-    2√length cosines a pair instead of length. `dtype` is that of cosines and product; phases are always float64.
+    2√length cosines a pair instead of length. `dtype` (float32 or float64) is that of cosines and product; phases are
+    always float64.
     """
-    columns = 1 << max(0, math.ceil(math.log2(max(length, 1)) / 2))
+    length, frequencies = whole("length", length, 1, MOST_DISTANCE + 1), _frequencies(frequencies)
+    if dtype not in (torch.float32, torch.float64):
+        raise Refusal("{parameter} must be torch.float32 or torch.float64.", parameter="dtype")
+    if frequencies[..., 0].numel() * length > 1 << 27:
+        raise Refusal(
+            "{parameter} must hold fewer rows for {length} distances.", parameter="frequencies", length=length
+        )
+    columns = 1 << max(0, math.ceil(math.log2(length) / 2))
     left = torch.cat(
         cos_sin(torch.arange(-(-length // columns), dtype=torch.float64) * columns, frequencies, dtype), -1
     )
     cos, sin = cos_sin(torch.arange(columns, dtype=torch.float64), frequencies, dtype)
     right = torch.cat((cos, -sin), -1)
     return (left @ right.mT).flatten(-2)[..., :length]
+
+
+def _frequencies(frequencies: Any) -> torch.Tensor:
+    tensor = finite("frequencies", frequencies)
+    if not tensor.dim() or not tensor.shape[-1]:
+        raise Refusal("{parameter} must hold at least one number for each pair.", parameter="frequencies")
+    return tensor
 
 
 def cos_sin(
@@ -90,19 +109,17 @@ def cos_sin(
 
 def first_negative(head_dim: int, base: float, limit: int = MOST_DISTANCE) -> int | None:
     """The least distance m < limit with f_b(m) < 0, or None."""
-    frequencies = inverse_frequencies(head_dim, base)
-    return first_failing(frequencies, whole("limit", limit, 1, MOST_DISTANCE))
-
-
-def first_failing(frequencies: torch.Tensor, limit: int) -> int | None:
-    """The least distance m < limit with Σ_i cos(m θ_i) < 0 for frequencies θ [pairs], or None."""
-    first = int(passing_length(frequencies[None], limit))
+    limit = whole("limit", limit, 1, MOST_DISTANCE)
+    first = int(passing_length(inverse_frequencies(head_dim, base)[None], limit))
     return first if first < limit else None
 
 
 @one_thread()
 def passing_length(frequencies: torch.Tensor, limit: int) -> torch.Tensor:
     """The least distance m < limit with Σ_i cos(m θ_i) < 0, or `limit`, int64 [n], for frequencies θ [n, pairs]."""
+    frequencies, limit = _frequencies(frequencies), whole("limit", limit, 1, MOST_DISTANCE)
+    if frequencies.dim() != 2:
+        raise Refusal("{parameter} must be a matrix [n, pairs].", parameter="frequencies")
     side = 64  # blocks of side² distances, as in `similarity_profile`, so that an early one costs little
     margin = SINGLE * frequencies.shape[-1]
     within = torch.arange(side, dtype=torch.float64)
@@ -131,31 +148,42 @@ def passing_length(frequencies: torch.Tensor, limit: int) -> torch.Tensor:
     return length
 
 
-def decay_bound(distance, head_dim: int, base: float) -> torch.Tensor:
+def decay_bound(distance: Any, head_dim: int, base: float) -> torch.Tensor:
     """The mean of |S_1| … |S_{d/2}|, S_j = Σ_{i<j} e^{imθ_i}, float64 of distance's shape (RoFormer §3.4.3, eq. 35–37).
 
     By Abel's summation an attention score at distance m is at most that times (d/2)·max_i |h_{i+1} − h_i|, where
     h_i is the product of the i-th pairs of query and key. At distance 0 it is (d/2 + 1)/2.
     """
-    distance = torch.as_tensor(distance, dtype=torch.float64)
+    return _mean_partial_sum(finite("distance", distance), inverse_frequencies(head_dim, base))
+
+
+def _mean_partial_sum(distance: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
     real = imaginary = total = torch.zeros_like(distance)
-    for theta in inverse_frequencies(head_dim, base).tolist():
+    for theta in frequencies.tolist():
         real = real + torch.cos(distance * theta)
         imaginary = imaginary + torch.sin(distance * theta)
         total = total + torch.hypot(real, imaginary)
-    return total / (head_dim // 2)
+    return total / len(frequencies)
 
 
 @dataclass(frozen=True)
 class SimilarityCurves:
-    """f_b over distance for several bases, as the lowest and highest value in each bin of distances.
+    """f_b over distance for several bases, as its range in each bin of distances, and the decay bound.
 
-    bases: float64 [b]; head_dim; distance: the last distance
-    scaling, factor: how the frequencies were stretched
-    bin_distance: the first distance of each bin, int64 [n]; the bins widen by ratio, and hold one distance at first
-    low, high: least and greatest f_b within each bin, float64 [b, n]
-    lowest_distance: where the least value of all lies, int64 [b]; lowest: that value, float64 [b]
-    first_negative: the first distance with f_b < 0, int64 [b]; −1 where there is none up to `distance`
+    bases: float64 [b]
+    head_dim: int; dimensions of a head
+    distance: int, tokens; the last distance
+    scaling: str; how the frequencies are scaled
+    factor: float; k of the scaling
+    bin_distance: int64 [n], tokens; the first distance of each bin; the bins widen by ratio, and hold one distance at
+        first
+    low: float64 [b, n]; least f_b in each bin
+    high: float64 [b, n]; greatest f_b in each bin
+    lowest_distance: int64 [b], tokens; where the least f_b of all lies
+    lowest: float64 [b]; that value
+    first_negative: int64 [b], tokens; the first distance with f_b < 0; −1 where there is none up to `distance`
+    bound_distance: int64 [k], tokens; every distance up to about 300, then spaced by ratio
+    bound: float32 [b, k]; the mean of |S_1| … |S_{d/2}| there
     """
 
     bases: np.ndarray
@@ -169,42 +197,52 @@ class SimilarityCurves:
     lowest_distance: np.ndarray
     lowest: np.ndarray
     first_negative: np.ndarray
+    bound_distance: np.ndarray
+    bound: np.ndarray
 
 
+@checked
 @one_thread()
 def similarity_curves(
-    bases: Sequence[float] = (10_000.0, 100_000.0, 500_000.0),
-    head_dim: int = 128,
-    distance: int = 32_768,
-    scaling: str = "none",
-    factor: float = 8.0,
-    context_length: int = 4096,
+    bases: Annotated[Sequence[float], ListOf(1.01, 1e12, most=6)] = (10_000.0, 100_000.0, 500_000.0),
+    head_dim: HeadDim = 128,
+    distance: Annotated[int, Between(16, MOST_DISTANCE)] = 32_768,
+    scaling: Annotated[str, OneOf([name for name in SCALINGS if name != "longrope"])] = "none",
+    factor: Factor = 8.0,
+    context_length: TrainedLength = 4096,
+    partial_rotary_factor: RotaryPart = 1.0,
 ) -> SimilarityCurves:
-    """f_b at every distance up to `distance`, for up to six bases at once (arXiv 2405.14591, figure 4).
+    """f_b at every distance up to `distance`, for up to six bases at once (arXiv 2405.14591, figure 4), and RoFormer's
+    long-term decay (arXiv 2104.09864, §3.4.3, figure 2).
 
-    scaling, factor, context_length: as in `inverse_frequencies`; "longrope" needs factors and is not offered here.
+    The settings of the scaling are those of `inverse_frequencies`; longrope needs factors and is not offered. A pair that
+    is not rotated adds cos 0 = 1 at every distance.
     """
-    head_dim, reach = check_head_dim(head_dim), whole("distance", distance, 16, MOST_DISTANCE)
-    bases, factor = _several(bases), number("factor", factor, 1, MOST_FACTOR)
-    trained = whole("context_length", context_length, 1, MOST_LENGTH)
-    if scaling == "longrope":
-        raise ValueError("scaling must be another one here: longrope needs its factors.")
-    edges = np.unique(np.concatenate(([0], np.geomspace(1, reach, _BINS).astype(np.int64))))
-    low, high, where, first = [], [], [], []
+    edges = np.unique(np.concatenate(([0], np.geomspace(1, distance, _BINS).astype(np.int64))))
+    spread = np.geomspace(1, distance, 900).astype(np.int64)
+    bound_distance = np.unique(np.concatenate((np.arange(min(300, distance + 1)), spread)))
+    low, high, where, first, bound = [], [], [], [], []
     for base in bases:
         theta = inverse_frequencies(
-            head_dim, base, scaling, factor=factor, context_length=trained, length=int(factor * trained)
+            head_dim,
+            base,
+            scaling,
+            factor=factor,
+            context_length=context_length,
+            length=int(factor * context_length),
+            partial_rotary_factor=partial_rotary_factor,
         )
-        values = similarity_profile(reach + 1, theta).numpy()
+        values = similarity_profile(distance + 1, theta).numpy()
         low.append(np.minimum.reduceat(values, edges))
         high.append(np.maximum.reduceat(values, edges))
         where.append(values.argmin())
         negative = values < 0
         first.append(negative.argmax() if negative.any() else -1)
+        bound.append(_mean_partial_sum(torch.from_numpy(bound_distance).double(), theta).numpy())
     return SimilarityCurves(
         bases=np.array(bases),
         head_dim=head_dim,
-        distance=reach,
+        distance=distance,
         scaling=scaling,
         factor=factor,
         bin_distance=edges,
@@ -213,34 +251,6 @@ def similarity_curves(
         lowest_distance=np.array(where),
         lowest=np.array([values.min() for values in low]),
         first_negative=np.array(first),
+        bound_distance=bound_distance,
+        bound=np.stack(bound).astype(np.float32),
     )
-
-
-@dataclass(frozen=True)
-class DecayCurves:
-    """The mean |S_j| over distance for several bases.
-
-    bases: float64 [b]; head_dim; distance: int64 [n], every one up to about 300, then spaced by ratio
-    bound: the mean of |S_1| … |S_{d/2}|, float32 [b, n]
-    """
-
-    bases: np.ndarray
-    head_dim: int
-    distance: np.ndarray
-    bound: np.ndarray
-
-
-def decay_curves(
-    bases: Sequence[float] = (10_000.0, 100_000.0, 500_000.0), head_dim: int = 128, distance: int = 32_768
-) -> DecayCurves:
-    """RoFormer's long-term decay (arXiv 2104.09864, §3.4.3, figure 2) for up to six bases, to `distance` tokens."""
-    head_dim, reach = check_head_dim(head_dim), whole("distance", distance, 16, MOST_DISTANCE)
-    bases = _several(bases)
-    spread = np.geomspace(1, reach, 900).astype(np.int64)
-    shown = np.unique(np.concatenate((np.arange(min(300, reach + 1)), spread)))
-    bound = [decay_bound(shown, head_dim, base).numpy().astype(np.float32) for base in bases]
-    return DecayCurves(np.array(bases), head_dim, shown, np.stack(bound))
-
-
-def _several(bases: Sequence[float]) -> tuple[float, ...]:
-    return tuple(check_base(base, "bases") for base in items("bases", bases, MOST_CURVES))

@@ -8,42 +8,49 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 
 from engines import models
-from engines.arguments import number, several_of, whole
+from engines.arguments import Between, Refusal, SomeOf, checked
 from engines.decoder import Decoder, token_losses
 from engines.progress import Progress
 from engines.rope.frequencies import (
-    MOST_FACTOR,
-    SCALINGS,
+    Exponent,
+    Factor,
+    LongRopeFactors,
+    RotaryPart,
+    Scalings,
     attention_factor,
     inverse_frequencies,
-    longrope_knots,
     spread_factors,
 )
 
 TRAINED_BASES = ("100", "1000", "10000", "100000", "1000000")
 LONGEST = 2_048
-MOST_TEXTS = 16
 
 
 @dataclass(frozen=True)
 class Extrapolation:
     """Held-back loss over position, a curve for each base and scaling.
 
-    head_dim; context_length: bytes the models were trained on; factor: what the scalings stretch for; texts: how many
-    were read, each of `length` bytes
-    bases: float64 [c]; scalings: their names, [c], of the curves
-    position: bytes that stand before the one foretold, geometric mean of each bin, float64 [n]
-    loss: mean negative log-likelihood in each bin, nats a byte, float64 [c, n]
-    excess: loss less that of the same bytes read by the same model, unscaled, with only the 64 to 127 bytes before them
-        in view: what the context beyond the trained length costs, freed of how hard each passage is, float64 [c, n]
-    error: standard error of the excess over the texts, float64 [c, n] (0 for a single text)
-    inside: mean loss over the second half of the trained length, float64 [c]
-    beyond: mean loss over the second half of the whole length, float64 [c]
+    head_dim: int; dimensions of a head
+    context_length: int, bytes; the length that the models were trained on, L
+    factor: float; k of the scalings
+    texts: int; how many texts were read
+    length: int, bytes; how much of each
+    bases: float64 [c]; base of each curve's model
+    scalings: tuple [c]; scaling of each curve
+    position: float64 [n], bytes; how many stand before the predicted one, geometric mean of each bin
+    loss: float64 [c, n], nats a byte; mean negative log-likelihood in each bin
+    excess: float64 [c, n], nats a byte; loss less that of the same bytes read by the same model, unscaled, with only the
+        64 to 127 bytes before them in view: what the context beyond the trained length costs, freed of how hard each
+        passage is
+    error: float64 [c, n], nats a byte; standard error of the excess over the texts, 0 for a single text
+    inside: float64 [c], nats a byte; mean loss over the second half of the trained length
+    beyond: float64 [c], nats a byte; mean loss over the second half of the whole length
     """
 
     head_dim: int
@@ -61,33 +68,37 @@ class Extrapolation:
     beyond: np.ndarray
 
 
+@checked
 def extrapolation(
-    trained_bases: Sequence[str] = ("10000",),
-    scalings: Sequence[str] = ("none", "linear", "ntk", "yarn"),
-    factor: float = 8.0,
-    bytes_read: int = LONGEST,
-    texts: int = 4,
-    longrope_factors: Sequence[float] = (1.0, 1.0, 2.0, 8.0),
+    trained_bases: Annotated[Sequence[str], SomeOf(TRAINED_BASES)] = ("10000",),
+    scalings: Scalings = ("none", "linear", "ntk", "yarn"),
+    factor: Factor = 8.0,
+    bytes_read: Annotated[int, Between(256, LONGEST)] = LONGEST,
+    texts: Annotated[int, Between(1, 16)] = 4,
+    exponent: Exponent = 0.625,
+    attention: Annotated[float, Between(0, 4)] = 0.0,
+    longrope_factors: LongRopeFactors = (1.0, 1.0, 2.0, 8.0),
+    longrope_short_factors: LongRopeFactors = (1.0,),
+    partial_rotary_factor: RotaryPart = 1.0,
 ) -> Iterator[Progress]:
     """Progress with Extrapolation: loss over position of the embedded decoders, as in YaRN's figures (arXiv 2309.00071).
 
-    trained_bases: of TRAINED_BASES; scalings: of SCALINGS. dynamic is what it is in use: the frequencies at position n
-    are those for n bytes (here for n rounded up to 128 times a power of two). bytes_read: of each text.
-    longrope_factors are spread over the pairs as in `wavelengths`.
+    dynamic is what it is in use: the frequencies at position n are those for n bytes (here for n rounded up to 128 times a
+    power of two). longrope likewise: its short factors to the trained length, its long ones for whatever is longer.
+    attention: the attention_factor of yarn and longrope; 0 leaves it to the scaling. The factors are spread over the
+    pairs as in `wavelengths`. partial_rotary_factor is used by proportional alone: the models rotate all pairs.
     """
-    bases = several_of("trained_bases", trained_bases, TRAINED_BASES, len(TRAINED_BASES))
-    names = several_of("scalings", scalings, SCALINGS, len(SCALINGS))
-    factor = number("factor", factor, 1, MOST_FACTOR)
-    length = whole("bytes_read", bytes_read, 256, LONGEST)
-    texts = whole("texts", texts, 1, MOST_TEXTS)
-    knots = longrope_knots(longrope_factors, 128)
-
-    tokens = held_back()[:texts, :length]
-    curves = [(base, name) for base in bases for name in names]
+    tokens = held_back()[:texts, :bytes_read]
+    curves = [(base, name) for base in trained_bases for name in scalings]
     losses, near = [], {}
     for base, name in curves:
         model = models.load(f"rope-base-{base}", "decoder").model
-        losses.append(position_losses(model, tokens, name, factor, knots))
+        own = {"partial_rotary_factor": partial_rotary_factor} if name == "proportional" else {}
+        if name == "longrope":
+            pairs = model.config.head_dim // 2
+            own["factors"] = spread_factors(longrope_factors, pairs, "longrope_factors")
+            own["short_factors"] = spread_factors(longrope_short_factors, pairs, "longrope_short_factors")
+        losses.append(position_losses(model, tokens, name, factor, attention or None, exponent=exponent, **own))
         if base not in near:
             near[base] = near_losses(model, tokens)
         done = curves[: len(losses)]
@@ -102,38 +113,57 @@ def held_back() -> torch.Tensor:
     return load_file(models.ASSETS / "rope-decoders" / "held-back.safetensors")["tokens"]
 
 
+def _tokens(model: Decoder, tokens: Any) -> torch.Tensor:
+    if not isinstance(model, Decoder):
+        raise Refusal("{parameter} must be a Decoder.", parameter="model")
+    if not isinstance(tokens, torch.Tensor) or tokens.dim() != 2 or not len(tokens) or tokens.shape[1] < 2:
+        raise Refusal(
+            "{parameter} must be a tensor [texts, length] of at least one text and two bytes.", parameter="tokens"
+        )
+    return tokens.to(next(model.parameters()).device).long()
+
+
 @torch.no_grad()
 def position_losses(
-    model: Decoder, tokens: torch.Tensor, scaling: str, factor: float = 1.0, longrope_factors: Sequence[float] = (1.0,)
+    model: Decoder,
+    tokens: torch.Tensor,
+    scaling: str,
+    factor: float = 1.0,
+    attention: float | None = None,
+    **settings: Any,
 ) -> np.ndarray:
-    """Loss in nats of each byte given those before it, float64 [texts, length − 1], under a scaling of the rotation."""
-    trained, head_dim = model.config.context, model.config.head_dim
-    tokens = tokens.to(next(model.parameters()).device).long()
+    """Loss in nats of each token given those before it, float64 [texts, length − 1], under a scaling of the rotation.
+
+    tokens: integers [texts, length]; attention: as in `attention_factor`; settings: as in `inverse_frequencies`
+    """
+    tokens, trained = _tokens(model, tokens), model.config.context
     length = tokens.shape[1]
-    factors = spread_factors(longrope_factors, head_dim // 2).tolist()
-    scale = attention_factor(scaling, factor, trained)
+    scale = attention_factor(scaling, factor, trained, attention=attention)
 
     def read(prefix: int) -> torch.Tensor:
         frequencies = inverse_frequencies(
-            head_dim,
+            model.config.head_dim,
             model.config.rope_base,
             scaling,
             factor=factor,
             context_length=trained,
             length=prefix,
-            factors=factors,
+            **settings,
         )
         # a text at a time: its attention fits the cache of the processor
         rows = [row[None, :prefix] for row in tokens]
         return torch.cat([token_losses(model(row, frequencies, scale).logits, row) for row in rows])
 
-    if scaling != "dynamic":
-        return read(length).cpu().double().numpy()
-    losses, end = [], 0
-    for doubling in range(math.ceil(math.log2(length / trained)) + 1):
-        prefix = min(trained << doubling, length)
-        losses.append(read(prefix)[:, end:])
-        end = prefix - 1
+    ends = [length]  # of the prefixes that are read with frequencies of their own
+    if scaling == "longrope":
+        ends = [min(trained, length), length]
+    elif scaling == "dynamic":
+        doublings = math.ceil(math.log2(max(length / trained, 1)))
+        ends = [min(trained << doubling, length) for doubling in range(doublings + 1)]
+    losses, start = [], 0
+    for end in dict.fromkeys(ends):
+        losses.append(read(end)[:, start:])
+        start = end - 1
     return torch.cat(losses, dim=1).cpu().double().numpy()
 
 
@@ -143,8 +173,7 @@ def near_losses(model: Decoder, tokens: torch.Tensor) -> np.ndarray:
 
     float64 [texts, length − 1]: the text is read in windows of the trained length that overlap by half.
     """
-    trained, half = model.config.context, model.config.context // 2
-    tokens = tokens.to(next(model.parameters()).device).long()
+    tokens, trained, half = _tokens(model, tokens), model.config.context, model.config.context // 2
     length = tokens.shape[1]
     losses = torch.empty(len(tokens), length - 1, dtype=torch.float64)
     for row, found in zip(tokens, losses, strict=True):

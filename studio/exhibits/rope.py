@@ -7,26 +7,16 @@ import math
 import numpy as np
 import plotly.graph_objects as go
 
-from engines import models
-from engines.rope import decay_bound, first_negative, inverse_frequencies, least_base, passes, similarity, yarn_ramp
-from engines.rope.bases import (
-    BLOG,
-    LENGTHS,
-    LeastBase,
-    LeastBases,
-    PassingLengths,
-    least_base_near,
-    least_bases,
-    passing_lengths,
-)
-from engines.rope.curves import DecayCurves, SimilarityCurves, decay_curves, similarity_curves
+from engines.rope.bases import BLOG, LENGTHS, FeasibleBases, feasible_bases
+from engines.rope.checks import CHECKS
+from engines.rope.curves import SimilarityCurves, similarity_curves
 from engines.rope.digits import Dials, dials
-from engines.rope.extrapolation import TRAINED_BASES, Extrapolation, extrapolation, held_back, position_losses
-from engines.rope.frequencies import Wavelengths, attention_factor, wavelengths
-from studio.exhibit import Check, Choice, Exhibit, Numbers, Prose, Range, Story, Table, View
+from engines.rope.extrapolation import TRAINED_BASES, Extrapolation, extrapolation
+from engines.rope.frequencies import Wavelengths, wavelengths
+from studio.exhibit import Choice, Exhibit, Numbers, Range, Story, Table, View
 from studio.figure import COLORS, GREY, across, figure, label, scrubbed
 
-HEAD_DIM = Range("Head dimension d", 2, 256, step=2, help="Turned in d/2 pairs; 128 in Llama.")
+HEAD_DIM = Range("Head dimension d", 2, 512, step=2, help="Turned in d/2 pairs; 128 in Llama.")
 BASES = Numbers("Bases b", 1.01, 1e12, most=6, help="Up to six at once.")
 DISTANCE = Range("Distance shown (tokens)", 16, 1 << 20, step=1, log=True)
 BASE = Range("Base b", 2, 1e9, log=True, help="10,000 in RoFormer and Llama 2, 500,000 in Llama 3.")
@@ -39,7 +29,9 @@ SCALING = {
     "dynamic": "dynamic NTK, at kL tokens",
     "by_parts": "NTK-by-parts",
     "yarn": "YaRN",
+    "llama3": "Llama 3",
     "longrope": "LongRoPE, given factors",
+    "proportional": "proportional (p-RoPE)",
 }
 SCALINGS = Choice("Scalings", SCALING, several=True)
 STRETCHED = {"scaling": [name for name in SCALING if name not in ("none", "longrope")]}
@@ -55,7 +47,7 @@ CONTEXT = Range(
     "Training length L (tokens)", 128, 131_072, step=1, log=True, when={"scaling": ["dynamic", "by_parts", "yarn"]}
 )
 FACTOR = Range(
-    "Stretch k", 1, 64, log=True, help="The context to be read is k times the training length.", when=STRETCHED
+    "Stretch k", 1, 1024, log=True, help="The context to be read is k times the training length.", when=STRETCHED
 )
 LONGROPE = Numbers(
     "LongRoPE factors", 1, 1e4, most=128, help="Spread evenly over the pairs.", when={"scalings": ["longrope"]}
@@ -69,7 +61,9 @@ SHORT = {
     "dynamic": "dynamic",
     "by_parts": "by parts",
     "yarn": "YaRN",
+    "llama3": "Llama 3",
     "longrope": "LongRoPE",
+    "proportional": "proportional",
 }
 
 
@@ -149,13 +143,13 @@ def draw_similarity(result: SimilarityCurves) -> list:
             result.bases, result.first_negative, result.lowest, result.lowest_distance, strict=True
         )
     ]
-    return [drawn, Table(("base", "first m with f < 0", "lowest f", "at m"), rows)]
+    return [drawn, draw_decay(result), Table(("base", "first m with f < 0", "lowest f", "at m"), rows)]
 
 
-def draw_least_base(result: LeastBase) -> list:
+def draw_least_base(result: FeasibleBases) -> list:
     """min f_b around the least base, and the first stretch of passing bases close up."""
     tokens = f"min f over m < {result.length:,}"
-    drawn = _crossing(result.bases, result.worst, x="base b", y=tokens, height=340)
+    drawn = _crossing(result.around, result.around_lowest, x="base b", y=tokens, height=340)
     drawn.add_trace(
         go.Scatter(
             x=[result.base],
@@ -167,9 +161,9 @@ def draw_least_base(result: LeastBase) -> list:
         )
     )
     label(drawn, math.log10(result.base), 0, f"b* = {result.base:,.0f}", COLORS[3], xanchor="right", xshift=-6)
-    drawn.update_xaxes(type="log", **ticks(result.bases[0], result.bases[-1]))
+    drawn.update_xaxes(type="log", **ticks(result.around[0], result.around[-1]))
     close = _crossing(
-        result.near_bases - result.base, result.near_worst, x="b − b*: the first passing stretch", y=tokens, height=300
+        result.near - result.base, result.near_lowest, x="b − b*: the first passing stretch", y=tokens, height=300
     )
     close.update_layout(showlegend=False)
     rows = [
@@ -178,9 +172,13 @@ def draw_least_base(result: LeastBase) -> list:
         ["it passes for at most another", f"{result.fails_again - result.base:,.5g}"],
         ["estimate for d → ∞, L/0.6165", f"{result.estimate:,.0f}"],
     ]
-    if not math.isnan(result.paper):
-        rows += [["Su's table", printed(result.blog)], ["the paper's table", printed(result.paper)]]
-    return [drawn, close, Table(("", f"L = {result.length:,}, d = {result.head_dim}"), rows)]
+    return [
+        draw_passing(result),
+        drawn,
+        close,
+        draw_table(result),
+        Table(("", f"L = {result.length:,}, d = {result.head_dim}"), rows),
+    ]
 
 
 def _crossing(bases: np.ndarray, worst: np.ndarray, **layout) -> go.Figure:
@@ -210,96 +208,37 @@ def _crossing(bases: np.ndarray, worst: np.ndarray, **layout) -> go.Figure:
     return drawn
 
 
-def draw_least_bases(result: LeastBases) -> list:
-    """Least bases for the lengths found so far, beside the published ones."""
-    drawn = figure(x="context length L (tokens)", y="least base", height=420)
-    done = np.isfinite(result.bases)
-    drawn.add_trace(
-        go.Scatter(
-            x=result.lengths[done],
-            y=result.bases[done],
-            mode="lines+markers",
-            line={"color": COLORS[0], "width": 2},
-            name="computed",
-        )
-    )
-    published = np.isfinite(result.blog)
-    for name, values, symbol, color in (
-        ("Su's table", result.blog, "circle-open", COLORS[2]),
-        ("the paper's", result.paper, "x-thin", COLORS[1]),
-    ):
-        if published.any():
-            drawn.add_trace(
-                go.Scatter(
-                    x=result.lengths[published],
-                    y=values[published],
-                    mode="markers",
-                    marker={"color": color, "size": 11, "symbol": symbol, "line": {"width": 2, "color": color}},
-                    name=name,
-                )
-            )
-    drawn.add_trace(
-        go.Scatter(
-            x=result.lengths,
-            y=result.estimate,
-            mode="lines",
-            line={"color": GREY, "dash": "dash", "width": 1},
-            name="L/0.6165",
-        )
-    )
-    marks = result.lengths[:: 1 if len(result.lengths) < 5 else 2]
-    drawn.update_xaxes(type="log", tickvals=marks, ticktext=[f"{length >> 10}k" for length in marks])
-    shown = [*result.bases[done], *result.blog[published], *result.paper[published], *result.estimate]
-    drawn.update_yaxes(type="log", **ticks(min(shown), max(shown)))
+def draw_table(result: FeasibleBases) -> Table:
+    """The least bases beside the published ones."""
     cells = zip(
-        result.lengths, result.bases, result.blog, result.paper, result.blog_passes, result.paper_passes, strict=True
+        result.table_lengths,
+        result.table_bases,
+        result.blog,
+        result.paper,
+        result.blog_passes,
+        result.paper_passes,
+        strict=True,
     )
     rows = [
-        [
-            f"{length >> 10}k",
-            "…" if math.isnan(base) else f"{base:,.1f}",
-            *_said(base, blog, ok),
-            *_said(base, paper, fit),
-        ]
+        [f"{length >> 10}k", f"{base:,.1f}", *_said(base, blog, ok), *_said(base, paper, fit)]
         for length, base, blog, paper, ok, fit in cells
     ]
-    columns = ("L", "least base", "Su", "Su / least", "paper", "paper / least")
-    return [drawn, Table(columns, rows), Prose(_verdict(result))]
+    return Table(("L", "least base", "Su", "Su / least", "paper", "paper / least"), rows)
 
 
-def _said(base: float, published: float, passed: int) -> tuple[str, str]:
+def _said(base: float, published: float, passes: int) -> tuple[str, str]:
     if math.isnan(published):
         return "-", "-"
-    return printed(published), "…" if math.isnan(base) else f"{published / base:.3f}{' ✗' if passed == 0 else ''}"
+    return printed(published), f"{published / base:.3f}{' ✗' if passes == 0 else ''}"
 
 
-def _verdict(result: LeastBases) -> str:
-    done = np.isfinite(result.bases) & np.isfinite(result.blog)
-    if not done.any():
-        return ""
-
-    def differ(published: np.ndarray) -> str:
-        wrong = [
-            f"{length >> 10}k"
-            for length, base, theirs in zip(result.lengths[done], result.bases[done], published[done], strict=True)
-            if f"{base:.1e}" != f"{theirs:.1e}" and abs(theirs / base - 1) > 0.01
-        ]
-        return "agrees at every length so far" if not wrong else f"is off at {', '.join(wrong)}"
-
-    return (
-        f"To the two digits they print, Su's table {differ(result.blog)}, and the paper's {differ(result.paper)}. "
-        "Passing bases come in slivers, so rounding a least base to two digits may already step out of the first one: "
-        "✗ marks bases that fail as they are printed."
-    )
-
-
-def draw_passing(result: PassingLengths) -> go.Figure:
+def draw_passing(result: FeasibleBases) -> go.Figure:
     """The longest context each base passes for."""
     drawn = figure(x="base b", y="passes up to L (tokens)", height=440)
     drawn.add_trace(
         go.Scatter(
             x=result.bases.astype(np.float32),
-            y=result.length.astype(np.float32),
+            y=result.lengths.astype(np.float32),
             mode="lines",
             line={"color": COLORS[2], "width": 1.5},
             fill="tozeroy",
@@ -311,7 +250,7 @@ def draw_passing(result: PassingLengths) -> go.Figure:
     drawn.add_trace(
         go.Scatter(
             x=result.bases.astype(np.float32),
-            y=result.envelope.astype(np.float32),
+            y=np.maximum.accumulate(result.lengths).astype(np.float32),
             mode="lines",
             line={"color": COLORS[0], "width": 1.5, "dash": "dot"},
             name="best base so far",
@@ -333,7 +272,7 @@ def draw_passing(result: PassingLengths) -> go.Figure:
                 name="Su's table",
             )
         )
-    low = max(1, int(result.length.min()) // 2)
+    low = max(1, int(result.lengths.min()) // 2)
     drawn.update_xaxes(type="log", **ticks(result.bases[0], result.bases[-1]))
     drawn.update_yaxes(type="log", **ticks(low, result.limit), range=[math.log10(low), math.log10(result.limit * 1.3)])
     return drawn
@@ -372,11 +311,14 @@ def draw_wavelengths(result: Wavelengths) -> list:
     for tokens, text in ((result.context_length, "trained"), (reach, "wanted")):
         across(drawn, y=tokens, line={"width": 1, "dash": "dash", "color": GREY})
         label(drawn, 0, math.log10(tokens), f"{text}: {tokens:,.0f}")
-    drawn.update_yaxes(type="log", **ticks(result.wavelength.min(), max(result.wavelength.max(), reach)))
+    drawn.update_yaxes(
+        type="log",
+        **ticks(result.wavelength.min(), max(result.wavelength[np.isfinite(result.wavelength)].max(), reach)),
+    )
     rows = [
         [SCALING[name], short(wave[-1]), int(partial), int(unseen.sum()), attention]
         for name, wave, partial, unseen, attention in zip(
-            result.scalings, result.wavelength, result.partial, result.unseen, result.attention, strict=True
+            result.scalings, result.wavelength, result.incomplete, result.unseen, result.attention, strict=True
         )
     ]
     columns = (
@@ -395,7 +337,7 @@ def draw_dials(result: Dials) -> list:
     circle = np.linspace(0, 1, 61)
     spots = [(result.digits - 1 - m) * 2.6 for m in range(result.digits)]
     rows = (("digits", 3.0), ("RoPE pairs", 0.0))
-    turns = np.stack([result.digit_turns, result.rotary_turns], axis=1)  # [moment, row, dial]
+    turns = np.stack([result.digit_turns[:, 0], result.rotary_turns[:, 0]], axis=1)  # [moment, row, dial]
     seen = np.stack([result.digit_seen, result.rotary_seen])
 
     def at(turns: np.ndarray, spot: np.ndarray | float, height: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
@@ -454,13 +396,13 @@ def draw_dials(result: Dials) -> list:
     return [drawn, Table(columns, written)]
 
 
-def draw_decay(result: DecayCurves) -> go.Figure:
+def draw_decay(result: SimilarityCurves) -> go.Figure:
     """The mean |S_j| over distance."""
     drawn = figure(x="distance m (tokens)", y="mean |S<sub>j</sub>|", height=420)
     for i, (base, bound) in enumerate(zip(result.bases, result.bound, strict=True)):
         drawn.add_trace(
             go.Scatter(
-                x=result.distance[1:].astype(np.float32),
+                x=result.bound_distance[1:].astype(np.float32),
                 y=bound[1:],
                 mode="lines",
                 line={"color": COLORS[i % len(COLORS)], "width": 1.5},
@@ -468,7 +410,7 @@ def draw_decay(result: DecayCurves) -> go.Figure:
                 hovertemplate="m = %{x:,.0f}<br>%{y:.2f}<extra>b = " + short(base) + "</extra>",
             )
         )
-    drawn.update_xaxes(type="log", **ticks(1, result.distance[-1]))
+    drawn.update_xaxes(type="log", **ticks(1, result.distance))
     drawn.update_yaxes(rangemode="tozero")
     return drawn
 
@@ -519,25 +461,6 @@ def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: in
     return drawn
 
 
-def _read_within() -> float:
-    model = models.load("rope-base-10000", "decoder").model
-    return position_losses(model, held_back()[:, : model.config.context], "none").mean()
-
-
-def _mixed_between() -> float:
-    ways = [("ntk_mixed", "linear", 0.0), ("ntk_mixed", "ntk_fixed", 1.0)]
-    return max(
-        (
-            inverse_frequencies(128, 10_000.0, mixed, factor=8.0, exponent=exponent)
-            - inverse_frequencies(128, 10_000.0, same, factor=8.0)
-        )
-        .abs()
-        .max()
-        .item()
-        for mixed, same, exponent in ways
-    )
-
-
 EXHIBIT = Exhibit(
     slug="rope",
     title="RoPE",
@@ -582,50 +505,15 @@ EXHIBIT = Exhibit(
                 "passes, so bisection gives wrong answers. This search moves up only through bases proved to fail. Below, "
                 "the first passing stretch close up: it can be narrower than a thousandth of the base."
             ),
-            compute=least_base_near,
+            compute=feasible_bases,
             controls={
                 "length": Range("Context length wanted L (tokens)", 3, 65_536, step=1, log=True),
-                "head_dim": HEAD_DIM,
-            },
-            draw=draw_least_base,
-            seconds=0.3,
-        ),
-        View(
-            slug="table",
-            title="Published tables, recomputed",
-            caption=(
-                "The least base for 1k, 2k, 4k … tokens, found one after the other, beside the tables of the paper and "
-                "of Su's post. The dashed line is Su's estimate for an infinitely wide head."
-            ),
-            compute=least_bases,
-            controls={
-                "longest": Range(
-                    "Up to (tokens)", 1024, 1 << 20, step=1, log=True, help="A million takes a few minutes."
-                ),
-                "head_dim": HEAD_DIM,
-            },
-            draw=draw_least_bases,
-            live=False,
-            seconds=1,
-        ),
-        View(
-            slug="map",
-            title="Map of passing bases",
-            caption=(
-                "A base passes for every length below its line: where it first falls short is where its similarity first "
-                "turns negative. The line is jagged, not rising. The least base for a length is no greater than where the dotted "
-                "record first reaches it; at $d=128$ the least bases for 1k, 2k, 4k … tokens are among the bases drawn, so "
-                "there it is exactly that. Other peaks thinner than the spacing of the bases are missed: narrow the range "
-                "to see more."
-            ),
-            compute=passing_lengths,
-            controls={
                 "head_dim": HEAD_DIM,
                 "base_low": Range("Bases from", 10, 1e7, log=True),
                 "base_high": Range("Bases to", 100, 1e9, log=True),
                 "limit": Range("Lengths up to (tokens)", 256, 65_536, step=1, log=True),
             },
-            draw=draw_passing,
+            draw=draw_least_base,
             seconds=0.3,
         ),
         View(
@@ -660,27 +548,14 @@ EXHIBIT = Exhibit(
             compute=dials,
             controls={
                 "position": Range("Position n", 0, 100_000, step=1),
-                "numeral": Choice("Written as", NUMERAL),
+                "numerals": Choice("Written as", NUMERAL, several=True),
                 "factor": FACTOR,
-                "radix": Range("Radix β", 2, 32, step=1),
+                "radix": Range("Radix β", 2, 64, step=1),
                 "digits": Range("Digits (d/2)", 2, 8, step=1),
-                "trained_length": Range("Positions trained on", 16, 100_000, step=1, log=True),
+                "trained_length": Range("Positions trained on", 2, 100_000, step=1, log=True),
                 "exponent": EXPONENT,
             },
             draw=draw_dials,
-        ),
-        View(
-            slug="decay",
-            title="Decay with distance",
-            caption=(
-                "RoFormer bounds an attention score at distance $m$ by the mean of $|S_j|$, "
-                "$S_j=\\sum_{i\\lt j}e^{\\mathrm{i}m\\theta_i}$, times a factor that does not depend on $m$. The bound falls: a far "
-                "token can count for at most so much, whatever it says (how much it does count, a bound leaves open). A larger "
-                "base makes it fall later and less far."
-            ),
-            compute=decay_curves,
-            controls={"bases": BASES, "head_dim": HEAD_DIM, "distance": DISTANCE},
-            draw=draw_decay,
         ),
         View(
             slug="extrapolation",
@@ -736,14 +611,14 @@ EXHIBIT = Exhibit(
             "The paper tried bases on a grid and reports 16,000 for 2k tokens; Su's finer search finds 12,000, and the "
             "exact one 11,587.2. At 1M the paper's 5.1e8 is nearly eight times too large: raise the limit and press Run, "
             "if you have some minutes.",
-            "table",
-            {"longest": 32_768},
+            "least-base",
+            {"length": 32_768},
         ),
         Story(
             "The jagged frontier",
             "Read this map along a horizontal line: passing and failing bases alternate. The ridge of least bases rises "
             "faster than in proportion: from 1k to 1M tokens, 1,024 times the length, it takes 15,000 times the base.",
-            "map",
+            "least-base",
             {},
         ),
         Story(
@@ -768,13 +643,13 @@ EXHIBIT = Exhibit(
             "pair. At 1,749 both beads are red. Write n/8 instead, or write it in radix 16.8, and they fall back "
             "onto the arc; interpolation pays with a lowest digit that moves in eighths.",
             "digits",
-            {"position": 1749, "numeral": "none"},
+            {"position": 1749},
         ),
         Story(
             "The decay RoFormer promised",
             "At base 10,000 the bound falls to a third within a hundred tokens. Raise the base to reach farther, and "
             "the decay that was meant to favour near tokens fades.",
-            "decay",
+            "similarity",
             {"bases": (10_000.0, 500_000.0, 100_000_000.0)},
         ),
         Story(
@@ -793,97 +668,5 @@ EXHIBIT = Exhibit(
             {"trained_bases": ("100",), "scalings": ("none", "linear", "yarn"), "factor": 8.0},
         ),
     ),
-    checks=(
-        Check(
-            "loss within 128 bytes of the model with base 10,000, nats a byte",
-            "the card of the shipped weights",
-            1.2213,
-            0.01,
-            _read_within,
-            relative=True,
-        ),
-        Check(
-            "θ of the last pair, d = 128, b = 10,000",
-            "RoFormer §3.2.2",
-            10_000 ** (-126 / 128),
-            1e-15,
-            lambda: inverse_frequencies(128, 10_000.0)[-1].item(),
-        ),
-        Check(
-            "longest wavelength, d = 128, b = 10,000, in tokens",
-            "2π/θ",
-            54_410,
-            0.5,
-            lambda: wavelengths().wavelength[0, -1],
-        ),
-        Check(
-            "f(0), f(1), f(1000) at b = 10,000",
-            "direct sum",
-            (64, 62.093684, 10.177728),
-            1e-6,
-            lambda: similarity([0, 1, 1000], 128, 10_000.0).numpy(),
-        ),
-        Check("first negative distance, b = 10,000", "direct sum", 1707, 0, lambda: first_negative(128, 10_000.0)),
-        Check(
-            "least base for 1,024 tokens, d = 128",
-            "4.3e3 in both published tables",
-            4293.45,
-            1e-4,
-            lambda: least_base(1024),
-            relative=True,
-        ),
-        Check(
-            "least base for 4,096 tokens, d = 128",
-            "2.7e4 in both published tables",
-            26_952.6,
-            1e-4,
-            lambda: least_base(4096),
-            relative=True,
-        ),
-        Check(
-            "83,764 passes for 8,192 tokens, 100,000 does not",
-            "kexue.fm/archives/10122: not monotone",
-            (True, False),
-            0,
-            lambda: (passes(83_764, 8192), passes(100_000, 8192)),
-        ),
-        Check(
-            "NTK-aware base, k = 8, from 10,000",
-            "10,000 · 8^(128/126)",
-            82_684.6227,
-            1e-8,
-            lambda: inverse_frequencies(128, 10_000.0, "ntk", factor=8.0)[1].item() ** -64,
-            relative=True,
-        ),
-        Check(
-            "NTK-mixed with exponent 0 is interpolation, with 1 NTK-fixed: greatest difference",
-            "kexue.fm/archives/9706",
-            0,
-            1e-15,
-            _mixed_between,
-        ),
-        Check("YaRN's ramp, L = 4,096: from pair, to pair", "its code", (20, 46), 0, lambda: yarn_ramp(128, 10_000.0)),
-        Check(
-            "YaRN's factor on cos and sin, s = 16",
-            "0.1 ln s + 1",
-            1.27725887,
-            1e-8,
-            lambda: attention_factor("yarn", 16.0),
-        ),
-        Check(
-            "pairs that never complete a turn in 4,096 tokens",
-            "2π · 10,000^(i/64) > 4,096 from i = 46",
-            18,
-            0,
-            lambda: wavelengths().partial[0],
-        ),
-        Check(
-            "1,749 in radix 16, lowest digit first",
-            "kexue.fm/archives/9675",
-            (5, 13, 6),
-            0,
-            lambda: dials(1749, radix=16, digits=3).values[0],
-        ),
-        Check("mean |S_j| at distance 0", "(d/2 + 1)/2", 32.5, 1e-12, lambda: decay_bound(0, 128, 10_000.0).item()),
-    ),
+    checks=CHECKS,
 )

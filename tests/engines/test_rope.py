@@ -16,7 +16,7 @@ from engines.rope import (
     similarity_profile,
     yarn_ramp,
 )
-from engines.rope.curves import SINGLE, decay_curves, similarity_curves
+from engines.rope.curves import SINGLE, similarity_curves
 from engines.rope.digits import dials
 from engines.rope.frequencies import wavelengths
 
@@ -43,18 +43,18 @@ def test_plain_frequencies_have_their_closed_form():
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_a_stretch_of_one_changes_nothing(scaling):
+def test_a_factor_of_one_changes_nothing(scaling):
     one = {"factors": [1.0] * 64} if scaling == "longrope" else {}
     close(inverse_frequencies(128, 10_000.0, scaling, factor=1.0, **one), inverse_frequencies(128, 10_000.0))
 
 
 @pytest.mark.parametrize("scaling", [name for name in SCALINGS if name not in ("none", "longrope")])
-def test_a_stretch_lies_between_keeping_and_interpolating(scaling):
+def test_a_scaled_frequency_lies_between_keeping_and_interpolating(scaling):
     ratio = stretched(scaling, factor=8.0, length=8 * 4096) / stretched("none")
     assert (ratio <= 1 + 1e-12).all()
     if scaling != "dynamic":  # whose k·(kL)/L − (k−1) is above k
         assert (ratio >= 1 / 8 - 1e-12).all()
-    if scaling != "linear":
+    if scaling not in ("linear", "proportional"):
         assert (ratio.diff() <= 1e-12).all()  # slow pairs are slowed most
 
 
@@ -87,45 +87,117 @@ def test_yarn_ramp_and_attention_factor():
     close(theta[46:], plain[46:] / 16)
 
 
-def test_every_scaling_agrees_with_transformers():
+def theirs(kind, seq_len=None, base=10_000.0, head_dim=128, **parameters):
+    """transformers' frequencies and its factor on cos and sin."""
     from transformers.configuration_utils import PreTrainedConfig  # LlamaConfig would take five seconds to import
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    def theirs(kind, seq_len=None, **parameters):
-        config = PreTrainedConfig(
-            hidden_size=256,
-            num_attention_heads=2,
-            head_dim=128,
-            max_position_embeddings=parameters.pop("max_position_embeddings", 4096),
-            rope_parameters={"rope_type": kind, "rope_theta": 10_000.0, **parameters},
-        )
-        return ROPE_INIT_FUNCTIONS[kind](config, "cpu", seq_len=seq_len)
+    config = PreTrainedConfig(
+        hidden_size=2 * head_dim,
+        num_attention_heads=2,
+        head_dim=head_dim,
+        max_position_embeddings=parameters.pop("max_position_embeddings", 4096),
+        rope_parameters={"rope_type": kind, "rope_theta": base, **parameters},
+    )
+    theta, scale = ROPE_INIT_FUNCTIONS[kind](config, "cpu", seq_len=seq_len)
+    return theta.double(), scale
 
-    original = {"original_max_position_embeddings": 4096}
-    pairs = {
-        "linear": (theirs("linear", factor=8.0), stretched("linear", factor=8.0)),
-        "dynamic": (theirs("dynamic", 10_000, factor=8.0), stretched("dynamic", factor=8.0, length=10_000)),
-        "dynamic, short": (theirs("dynamic", 1000, factor=8.0), stretched("dynamic", factor=8.0, length=1000)),
-        "yarn": (theirs("yarn", factor=16.0, **original), stretched("yarn", factor=16.0)),
-        "yarn, betas": (
-            theirs("yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0, **original),
-            stretched("yarn", factor=4.0, beta_fast=20.0, beta_slow=2.0),
-        ),
-        "by_parts": (
-            theirs("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, **original),
-            stretched("by_parts", factor=8.0, beta_fast=4.0, beta_slow=1.0),
-        ),
-        "longrope": (
-            theirs("longrope", 9000, factor=8.0, long_factor=FACTORS, short_factor=[1.0] * 64, **original),
-            stretched("longrope", factor=8.0),
-        ),
-    }
-    for name, ((their, scale), own) in pairs.items():
-        worst = (their.double() / own - 1).abs().max().item()
-        assert worst < 1e-6, (name, worst)
-        kind = name.split(",")[0]
-        factor = 16.0 if name == "yarn" else 4.0 if name == "yarn, betas" else 8.0
-        assert scale == pytest.approx(attention_factor(kind, factor), rel=1e-12), name
+
+ORIGINAL = {"original_max_position_embeddings": 4096}
+LISTS = {"long_factor": FACTORS, "short_factor": [1 + i / 99 for i in range(64)], **ORIGINAL}
+SHORT = LISTS["short_factor"]
+HALF = {"partial_rotary_factor": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("their", "own"),
+    [
+        (("linear", None, {"factor": 8.0}), ("linear", {"factor": 8.0})),
+        (("dynamic", 10_000, {"factor": 8.0}), ("dynamic", {"factor": 8.0, "length": 10_000})),
+        (("dynamic", 1000, {"factor": 8.0}), ("dynamic", {"factor": 8.0, "length": 1000})),
+        (("yarn", None, {"factor": 16.0, **ORIGINAL}), ("yarn", {"factor": 16.0})),
+        (("yarn", None, {"factor": 4.0, "beta_fast": 20.0, "beta_slow": 2.0, **ORIGINAL}), ("yarn", {"factor": 4.0, "beta_fast": 20.0, "beta_slow": 2.0})),
+        (("yarn", None, {"factor": 4.0, "truncate": False, **ORIGINAL}), ("yarn", {"factor": 4.0, "truncate": False})),
+        (("llama3", None, {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, **ORIGINAL}), ("llama3", {"factor": 8.0})),
+        (("llama3", None, {"factor": 32.0, "low_freq_factor": 2.0, "high_freq_factor": 9.0, **ORIGINAL}), ("by_parts", {"factor": 32.0, "beta_fast": 9.0, "beta_slow": 2.0})),
+        (("longrope", 9000, {"factor": 8.0, **LISTS}), ("longrope", {"factor": 8.0, "factors": FACTORS, "short_factors": SHORT, "length": 9000})),
+        (("longrope", 4097, {"factor": 8.0, **LISTS}), ("longrope", {"factor": 8.0, "factors": FACTORS, "short_factors": SHORT, "length": 4097})),
+        (("longrope", 4096, {"factor": 8.0, **LISTS}), ("longrope", {"factor": 8.0, "factors": FACTORS, "short_factors": SHORT, "length": 4096})),
+        (("proportional", None, {"factor": 2.0, "partial_rotary_factor": 0.3}), ("proportional", {"factor": 2.0, "partial_rotary_factor": 0.3})),
+        (("proportional", None, {}), ("proportional", {})),
+        (("linear", None, {"factor": 8.0, **HALF}), ("linear", {"factor": 8.0, **HALF})),
+        (("dynamic", 10_000, {"factor": 8.0, **HALF}), ("dynamic", {"factor": 8.0, "length": 10_000, **HALF})),
+        (("yarn", None, {"factor": 16.0, **ORIGINAL, **HALF}), ("yarn", {"factor": 16.0, **HALF})),
+        (("llama3", None, {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, **ORIGINAL, **HALF}), ("llama3", {"factor": 8.0, **HALF})),
+    ],
+    ids=lambda value: value[0],
+)  # fmt: skip
+def test_scalings_agree_with_transformers(their, own):
+    kind, seq_len, parameters = their
+    theta, scale = theirs(kind, seq_len, **parameters)
+    scaling, settings = own
+    ours = inverse_frequencies(128, 10_000.0, scaling, **settings)
+    assert ours.shape == (64,) and not ours[len(theta) :].any()  # pairs that are not rotated stand last
+    np.testing.assert_allclose(ours[: len(theta)], theta, rtol=1e-6)
+    assert scale == pytest.approx(attention_factor(scaling, settings.get("factor", 1.0)), rel=1e-12)
+
+
+def test_an_explicit_attention_factor_and_deepseeks_scales_agree_with_transformers():
+    own = attention_factor("yarn", 40.0, attention=0.7)
+    assert own == theirs("yarn", factor=40.0, attention_factor=0.7, **ORIGINAL)[1] == 0.7
+    scales = {"mscale": 1.0, "mscale_all_dim": 0.707}
+    own = attention_factor("yarn", 40.0, **scales)
+    assert (
+        own
+        == pytest.approx(theirs("yarn", factor=40.0, **scales, **ORIGINAL)[1], rel=1e-12)
+        != attention_factor("yarn", 40.0)
+    )
+    assert (
+        attention_factor("longrope", 8.0, attention=1.5)
+        == theirs("longrope", factor=8.0, attention_factor=1.5, **LISTS)[1]
+    )
+    assert attention_factor("linear", 8.0, attention=1.5) == 1  # has none
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+@pytest.mark.parametrize(("base", "context_length"), [(20.0, 131_072), (2.0, 1 << 20), (60.0, 1 << 20)])
+def test_yarn_keeps_all_pairs_where_all_turn_often(base, context_length, truncate):
+    plain = inverse_frequencies(128, base)
+    assert context_length * plain[-1] / (2 * math.pi) > 32
+    kept = inverse_frequencies(128, base, "yarn", factor=8.0, context_length=context_length, truncate=truncate)
+    close(kept, plain)
+    assert (
+        theirs("yarn", base=base, factor=8.0, original_max_position_embeddings=context_length)[0] < 0.9 * plain
+    ).any()
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+@pytest.mark.parametrize("context_length", [1, 2, 5, 6])
+def test_yarn_interpolates_all_pairs_where_none_turns(context_length, truncate):
+    plain = inverse_frequencies(128, 10_000.0)
+    assert context_length * plain[0] / (2 * math.pi) < 1
+    stretched = inverse_frequencies(128, 10_000.0, "yarn", factor=8.0, context_length=context_length, truncate=truncate)
+    close(stretched, plain / 8)
+
+
+@pytest.mark.parametrize("head_dim", [16, 64, 128, 512])
+@pytest.mark.parametrize("base", [1.5, 20.0, 1e4, 1e7])
+@pytest.mark.parametrize("context_length", [3, 100, 4096, 1 << 20])
+def test_yarn_never_stretches_a_faster_pair_more_than_a_slower_one(head_dim, base, context_length):
+    plain = inverse_frequencies(head_dim, base)
+    ratio = inverse_frequencies(head_dim, base, "yarn", factor=8.0, context_length=context_length) / plain
+    turns = context_length * plain / (2 * math.pi)
+    assert (ratio.diff() <= 1e-12).all() and (ratio <= 1 + 1e-12).all() and (ratio >= 1 / 8 - 1e-12).all()
+    # the ends of the ramp are rounded outwards, by less than a pair
+    assert (ratio[turns >= 32] > 1 - 1e-12).all() and (ratio[turns * base ** (2 / head_dim) <= 1] < 1 / 8 + 1e-12).all()
+
+
+def test_partial_rotary_leaves_the_last_pairs_alone():
+    theta = inverse_frequencies(128, 10_000.0, partial_rotary_factor=0.25)
+    close(theta[:16], inverse_frequencies(32, 10_000.0))
+    assert not theta[16:].any()
+    with pytest.raises(ValueError, match="partial_rotary_factor"):
+        inverse_frequencies(128, 10_000.0, partial_rotary_factor=0.01)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +234,12 @@ def test_similarity_has_its_published_values():
     close(similarity([0, 1, 1000], 128, 10_000.0), [64.0, 62.093684, 10.177728], 1e-7)
     assert first_negative(128, 10_000.0) == 1707
     assert first_negative(128, 10_000.0, limit=1707) is None
+
+
+def test_python_numbers_are_not_rounded_to_single_precision():
+    exact = sum(math.cos(450_001.1 * 12_345.678 ** (-2 * i / 128)) for i in range(64))
+    assert similarity(450_001.1, 128, 12_345.678).item() == pytest.approx(exact, abs=1e-8)
+    assert similarity([450_001.1], 128, [12_345.678])[0].item() == pytest.approx(exact, abs=1e-8)
 
 
 def test_similarity_broadcasts_and_differentiates():
@@ -212,6 +290,13 @@ def test_curves_hide_no_dip():
     np.testing.assert_array_equal(result.lowest_distance, full.argmin(1))
 
 
+def test_a_pair_that_is_not_rotated_adds_one_at_every_distance():
+    half = similarity_curves(bases=(10_000.0,), distance=64, partial_rotary_factor=0.5)
+    direct = 32 + similarity(torch.arange(65), 64, 10_000.0).numpy()
+    np.testing.assert_allclose(half.low[0], direct[half.bin_distance], atol=1e-9)
+    assert half.first_negative[0] == -1
+
+
 def test_interpolation_widens_the_range_that_is_not_negative():
     plain = similarity_curves(bases=(10_000.0,)).first_negative[0]
     linear = similarity_curves(bases=(10_000.0,), scaling="linear", factor=8.0).first_negative[0]
@@ -222,8 +307,9 @@ def test_decay_bound_has_its_definition():
     close(decay_bound(0, 128, 10_000.0), 32.5)
     z = np.cumsum(np.exp(1j * np.multiply.outer([3.0, 77.0], inverse_frequencies(64, 10_000.0).numpy())), axis=1)
     close(decay_bound([3.0, 77.0], 64, 10_000.0), np.abs(z).mean(1))
-    curve = decay_curves(bases=(10_000.0,)).bound[0]
-    assert curve[0] == 32.5 and curve[-1] < 0.3 * curve[0]
+    curves = similarity_curves(bases=(10_000.0,))
+    np.testing.assert_allclose(curves.bound[0], decay_bound(curves.bound_distance, 128, 10_000.0), rtol=1e-6)
+    assert curves.bound[0, 0] == 32.5 and curves.bound[0, -1] < 0.3 * 32.5
 
 
 def test_decay_bound_bounds_attention_scores():
@@ -254,40 +340,19 @@ def test_wavelengths_count_what_training_never_shows():
     at = {name: i for i, name in enumerate(result.scalings)}
     assert result.wavelength.shape == (len(SCALINGS), 64)
     # 2π·10000^(2i/128) > 4096 from pair 46 on
-    assert result.partial[at["none"]] == 18 and result.unseen[at["none"]].sum() == 18
+    assert result.incomplete[at["none"]] == 18 and result.unseen[at["none"]].sum() == 18
+    assert result.unseen[at["ntk"]].sum() == 17  # all but the last
     assert result.unseen[at["linear"]].sum() == 0 and result.unseen[at["yarn"]].sum() == 0
     assert result.wavelength[at["linear"]] == pytest.approx(8 * result.wavelength[at["none"]])
     assert result.turns[0] == pytest.approx(4096 / (2 * math.pi))
 
 
-@pytest.mark.parametrize(
-    ("view", "settings", "named"),
-    [
-        (similarity_curves, {"bases": ()}, "bases"),
-        (similarity_curves, {"bases": (2.0,) * 7}, "bases"),
-        (similarity_curves, {"bases": (0.5,)}, "bases"),
-        (similarity_curves, {"distance": 10**9}, "distance"),
-        (similarity_curves, {"distance": math.nan}, "distance"),
-        (similarity_curves, {"scaling": "longrope"}, "scaling"),
-        (similarity_curves, {"scaling": ["none"]}, "scaling"),
-        (similarity_curves, {"scaling": "linear", "factor": math.inf}, "factor"),
-        (similarity_curves, {"context_length": math.nan}, "context_length"),
-        (decay_curves, {"bases": (math.nan,)}, "bases"),
-        (decay_curves, {"head_dim": 3}, "head_dim"),
-        (wavelengths, {"scalings": ()}, "scalings"),
-        (wavelengths, {"scalings": ("x",)}, "scaling"),
-        (wavelengths, {"scalings": (["none"],)}, "scaling"),
-        (wavelengths, {"longrope_factors": (math.nan,)}, "longrope_factors"),
-        (dials, {"digits": 99}, "digits"),
-        (dials, {"radix": 1}, "radix"),
-        (dials, {"position": -1}, "position"),
-        (dials, {"numeral": "roman"}, "numeral"),
-        (dials, {"trained_length": 10**12}, "trained_length"),
-    ],
-)
-def test_views_name_what_is_wrong(view, settings, named):
-    with pytest.raises(ValueError, match=named):
-        view(**settings)
+def test_wavelengths_of_pairs_that_are_not_rotated_are_infinite():
+    result = wavelengths(scalings=("none", "proportional"), factor=1.0, partial_rotary_factor=0.75)
+    assert np.isfinite(result.wavelength).sum(1).tolist() == [48, 48]
+    # proportional leaves out just the slowest pairs of the whole head, partial rotary spreads all speeds over the rest
+    np.testing.assert_allclose(result.wavelength[1, :48], wavelengths().wavelength[0, :48])
+    assert result.incomplete.tolist() == [14, 2] and not result.unseen.any()
 
 
 # ---- digits
@@ -320,7 +385,7 @@ def test_digits_compose_the_position_in_every_radix(digits):
 def test_a_digit_that_has_just_turned_over_stands_at_nought():
     result = dials(1000, 10, 5)
     assert list(result.values[0]) == [0, 0, 0, 1, 0]
-    assert list(result.digit_turns[result.start][:3]) == [0, 0, 0]
+    assert list(result.digit_turns[result.start, 0, :3]) == [0, 0, 0]
 
 
 def test_radices_multiply_to_the_stretched_range():
@@ -338,6 +403,15 @@ def test_radices_multiply_to_the_stretched_range():
 def test_dials_turn_as_digits_do():
     result = dials(position=1749, radix=10, digits=4)
     assert result.positions[result.start] == 1749
-    assert result.digit_turns[result.start] == pytest.approx([0.9, 0.49, 0.749, 0.1749], abs=1e-6)
-    assert result.rotary_turns[result.start][3] == pytest.approx(1.749 / (2 * math.pi), abs=1e-6)
+    assert result.digit_turns[result.start, 0] == pytest.approx([0.9, 0.49, 0.749, 0.1749], abs=1e-6)
+    assert result.rotary_turns[result.start, 0, 3] == pytest.approx(1.749 / (2 * math.pi), abs=1e-6)
     assert list(result.digit_seen) == pytest.approx([1, 1, 1, 0.1])
+    # n/k stands where n did, an eighth as far round
+    assert result.digit_turns[result.start, 1, 3] == pytest.approx(0.1749 / 8, abs=1e-6)
+
+
+def test_only_the_ways_asked_for_are_written():
+    one, all_ways = dials(numerals=("ntk_mixed",)), dials()
+    assert one.numerals == ("ntk_mixed",) and one.values.shape == (1, 4)
+    np.testing.assert_array_equal(one.rotary_turns[:, 0], all_ways.rotary_turns[:, 3])
+    np.testing.assert_array_equal(one.radices[0], all_ways.radices[3])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engines.decoder import Decoder, DecoderConfig, token_losses
-from engines.rope import SCALINGS
+from engines.rope import SCALINGS, attention_factor
 from engines.rope.extrapolation import Extrapolation, _result, extrapolation, held_back, near_losses, position_losses
 
 
@@ -31,12 +31,14 @@ def test_no_scaling_is_the_model_as_it_is(model, tokens):
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_every_scaling_applies_and_a_factor_of_one_changes_nothing(model, tokens, scaling):
     plain = position_losses(model, tokens, "none")
-    stretched = position_losses(model, tokens, scaling, 4.0, (1.0, 2.0, 4.0))
+    settings = {"factors": [1.0, 2.0, 4.0, 4.0] * 2} if scaling == "longrope" else {}
+    stretched = position_losses(model, tokens, scaling, 4.0, **settings)
     assert stretched.shape == plain.shape == (2, 149)
     assert np.isfinite(stretched).all()
     if scaling not in ("none", "dynamic"):
         assert np.abs(stretched - plain)[:, -50:].max() > 1e-3
-        np.testing.assert_allclose(position_losses(model, tokens, scaling, 1.0), plain, rtol=1e-5)
+        settings = {"factors": [1.0] * 8} if scaling == "longrope" else {}
+        np.testing.assert_allclose(position_losses(model, tokens, scaling, 1.0, **settings), plain, rtol=1e-5)
 
 
 def test_dynamic_keeps_the_trained_length_and_follows_the_length_read(model, tokens):
@@ -45,6 +47,22 @@ def test_dynamic_keeps_the_trained_length_and_follows_the_length_read(model, tok
     # positions 64 to 127 are read with the frequencies for 128 bytes, whatever follows
     np.testing.assert_allclose(dynamic[:, :127], position_losses(model, tokens[:, :128], "dynamic", 4.0), rtol=1e-5)
     assert np.abs(dynamic - plain)[:, 40:].max() > 1e-3
+
+
+def test_longrope_switches_from_its_short_to_its_long_factors_at_the_trained_length(model, tokens):
+    short, long = [1.5] * 8, [4.0] * 8
+    both = position_losses(model, tokens, "longrope", 4.0, factors=long, short_factors=short)
+    within = position_losses(model, tokens[:, :32], "longrope", 4.0, factors=short)
+    np.testing.assert_allclose(both[:, :31], within, rtol=1e-5)
+    np.testing.assert_allclose(
+        both[:, 31:], position_losses(model, tokens, "longrope", 4.0, factors=long)[:, 31:], rtol=1e-5
+    )
+
+
+def test_an_explicit_attention_factor_takes_the_place_of_yarns(model, tokens):
+    own = position_losses(model, tokens, "yarn", 4.0)
+    np.testing.assert_array_equal(position_losses(model, tokens, "yarn", 4.0, attention_factor("yarn", 4.0)), own)
+    assert np.abs(position_losses(model, tokens, "yarn", 4.0, 0.5) - own).max() > 1e-3
 
 
 def test_the_reference_has_half_the_trained_length_in_view_and_no_more_than_all_of_it(model, tokens):
@@ -96,6 +114,10 @@ def test_the_shipped_models_are_read():
         ({"bytes_read": 10**9}, "bytes_read"),
         ({"texts": 0}, "texts"),
         ({"longrope_factors": (float("inf"),)}, "longrope_factors"),
+        ({"scalings": ("longrope",), "longrope_factors": (1.0,) * 17}, "longrope_factors"),
+        ({"scalings": ("longrope",), "longrope_short_factors": (1.0,) * 17}, "longrope_short_factors"),
+        ({"attention": -1.0}, "attention"),
+        ({"scalings": ("proportional",), "partial_rotary_factor": 0.05}, "partial_rotary_factor"),
     ],
 )
 def test_bad_arguments_are_named(arguments, name):
