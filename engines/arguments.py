@@ -145,6 +145,7 @@ def held(name: str, value: Any, kind: Any, rule: Rule) -> Any:
 
 def whole(name: str, value: int, low: float, high: float) -> int:
     """A whole number from low to high; 3.0 counts as 3."""
+    value = _plain(value)
     if not _real(value) or not low <= value <= high or value % 1:
         raise Refusal(
             "{parameter} must be a whole number from {low} to {high}, not {given}.",
@@ -158,6 +159,7 @@ def whole(name: str, value: int, low: float, high: float) -> int:
 
 def number(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> float:
     """A number from low to high; without bounds, a finite one."""
+    value = _plain(value)
     if not _real(value) or not low <= value <= high or (math.isinf(high) and not _finite(value)):
         if math.isinf(high):
             raise Refusal("{parameter} must be a finite number, not {given}.", parameter=name, given=quoted(value))
@@ -221,7 +223,8 @@ def wholes(name: str, values: Sequence[int], most: int, low: int, high: int) -> 
 
 def items(name: str, values: Sequence, most: int, least: int = 1) -> list:
     """A list of `least` to `most` entries, whatever they are."""
-    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not least <= len(values) <= most:
+    listed = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str) and getattr(values, "ndim", 1)
+    if not listed or not least <= len(values) <= most:
         raise Refusal(
             "{parameter} must be a list of {least} to {most} entries.", parameter=name, least=least, most=most
         )
@@ -241,6 +244,11 @@ def _finite(value: int | float) -> bool:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond every float
         return False
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's: a float32 compared with 1e300 would make that infinite, and warn."""
+    return value.item() if isinstance(value, np.number) else value
 
 
 def _real(value: object) -> bool:

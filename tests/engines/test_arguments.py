@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from engines.arguments import number, one_of, several_of, whole, wholes
+from engines.arguments import Refusal, items, number, one_of, several_of, whole, wholes
 
 
 def test_good_values_come_back_plain():
@@ -49,3 +49,12 @@ def test_bad_lists(values):
 def test_bad_choices(values, words):
     with pytest.raises(ValueError, match=words):
         several_of("laws", values, ("a", "b"), 2)
+
+
+def test_numpy_values_are_compared_as_they_are(recwarn):
+    assert number("x", np.float32(2), 1e-300, 1e300) == 2
+    assert whole("n", np.float16(3), 0, 10**30) == 3
+    assert not recwarn.list
+    with pytest.raises(Refusal, match="a list of 1 to 3"):
+        items("x", np.array("x"), 3)
+    assert items("x", [[1], [2, 3]], 3) == [[1], [2, 3]]
