@@ -1,19 +1,18 @@
 """Hubness: why, in high dimension, some points are everyone's neighbour and some are nobody's."""
 
-from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
-from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps, neighbours
-from engines.hubness.reduction import METHODS, reduce, reduced_k_occurrence
-from engines.hubness.samples import latent_samples
-from engines.hubness.views import (
+from engines.hubness.experiments import (
     boundary,
     compare_reductions,
     concentration,
-    hub_latents,
-    latent_filter,
     skewness_against_dimension,
     survey,
     survey_file,
 )
+from engines.hubness.files import read_points
+from engines.hubness.latents import hub_latents, latent_filter, latent_samples
+from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
+from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps, neighbours
+from engines.hubness.reduction import METHODS, reduce, reduced_k_occurrence
 
 __all__ = [
     "METHODS",
@@ -30,6 +29,7 @@ __all__ = [
     "latent_filter",
     "latent_samples",
     "neighbours",
+    "read_points",
     "reduce",
     "reduced_k_occurrence",
     "robin_hood",

@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import Refusal, number, one_of, quoted, whole
 from engines.device import resolve
 from engines.progress import Progress
 
@@ -27,81 +29,122 @@ SQUARE = 2**23  # dissimilarities that may be held all at once (64 MB)
 _ROUNDING = 2.0**-24  # unit roundoff of float32
 
 
-def check_points(points: Tensor, k: int, metric: str = "euclidean", p: float = 0.5) -> Tensor:
-    """The points as float64, or a ValueError that says what is wrong with them (or with k, metric, p)."""
-    if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
-    points = torch.as_tensor(points)
-    if points.ndim != 2 or points.shape[1] == 0:
-        raise ValueError(f"points must be a table [n, d], one point a row; got shape {tuple(points.shape)}.")
-    n = points.shape[0]
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1; got {k!r}.")
-    if n < k + 1:
-        raise ValueError(f"k = {k} neighbours need at least {k + 1} points; there are {n}. Lower k or add points.")
-    if n > MOST_POINTS:
-        raise ValueError(f"points: at most {MOST_POINTS:,} rows; there are {n:,}.")
-    if metric == "precomputed":
-        if points.shape[1] != n:
-            raise ValueError(
-                f"points must be a square matrix of distances for 'precomputed'; got {n} x {points.shape[1]}."
-            )
-        if n > MOST_PRECOMPUTED:
-            raise ValueError(f"points: at most {MOST_PRECOMPUTED:,} rows for 'precomputed'; there are {n:,}.")
-    if metric == "lp" and not (isinstance(p, int | float) and 0.05 <= p <= 32):
-        raise ValueError(f"p must lie between 0.05 and 32; got {p!r}.")
+def as_points(points: Tensor) -> Tensor:
+    """A table of real numbers, float64 [n, d], of a tensor, array or nested list of any type; Refusal for anything else."""
+    if not isinstance(points, Tensor):
+        try:
+            array = np.asarray(points)
+        except (TypeError, ValueError, RuntimeError):
+            array = np.empty(0, object)
+        if array.dtype.kind not in "biuf":
+            raise Refusal("{parameter} must be a table of real numbers, one point a row.", parameter="points")
+        points = torch.from_numpy(np.ascontiguousarray(array, np.float64))
     if points.is_complex():
-        raise ValueError("points must be real numbers; these are complex.")
-    points = points.to(torch.float64)
-    low, high = points.aminmax()
-    if not torch.isfinite(low + high):
-        bad = (~torch.isfinite(points)).any(1).nonzero().flatten()
-        first = ", ".join(str(int(i)) for i in bad[:3]) + (", ..." if len(bad) > 3 else "")
-        if len(bad):
-            raise ValueError(
-                f"points: {len(bad)} of {n} rows hold NaN or infinity (rows {first}); remove or fill them."
-            )
+        raise Refusal("{parameter} must be real numbers; these are complex.", parameter="points")
+    if points.ndim != 2 or 0 in points.shape:
+        raise Refusal(
+            "{parameter} must be a table [n, d], one point a row; this has shape {shape}.",
+            parameter="points",
+            shape=tuple(points.shape),
+        )
+    return points.detach().to_dense().to(torch.float64)
+
+
+def check_points(points: Tensor, k: int, metric: str = "euclidean", p: float = 0.5) -> Tensor:
+    """The points as float64, or a Refusal that says what is wrong with them (or with k, metric, p)."""
+    one_of("metric", metric, METRICS)
+    points = as_points(points)
+    n, d = points.shape
+    k = whole("k", k, 1, MOST_POINTS)
+    if n < k + 1:
+        raise Refusal(
+            "{parameter} = {k} neighbours need at least {least} points; there are {n}. Lower it or add points.",
+            parameter="k",
+            k=k,
+            least=k + 1,
+            n=n,
+        )
+    most = MOST_PRECOMPUTED if metric == "precomputed" else MOST_POINTS
+    if n > most:
+        raise Refusal(
+            "{parameter} may have at most {most} rows here; there are {n}.", parameter="points", most=most, n=n
+        )
+    if metric == "precomputed" and d != n:
+        raise Refusal(
+            "{parameter} must be a square matrix of distances for 'precomputed'; this is {n} x {d}.",
+            parameter="points",
+            n=n,
+            d=d,
+        )
+    if metric == "lp":
+        number("p", p, 0.05, 32)
+    bad = (~torch.isfinite(points)).any(1).nonzero().flatten()
+    if len(bad):
+        raise Refusal(
+            "{parameter}: {bad} of {n} rows hold NaN or infinity (rows {first}, counted from 0); remove or fill them.",
+            parameter="points",
+            bad=len(bad),
+            n=n,
+            first=", ".join(str(int(i)) for i in bad[:3]) + (", ..." if len(bad) > 3 else ""),
+        )
+    if metric == "torus" and (points.min() < 0 or points.max() > 1):
+        raise Refusal("{parameter} must lie in the unit cube, 0 to 1, for 'torus'.", parameter="points")
     return points
 
 
-def scale_of(points: Tensor) -> float:
-    """The power of two next above the largest magnitude (1 where all are zero)."""
+def exponent_of(points: Tensor) -> int:
+    """The exponent of the power of two next above the largest magnitude (0 where all are zero)."""
     low, high = points.aminmax()
-    return 2.0 ** max(-1000, min(1000, math.frexp(max(float(high), -float(low)))[1]))
+    return math.frexp(max(float(high), -float(low)))[1]
+
+
+def times_power(values: Tensor, exponent: int) -> Tensor:
+    """values 2^exponent, in two factors: one of them alone may be no float64."""
+    half = exponent // 2
+    return values * 2.0**half * 2.0 ** (exponent - half)
 
 
 def prepare(points: Tensor, metric: str) -> Tensor:
     """Float64 points as the metric sees them: of order one (scaled by a power of two, which moves no tie), and of
-    length 1 for the cosines."""
-    if metric in ("precomputed", "torus"):
+    length 1 for the cosines. Distances given and points of a torus are left alone."""
+    if metric in ("torus", "precomputed"):
         return points
-    if metric == "centred cosine":
-        points = points - points.mean(0)
-    points = points / scale_of(points)
+    points = times_power(points, -exponent_of(points))
     if metric in ("cosine", "centred cosine"):
-        norm = torch.linalg.vector_norm(points, dim=1, keepdim=True)
-        zero = int((norm == 0).sum())
+        if metric == "centred cosine":
+            points = points - points.mean(0)
+        largest = points.abs().amax(1, keepdim=True)
+        zero = int((largest == 0).sum())
         if zero:
-            raise ValueError(
-                f"points: {zero} rows have length zero, so they have no cosine; remove them or use euclidean."
+            raise Refusal(
+                "{parameter}: {zero} rows have length zero, so they have no cosine; remove them or use euclidean.",
+                parameter="points",
+                zero=zero,
             )
-        points = points / norm
+        points = points / largest  # squares of a row that is tiny beside another would be lost
+        points = points / torch.linalg.vector_norm(points, dim=1, keepdim=True)
     return points
 
 
-def _between(rows: Tensor, others: Tensor, metric: str, p: float) -> Tensor:
+def between(rows: Tensor, others: Tensor, metric: str, p: float) -> Tensor:
     """Dissimilarities [b, n] measured directly, coordinate by coordinate, in float64: equal points tie exactly."""
     if metric == "inner product":
         return -(rows @ others.T)
     if metric in ("lp", "torus"):
         total = rows.new_zeros(len(rows), len(others))
+        # of a high power of a small gap nothing is left: gaps are measured in units of the largest
+        unit = torch.cdist(rows, others, p=math.inf) if metric == "lp" and p > 2 else None
+        if unit is not None:
+            unit[unit == 0] = 1
         for a, b in zip(rows.T, others.T, strict=True):
             gap = (a[:, None] - b).abs_()
             if metric == "torus":
                 total += torch.minimum(gap, 1 - gap).square_()
             else:
+                gap = gap if unit is None else gap.div_(unit)
                 total += gap.sqrt_() if p == 0.5 else gap.pow_(p)
-        return total.pow_(1 / p if metric == "lp" else 0.5)
+        total.pow_(1 / p if metric == "lp" else 0.5)
+        return total if unit is None else total.mul_(unit)
     return torch.cdist(rows, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -115,7 +158,10 @@ def pair_distance(points: Tensor, first: Tensor, second: Tensor, metric: str, p:
     gap = (a - b).abs()
     if metric == "torus":
         gap = torch.minimum(gap, 1 - gap)
-    return torch.linalg.vector_norm(gap, ord=p if metric == "lp" else 2, dim=-1)
+    # In units of a power of two next to the largest gap: squares neither vanish nor overflow, and ties stay ties.
+    exponent = torch.frexp(gap.amax(-1, keepdim=True)).exponent.long()
+    unit = (exponent.clamp(-1021, 1023) + 1022 << 52).view(torch.float64)
+    return torch.linalg.vector_norm(gap / unit, ord=p if metric == "lp" else 2, dim=-1) * unit[..., 0]
 
 
 def smallest(values: Tensor, k: int) -> Tensor:
@@ -173,18 +219,28 @@ def _screened(points: Tensor, k: int, metric: str) -> Iterator[tuple[int, Tensor
         index = index[:, :k]
         # The k chosen are right if the next candidate is worse by more than both roundings together.
         doubtful = (value[:, k - 1] - value[:, k] <= 2 * error[start:stop]).nonzero().flatten()
-        if len(doubtful):
-            lowest = value[doubtful, k - 1] - 2 * error[start + doubtful]
-            index[doubtful] = _measured_again(points, start + doubtful, scores[doubtful] >= lowest[:, None], k, metric)
+        for rows in doubtful.split(max(1, AREA // (4 * width))):
+            lowest = value[rows, k - 1] - 2 * error[start + rows]
+            candidate = scores[rows, :n] >= lowest[:, None]
+            index[rows] = _measured_again(points, centred, half, norm, start + rows, candidate, k, metric)
         yield start, index
 
 
-def _measured_again(points: Tensor, rows: Tensor, candidate: Tensor, k: int, metric: str) -> Tensor:
-    """The k nearest [f, k] of `rows` among their candidates (bool [f, width]), in float64, ties by index."""
-    value = torch.full(candidate.shape, math.inf, dtype=torch.float64, device=points.device)
+def _measured_again(
+    points: Tensor, centred: Tensor, half: Tensor, norm: Tensor, rows: Tensor, candidate: Tensor, k: int, metric: str
+) -> Tensor:
+    """The k nearest [f, k] of `rows` among their candidates (bool [f, n]), in float64, ties by index.
+
+    A product in double precision leaves few candidates of many; those are measured pair by pair.
+    """
+    n, d = points.shape
+    if int(candidate.sum()) > 8 * k * len(rows):
+        score = (centred[rows] @ centred.T - half).masked_fill_(~candidate, -math.inf)
+        error = 2.0**-52 * (d + 4) * (norm[rows] * norm.max() + half.max())
+        candidate = score >= (score.topk(k, dim=1).values[:, -1] - 2 * error)[:, None]
+    value = torch.full((len(rows), n), math.inf, dtype=torch.float64, device=points.device)
     row, column = candidate.nonzero(as_tuple=True)
-    for part in range(0, len(row), 2**16):
-        r, c = row[part : part + 2**16], column[part : part + 2**16]
+    for r, c in zip(*(places.split(max(1, 2**20 // d)) for places in (row, column)), strict=True):
         value[r, c] = pair_distance(points, rows[r], c, metric)
     return smallest(value, k)
 
@@ -194,7 +250,7 @@ def _square(points: Tensor, metric: str, p: float) -> Tensor:
     n = len(points)
     found = points.new_empty(n, n)
     for start in range(0, n, 128):
-        part = _between(points[start : start + 128], points[start:], metric, p)
+        part = between(points[start : start + 128], points[start:], metric, p)
         found[start : start + 128, start:] = part
         found[start:, start : start + 128] = part.T
     return found
@@ -208,7 +264,7 @@ def _measured(points: Tensor, k: int, metric: str, p: float) -> Iterator[tuple[i
     block = max(1, min(n, 2**21 // n))
     for start in range(0, n, block):
         rows = points[start : start + block]
-        value = rows.clone() if metric == "precomputed" else _between(rows, points, metric, p)
+        value = rows.clone() if metric == "precomputed" else between(rows, points, metric, p)
         value[:, start : start + len(rows)].fill_diagonal_(math.inf)
         yield start, smallest(value, k)
 
@@ -221,14 +277,24 @@ def neighbour_blocks(
     Holds a few rows of distances at a time, never n x n. Arguments as in `k_occurrence`.
     """
     points = check_points(points, k, metric, p)
-    device = resolve(device)
-    if device.type == "mps":  # no float64 there
-        device = torch.device("cpu")
-    points = prepare(points.to(device), metric)
+    k, points = int(k), prepare(points.to(_device(device)), metric)
     if metric in ("euclidean", "cosine", "centred cosine", "inner product"):
         yield from _screened(points, k, metric)
     else:
         yield from _measured(points, k, metric, p)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    try:
+        found = resolve(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, ValueError):
+        raise Refusal(
+            "{parameter} {given} is not there; leave it out for the best one present.",
+            parameter="device",
+            given=quoted(device),
+        ) from None
+    return torch.device("cpu") if found.type == "mps" else found  # no float64 on mps
 
 
 def neighbours(
@@ -252,8 +318,8 @@ def neighbours(
     if metric in ("cosine", "centred cosine"):
         distance = distance.square() / 2
     elif metric in ("euclidean", "lp", "inner product"):
-        scale = scale_of(checked)
-        distance = distance * (scale * scale if metric == "inner product" else scale)
+        distance = times_power(distance, exponent_of(checked))
+        distance = times_power(distance, exponent_of(checked)) if metric == "inner product" else distance
     return torch.cat(indices), distance
 
 
@@ -261,7 +327,7 @@ def k_occurrence_steps(
     points: Tensor, k: int = 10, metric: str = "euclidean", p: float = 0.5, device: str | torch.device | None = None
 ) -> Iterator[Progress]:
     """`k_occurrence` with progress: step and total in points, the counts so far as the result."""
-    points = torch.as_tensor(points)
+    points = as_points(points)
     counts = None
     for start, index in neighbour_blocks(points, k, metric, p, device):
         if counts is None:
@@ -285,7 +351,8 @@ def k_occurrence(
         'lp' with exponent p (fractional p too), 'torus' (Euclidean on the unit cube with opposite faces glued), 'precomputed'
     device: where to compute; None for the best one present
 
-    Raises ValueError on NaN or infinite rows, fewer than k + 1 points, unknown metrics, zero rows under a cosine.
+    Any real type and any finite magnitude: half precision, integers, everything scaled by 2^500. Raises Refusal on NaN or
+    infinite rows, fewer than k + 1 points, unknown metrics, zero rows under a cosine, points outside the torus.
     """
     for progress in k_occurrence_steps(points, k, metric, p, device):
         counts = progress.result

@@ -12,7 +12,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from engines.hubness.nearest import _between, check_points, neighbours, prepare, smallest
+from engines.arguments import Refusal, one_of
+from engines.hubness.nearest import (
+    as_points,
+    between,
+    check_points,
+    exponent_of,
+    k_occurrence,
+    neighbours,
+    prepare,
+    smallest,
+    times_power,
+)
 
 METHODS = {
     "none": "the plain metric",
@@ -25,8 +36,9 @@ METHODS = {
     "centring": "inner product after subtracting the mean",
     "cosine": "angle instead of distance",
 }
-SCALING = ("none", "mutual proximity", "mutual proximity empirical", "local scaling", "nicdm")
+SCALING = ("none", "mutual proximity", "mutual proximity empirical", "local scaling", "nicdm")  # of any distances
 SATURATING = ("mutual proximity", "local scaling")
+PLAIN = {"cosine": "cosine", "centring": "inner product"}  # metrics of their own; centring after the mean is subtracted
 MOST_REDUCED = 8_000
 
 
@@ -35,7 +47,8 @@ def _normal_cdf(z: Tensor) -> Tensor:
 
 
 def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callable[[int, int], Tensor]:
-    """A function (start, stop) -> secondary dissimilarities [stop - start, n]; per-point statistics are found once.
+    """A function (start, stop) -> secondary dissimilarities [stop - start, n] of points of order one; statistics of each
+    point are found once.
 
     Where the definition is 1 - exp(-x) (`SATURATING`) they are x, which ranks alike: 1 - exp(-x) is exactly 1 from x = 37.5 on,
     and all neighbours of an outlier would tie.
@@ -46,7 +59,7 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
     def primary(start: int, stop: int) -> Tensor:
         if metric == "precomputed":
             return ready[start:stop].clone()
-        distance = _between(ready[start:stop], ready, metric, p)
+        distance = between(ready[start:stop], ready, metric, p)
         return distance.square() / 2 if "cosine" in metric else distance
 
     if method == "none":
@@ -61,7 +74,13 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
             gap = distance - mean[start:stop, None]
             gap[own - start, own] = 0
             std[start:stop] = (gap.square().sum(1) / (n - 1)).sqrt()
-        _refuse_zero(std, "mutual proximity divides by the spread of each point's distances")
+        if (std <= 0).any():
+            raise Refusal(
+                "{parameter}: mutual proximity divides by the spread of each point's distances, which is 0 for {zero} points. "
+                "Drop duplicate points or choose another method.",
+                parameter="points",
+                zero=int((std <= 0).sum()),
+            )
 
         def rows(start: int, stop: int) -> Tensor:
             distance = primary(start, stop)
@@ -79,13 +98,26 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
         return rows
     if method == "mutual proximity empirical":  # Schnitzer et al. 2012, equation (3)
         if n > MOST_REDUCED:
-            raise ValueError(f"points: empirical mutual proximity takes at most {MOST_REDUCED:,}; there are {n:,}.")
+            raise Refusal(
+                "{parameter}: empirical mutual proximity takes at most {most}; there are {n}.",
+                parameter="points",
+                most=MOST_REDUCED,
+                n=n,
+            )
         near = torch.cat([_nearer(primary(*span), span[0]) for span in _spans(n)])
         return lambda start, stop: 1 - _both_farther(near, start, stop, k).double() / n
     if method in ("local scaling", "nicdm"):
         _, distance = neighbours(points, k, metric, p, device=points.device)
         scale = distance[:, -1] if method == "local scaling" else distance.mean(1)
-        _refuse_zero(scale, f"{method} divides by the distance to the k = {k} nearest neighbours")
+        if (scale <= 0).any():
+            raise Refusal(
+                "{parameter}: {method} divides by the distance to the k = {k} nearest neighbours, which is not above 0 for "
+                "{zero} points. Drop duplicate points or raise k.",
+                parameter="points",
+                method=method,
+                k=k,
+                zero=int((scale <= 0).sum()),
+            )
         if method == "nicdm":  # Jégou et al. 2007; as in Schnitzer et al. 2012, equation (2)
             return lambda start, stop: primary(start, stop) / (scale[start:stop, None] * scale).sqrt()
         # Zelnik-Manor and Perona 2004; as in Schnitzer et al. 2012, equation (1)
@@ -94,28 +126,23 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
         method == "dissimlocal"
     ):  # Hara et al. 2016, "Flattening the density gradient for eliminating spatial centrality"
         index, _ = neighbours(points, k, device=points.device)
-        off = torch.cat([(ready[a:b] - ready[index[a:b]].mean(1)).square().sum(1) for a, b in _spans(n)])
+        centred = ready - ready.mean(0)  # far from the origin a mean of k points loses the digits that tell them apart
+        off = torch.cat([(centred[a:b] - centred[index[a:b]].mean(1)).square().sum(1) for a, b in _spans(n)])
         return lambda start, stop: primary(start, stop).square() - off[start:stop, None] - off
-    unit = prepare(points, "cosine") if method in ("csls", "cosine") else points - points.mean(0)
-    if (
-        method == "csls"
-    ):  # Conneau et al. 2018, "Word translation without parallel data", equation (3), one set of points
-        near = (1 - neighbours(points, k, "cosine", device=points.device)[1]).mean(1)
-        return lambda start, stop: near[start:stop, None] + near - 2 * (unit[start:stop] @ unit.T)
-    if method == "cosine":
-        return lambda start, stop: 1 - unit[start:stop] @ unit.T
-    return lambda start, stop: -(unit[start:stop] @ unit.T)  # centring: Suzuki et al. 2013
+    # Conneau et al. 2018, "Word translation without parallel data", equation (3), one set of points. With squared chords
+    # c = 2 - 2 cos it is c less both points' mean of c / 2, in which no 1 hides what is small.
+    unit = prepare(points, "cosine")
+    unit = unit - unit.mean(0)
+    length = unit.square().sum(1)
+    near = neighbours(points, k, "cosine", device=points.device)[1].mean(1)
+    return lambda start, stop: (
+        (length[start:stop] - near[start:stop])[:, None] + (length - near) - 2 * (unit[start:stop] @ unit.T)
+    )
 
 
 def _spans(n: int) -> list[tuple[int, int]]:
     block = max(1, 2**21 // n)
     return [(start, min(start + block, n)) for start in range(0, n, block)]
-
-
-def _refuse_zero(scale: Tensor, why: str) -> None:
-    zero = int((scale <= 0).sum())
-    if zero:
-        raise ValueError(f"{why}, which is 0 for {zero} points: drop duplicate points or raise k.")
 
 
 def _nearer(distance: Tensor, start: int) -> Tensor:
@@ -157,14 +184,23 @@ def _both_farther(near: Tensor, start: int, stop: int, k: int) -> Tensor:
     return count
 
 
-def _ready(points: Tensor, k: int, method: str, metric: str, p: float) -> Tensor:
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+def _ready(points: Tensor, k: int, method: str, metric: str, p: float) -> tuple[Tensor, str]:
+    """The points of order one and the metric under which their neighbours or statistics are found."""
+    one_of("method", method, METHODS)
     if metric == "inner product" and method != "none":
-        raise ValueError("metric: reductions need distances; 'inner product' is none. Use euclidean or a cosine.")
+        raise Refusal(
+            "{parameter}: reductions need distances; 'inner product' is none. Use euclidean or a cosine.",
+            parameter="metric",
+        )
+    points = check_points(points, k, metric, p)
     if method not in SCALING and metric != "euclidean":
-        raise ValueError(f"metric: {method} is defined on the points themselves; leave it at euclidean.")
-    return check_points(points, k, metric, p)
+        raise Refusal(
+            "{parameter}: {method} is defined on the points themselves; leave it at euclidean.",
+            parameter="metric",
+            method=method,
+        )
+    points = points if metric == "torus" else times_power(points, -exponent_of(points))
+    return points - points.mean(0) if method == "centring" else points, PLAIN.get(method, metric)
 
 
 def reduce(
@@ -178,18 +214,27 @@ def reduce(
     The diagonal is set to the least entry. 'mutual proximity empirical' counts only the entries that can be among a row's
     k smallest and leaves the rest at 1.
 
-    Raises ValueError as `k_occurrence`, and where duplicates make a local scale zero.
+    Raises Refusal as `k_occurrence`, and where duplicates make a local scale zero.
     """
-    points = _ready(points, k, method, metric, p)
-    if len(points) > MOST_REDUCED:
-        raise ValueError(
-            f"points: reduce holds n x n numbers, so at most {MOST_REDUCED:,} points; there are {len(points):,}. "
-            "reduced_k_occurrence takes more."
+    given = points
+    points, metric = _ready(points, k, method, metric, p)
+    n, k = len(points), int(k)
+    if n > MOST_REDUCED:
+        raise Refusal(
+            "{parameter}: reduce holds n x n numbers, so at most {most} points; there are {n}. reduced_k_occurrence takes more.",
+            parameter="points",
+            most=MOST_REDUCED,
+            n=n,
         )
-    rows = _rows(points, k, method, metric, p)
-    result = torch.cat([rows(*span) for span in _spans(len(points))])
+    rows = _rows(points, k, "none" if method in PLAIN else method, metric, p)
+    result = torch.cat([rows(*span) for span in _spans(n)])
     if method in SATURATING:
         result = -torch.expm1(-result)
+    squared = metric == "inner product" or method == "dissimlocal"
+    if squared or (
+        method == "none" and metric in ("euclidean", "lp", "precomputed")
+    ):  # in the units of the points given
+        result = times_power(result, exponent_of(as_points(given)) * (2 if squared else 1))
     return result.fill_diagonal_(float(result.min()))
 
 
@@ -200,7 +245,10 @@ def reduced_k_occurrence(
 
     It ranks before `reduce` rounds: an outlier's neighbours, whose dissimilarities there may all be 1, are told apart here.
     """
-    points = _ready(points, k, method, metric, p)
+    points, metric = _ready(points, k, method, metric, p)
+    k = int(k)
+    if method == "none" or method in PLAIN:
+        return k_occurrence(points, k, metric, p, points.device)
     rows = _rows(points, k, method, metric, p)
     counts = torch.zeros(len(points), dtype=torch.int64, device=points.device)
     for start, stop in _spans(len(points)):

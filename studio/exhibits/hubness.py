@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
 from plotly.subplots import make_subplots
 
 from engines.hubness import (
     METHODS,
-    antihub_rate,
     boundary,
     compare_reductions,
     concentration,
-    k_occurrence,
     latent_filter,
     latent_samples,
-    reduced_k_occurrence,
-    robin_hood,
-    skewness,
     skewness_against_dimension,
     survey,
     survey_file,
 )
-from engines.hubness.samples import LatentSamples
-from engines.hubness.views import (
-    Boundary,
-    Concentration,
-    LatentFilter,
-    Reductions,
-    SkewnessCurve,
-    Survey,
-    at_random,
-    ball_volume,
-)
-from studio.exhibit import Check, Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View
+from engines.hubness.checks import CHECKS
+from engines.hubness.experiments import Boundary, Concentration, Reductions, SkewnessCurve, Survey
+from engines.hubness.files import TEXTS, said_of
+from engines.hubness.latents import LatentFilter, LatentSamples
+from engines.hubness.measures import at_random
+from studio.exhibit import Choice, Exhibit, Pictures, Prose, Range, Story, Table, Toggle, Upload, View, verbatim
 from studio.figure import COLORS, GREY, SEQUENTIAL, across, figure, label
 
 CLOUD = 1500  # points a scatter plot shows, hubs among them
@@ -122,7 +109,7 @@ def draw_survey(result: Survey) -> list:
         *_gallery(result),
         _against_mean(result),
         _cloud(result),
-        *([Prose(result.note)] if result.note else []),
+        *([Prose(verbatim(said_of(result.reading)))] if result.reading else []),
     ]
 
 
@@ -581,57 +568,6 @@ def draw_samples(result: LatentSamples) -> list:
     return [*rows, Prose(said)]
 
 
-@cache
-def _normal() -> torch.Tensor:
-    return torch.from_numpy(np.random.RandomState(0).normal(size=(2000, 100)))
-
-
-@cache
-def _distances() -> torch.Tensor:
-    return torch.cdist(_normal(), _normal(), compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _published(law: str) -> list[float]:
-    points = _normal() if law == "normal" else torch.from_numpy(np.random.RandomState(0).uniform(size=(2000, 3)))
-    counts = k_occurrence(points, 10)
-    return [skewness(counts), robin_hood(counts, 10), antihub_rate(counts), float(counts.max())]
-
-
-def _reduced(method: str) -> list[float]:
-    if method in ("mutual proximity", "local scaling"):
-        counts = reduced_k_occurrence(_distances(), 10, method, "precomputed")
-    else:
-        counts = reduced_k_occurrence(_normal(), 10, method)
-    return [skewness(counts), robin_hood(counts, 10)]
-
-
-def _five() -> list[float]:
-    distances = torch.zeros(5, 5, dtype=torch.float64)
-    row, column = torch.triu_indices(5, 5, 1)
-    distances[row, column] = torch.tensor([0.2, 0.1, 0.8, 0.4, 0.3, 0.5, 0.7, 1, 0.6, 0.9], dtype=torch.float64)
-    counts = k_occurrence(distances + distances.T, 2, "precomputed")
-    return [*counts.tolist(), skewness(counts)]
-
-
-def _full_sort() -> float:
-    """Points whose N_k differs from a full sort of all distances in double precision."""
-    points = _normal()[:1000, :20]
-    distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(math.inf)
-    nearest = distance.sort(dim=1, stable=True).indices[:, :10]
-    return float((k_occurrence(points, 10) != torch.bincount(nearest.flatten(), minlength=1000)).sum())
-
-
-def _lattice() -> float:
-    """The same on whole-number points, where most distances tie."""
-    points = torch.from_numpy(np.random.RandomState(0).randint(0, 4, size=(1000, 3)).astype(float))
-    distance = (points[:, None] - points).square().sum(-1).fill_diagonal_(math.inf)
-    nearest = distance.sort(dim=1, stable=True).indices[:, :10]
-    return float((k_occurrence(points, 10) != torch.bincount(nearest.flatten(), minlength=1000)).sum())
-
-
-HUB_TOOLBOX = "the five-point example of the Hub Toolbox's tests"
-ORACLE = "scikit-hubness's definitions, numpy RandomState(0), n = 2,000, k = 10"
-
 EXHIBIT = Exhibit(
     slug="hubness",
     title="Hubness",
@@ -817,13 +753,13 @@ EXHIBIT = Exhibit(
             slug="yours",
             title="Your own points",
             caption=(
-                "Embeddings from your own work: a .npy, .npz or .csv table, one point a row, up to 100,000 of them. "
+                "Embeddings from your own work: a .npy, .npz or text table (CSV, TSV, word2vec, GloVe), one point a row, up to 100,000 of them. "
                 "Counts are exact and the file is only ever read as numbers; without a file you see the built-in "
                 "sentences."
             ),
             compute=survey_file,
             controls={
-                "path": Upload("Table of points", (".npy", ".npz", ".csv"), 200),
+                "path": Upload("Table of points", (".npy", ".npz", *TEXTS), 200),
                 "k": K,
                 "metric": METRIC,
                 "p": P,
@@ -927,60 +863,5 @@ EXHIBIT = Exhibit(
             {"latent_dimension": 128, "latents": 3000, "neighbours": 5, "threshold": 30},
         ),
     ),
-    checks=(
-        Check(
-            "Five points from their distances, k = 2: N = 4, 3, 3, 0, 0 and skewness −0.2561204163",
-            HUB_TOOLBOX,
-            [4, 3, 3, 0, 0, -0.2561204163],
-            5e-11,
-            _five,
-        ),
-        Check(
-            "Uniform, d = 3: skewness, Robin Hood, antihubs, largest N",
-            ORACLE,
-            [0.105, 0.115, 0, 21],
-            6e-4,
-            lambda: _published("uniform"),
-        ),
-        Check(
-            "Normal, d = 100: skewness, Robin Hood, antihubs, largest N",
-            ORACLE,
-            [9.297, 0.536, 0.203, 508],
-            6e-4,
-            lambda: _published("normal"),
-        ),
-        Check("The same after cosine: skewness, Robin Hood", ORACLE, [0.345, 0.120], 6e-4, lambda: _reduced("cosine")),
-        Check("After mutual proximity (Gaussian)", ORACLE, [0.541, 0.245], 6e-4, lambda: _reduced("mutual proximity")),
-        Check("After local scaling", ORACLE, [1.887, 0.284], 6e-4, lambda: _reduced("local scaling")),
-        Check("After DisSimLocal", ORACLE, [1.347, 0.168], 6e-4, lambda: _reduced("dissimlocal")),
-        Check("After CSLS", ORACLE, [0.465, 0.084], 6e-4, lambda: _reduced("csls")),
-        Check(
-            "Counts that differ from a full sort in double precision",
-            "the definition, 1,000 normal points, d = 20",
-            0,
-            0,
-            _full_sort,
-        ),
-        Check(
-            "Counts that differ where most distances tie",
-            "the definition, ties by index, 1,000 lattice points",
-            0,
-            0,
-            _lattice,
-        ),
-        Check(
-            "Volume of the ball in 2, 3 and 4 dimensions",
-            "π, 4π/3, π²/2",
-            [math.pi, 4 * math.pi / 3, math.pi**2 / 2],
-            1e-12,
-            lambda: ball_volume(torch.tensor([2, 3, 4])).numpy(),
-        ),
-        Check(
-            "Spread of distances between normal points in 500 dimensions, times √(2d)",
-            "1 in the limit; Beyer et al. 1999 for why it falls",
-            1.0,
-            0.04,
-            lambda: concentration("normal", pairs=3000).spread[2, -1] * math.sqrt(1000),
-        ),
-    ),
+    checks=CHECKS,
 )

@@ -10,10 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, several_of, whole
-from engines.hubness.data import LAWS, MOST_ROWS, SETS, PointSet, draw_law, load_set, read_points
-from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
-from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps
+from engines.arguments import Refusal, number, one_of, several_of, whole
+from engines.hubness.data import LAWS, SETS, PointSet, draw_law, load_set
+from engines.hubness.files import MOST_ROWS, Reading, read_points
+from engines.hubness.measures import (
+    Inequality,
+    at_random,
+    ball_volume,
+    histogram,
+    inequality,
+    robin_hood,
+    skewness,
+    spearman,
+)
+from engines.hubness.nearest import METRICS, check_points, k_occurrence, k_occurrence_steps
 from engines.hubness.reduction import METHODS, SCALING, reduced_k_occurrence
 from engines.progress import Progress
 
@@ -24,47 +34,13 @@ MOST_WORK = 4_000_000_000  # n^2 d of a fractional distance: some twenty seconds
 
 def _refuse_slow(metric: str, n: int, d: int) -> None:
     if metric == "lp" and n * n * d > MOST_WORK:
-        raise ValueError(
-            f"points: an Lp distance among {n:,} points in {d:,} dimensions is too slow here; take at most {math.isqrt(MOST_WORK // d):,} points."
+        raise Refusal(
+            "{parameter}: an Lp distance among {n} points in {d} dimensions is too slow here; take at most {most} points.",
+            parameter="points",
+            n=n,
+            d=d,
+            most=math.isqrt(MOST_WORK // d),
         )
-
-
-@dataclass(frozen=True)
-class Inequality:
-    """How unequally neighbours are shared out.
-
-    skewness: third standardised moment of N_k; robin_hood: share of slots to be moved for equality; antihubs: share of points
-    with N_k = 0; hub_share: share of slots held by points with N_k >= 2k; largest: max N_k
-    """
-
-    skewness: float
-    robin_hood: float
-    antihubs: float
-    hub_share: float
-    largest: int
-
-
-def inequality(counts: Tensor, k: int) -> Inequality:
-    """The measures of N_k together."""
-    return Inequality(
-        skewness(counts), robin_hood(counts, k), antihub_rate(counts), hub_occurrence(counts, k), int(counts.max())
-    )
-
-
-def at_random(n: int, k: int) -> Inequality:
-    """The measures if every point drew its k neighbours at random; `largest` is the N_k that one point in n reaches."""
-    chance = binomial(min(n - 1, 4 * k + 60), n, k)
-    counts = torch.arange(len(chance), dtype=torch.float64)
-    gap = counts - k
-    variance = float(chance @ gap.square())
-    tail = chance.flip(0).cumsum(0).flip(0)
-    return Inequality(
-        float(chance @ gap.pow(3)) / variance**1.5 if variance > 1e-9 else 0.0,
-        float(chance @ gap.abs()) / (2 * k),
-        float(chance[0]),
-        float(chance[2 * k :] @ counts[2 * k :]) / k,
-        int((tail * n >= 1).nonzero().max()),
-    )
 
 
 @dataclass(frozen=True)
@@ -81,7 +57,7 @@ class Survey:
     hubs, antihubs: int32 [m], the most and least often chosen points, in order; hub_counts, antihub_counts: int32 [m], their
     N_k; hub_pictures, antihub_pictures: uint8
     [m, h, w] or [m, h, w, 3], or [0] without pictures; hub_texts, antihub_texts: m texts, or ()
-    note: something to know about the set, or ""
+    reading: Reading of the file, or None
     """
 
     data: str
@@ -108,23 +84,7 @@ class Survey:
     antihub_pictures: np.ndarray
     hub_texts: tuple[str, ...]
     antihub_texts: tuple[str, ...]
-    note: str
-
-
-def histogram(counts: Tensor, k: int, bins: int = 48) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Whole-number bins of N_k (left, right, points, expected), single counts up to 3k and then growing by ratio."""
-    top = int(counts.max())
-    edges = list(range(min(3 * k, top) + 2))
-    if len(edges) > bins:
-        edges = sorted(set(np.linspace(0, edges[-1], bins).astype(int).tolist()))
-    while edges[-1] <= top:
-        edges.append(max(edges[-1] + 1, round(edges[-1] * 1.15)))
-    left, right = np.array(edges[:-1], np.int32), np.array(edges[1:], np.int32)
-    each = torch.bincount(counts.cpu(), minlength=edges[-1])
-    running = torch.cat([torch.zeros(1, dtype=torch.int64), each.cumsum(0)])
-    chance = torch.cat([torch.zeros(1, dtype=torch.float64), binomial(edges[-1] - 1, len(counts), k).cumsum(0)])
-    points = (running[right.tolist()] - running[left.tolist()]).numpy().astype(np.int32)
-    return left, right, points, (chance[right.tolist()] - chance[left.tolist()]).numpy() * len(counts)
+    reading: Reading | None
 
 
 def principal_plane(points: Tensor) -> Tensor:
@@ -142,7 +102,14 @@ def principal_plane(points: Tensor) -> Tensor:
 
 
 def _describe(
-    found: PointSet, counts: Tensor, data: str, k: int, metric: str, log_counts: bool, most: int = 12
+    found: PointSet,
+    counts: Tensor,
+    data: str,
+    k: int,
+    metric: str,
+    log_counts: bool,
+    reading: Reading | None = None,
+    most: int = 12,
 ) -> Survey:
     points = torch.from_numpy(found.points)
     seen = (
@@ -185,7 +152,7 @@ def _describe(
         antihub_pictures=none if pictures is None else pictures[antihubs],
         hub_texts=tuple(texts[i] for i in hubs) if texts else (),
         antihub_texts=tuple(texts[i] for i in antihubs) if texts else (),
-        note=found.note,
+        reading=reading,
     )
 
 
@@ -228,14 +195,18 @@ def survey_file(
     k = whole("k", k, 1, 100)
     one_of("metric", metric, DISTANCES)
     p = number("p", p, 0.1, 10)
-    found = load_set("sentences", MOST_ROWS) if path is None else read_points(path)
+    table = None if path is None else read_points(path)
+    found = load_set("sentences", MOST_ROWS) if table is None else PointSet(table.points, texts=table.labels)
+    reading = None if table is None else table.reading
     n, d = found.points.shape
     _refuse_slow(metric, n, d)
     points = torch.from_numpy(found.points)
     data = "sentences" if path is None else "your file"
     for step in k_occurrence_steps(points, k, metric, p):
         last = step.step == n
-        yield step._replace(result=_describe(found, step.result, data, k, metric, bool(log_counts)) if last else None)
+        yield step._replace(
+            result=_describe(found, step.result, data, k, metric, bool(log_counts), reading) if last else None
+        )
 
 
 @dataclass(frozen=True)
@@ -346,8 +317,7 @@ def compare_reductions(
     found = load_set(data, n, d, m, whole("seed", seed, 0, 2**31 - 1))
     cloud = torch.from_numpy(found.points)
     n = len(cloud)
-    if n < k + 1:
-        raise ValueError(f"k = {k} neighbours need at least {k + 1} points; there are {n}. Lower k or add points.")
+    check_points(cloud, k)
     plain = torch.cdist(cloud, cloud, compute_mode="donot_use_mm_for_euclid_dist")
     counts = [
         reduced_k_occurrence(plain, k, method, "precomputed")
@@ -395,12 +365,6 @@ class Concentration:
     ball_share: np.ndarray
     shell: np.ndarray
     rim: float
-
-
-def ball_volume(dimension: Tensor) -> Tensor:
-    """Volume of the unit ball in each dimension, pi^(d/2) / Gamma(d/2 + 1), float64."""
-    half = dimension.double() / 2
-    return (half * math.log(math.pi) - torch.lgamma(half + 1)).exp()
 
 
 def concentration(law: str = "uniform", pairs: int = 2000, rim: float = 0.1, seed: int = 0) -> Concentration:
@@ -528,86 +492,3 @@ def boundary(few_points: int = 1000, k: int = 10, share: float = 0.3, seed: int 
                 flat_k,
             ),
         )
-
-
-@dataclass(frozen=True)
-class LatentFilter:
-    """The hub latents among standard normal draws.
-
-    dimension, latents, k, threshold: as asked
-    counts: int32 [latents], N_k; norms: float32 [latents], Euclidean length
-    kept: bool [latents], N_k >= threshold; kept_share: float; norm_all, norm_kept: mean lengths (nan if none is kept)
-    truncation: float, the factor psi that would shrink the mean length as much
-    bin_edges: float64 [b + 1], length; bin_all, bin_kept: int32 [b], latents in each
-    thresholds: int32 [t]; share_above, norm_above: float64 [t], share kept at each and their mean length (nan if none)
-    chi_mean: float, the mean length under the law, sqrt(2) Gamma((d + 1) / 2) / Gamma(d / 2)
-    """
-
-    dimension: int
-    latents: int
-    k: int
-    threshold: int
-    counts: np.ndarray
-    norms: np.ndarray
-    kept: np.ndarray
-    kept_share: float
-    norm_all: float
-    norm_kept: float
-    truncation: float
-    bin_edges: np.ndarray
-    bin_all: np.ndarray
-    bin_kept: np.ndarray
-    thresholds: np.ndarray
-    share_above: np.ndarray
-    norm_above: np.ndarray
-    chi_mean: float
-
-
-def hub_latents(latents: Tensor, k: int = 5, threshold: int = 50) -> tuple[Tensor, Tensor]:
-    """The latents [m, d] with N_k >= threshold among themselves, and N_k of all, int64 [n].
-
-    Liang, Wu, Lai and Qin 2022, "Exploring and Exploiting Hubness Priors for High-Quality GAN Latent Sampling", algorithm 1
-    (there 10,000 latents, k = 5, threshold 50).
-    """
-    counts = k_occurrence(latents, k)
-    return latents[counts >= threshold], counts
-
-
-def latent_filter(
-    latent_dimension: int = 128, latents: int = 3000, neighbours: int = 5, threshold: int = 30, seed: int = 0
-) -> LatentFilter:
-    """Keep the latents with N_k >= threshold: how many remain, and how much shorter they are.
-
-    Liang, Wu, Lai and Qin 2022 (see `hub_latents`); Su Jianlin, kexue.fm/archives/9147.
-    latent_dimension: 1 .. 1,024; latents: 100 .. 10,000; neighbours: k, 1 .. 99; threshold: 0 .. 1,000
-    """
-    d, n = whole("latent_dimension", latent_dimension, 1, 1024), whole("latents", latents, 100, 10_000)
-    k, threshold = whole("neighbours", neighbours, 1, 99), whole("threshold", threshold, 0, 1000)
-    drawn = torch.from_numpy(draw_law("normal", n, d, 0, whole("seed", seed, 0, 2**31 - 1)))
-    _, counts = hub_latents(drawn, k, threshold)
-    norms, kept = drawn.norm(dim=1), counts >= threshold
-    edges = np.linspace(float(norms.min()), float(norms.max()), 61)
-    steps = np.unique(np.concatenate([np.arange(11), np.geomspace(10, max(11, int(counts.max())), 40).astype(int)]))
-    above = [norms[counts >= t] for t in steps.tolist()]
-    mean = float(norms.mean())
-    mean_kept = float(norms[kept].mean()) if kept.any() else math.nan
-    return LatentFilter(
-        dimension=d,
-        latents=n,
-        k=k,
-        threshold=threshold,
-        counts=counts.numpy().astype(np.int32),
-        norms=norms.numpy().astype(np.float32),
-        kept=kept.numpy(),
-        kept_share=float(kept.double().mean()),
-        norm_all=mean,
-        norm_kept=mean_kept,
-        truncation=mean_kept / mean,
-        bin_edges=edges,
-        bin_all=np.histogram(norms.numpy(), edges)[0].astype(np.int32),
-        bin_kept=np.histogram(norms[kept].numpy(), edges)[0].astype(np.int32),
-        thresholds=steps.astype(np.int32),
-        share_above=np.array([len(a) / n for a in above]),
-        norm_above=np.array([float(a.mean()) if len(a) else math.nan for a in above]),
-        chi_mean=math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2)),
-    )

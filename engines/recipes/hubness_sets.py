@@ -1,6 +1,6 @@
 """Make the two embedded sets of the hubness exhibit.
 
-    python assets/hubness/make.py --data FOLDER
+    python -m engines.recipes.hubness_sets --data FOLDER
 
 FOLDER holds emoji-32.npz (images uint8 [1600, 32, 32, 3]) and storybook.txt (one paragraph a line). Needs Pillow and
 scikit-learn; about ten seconds.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).parent
+ASSETS = Path(__file__).parents[2] / "assets" / "hubness"
 
 
 def emoji(data: Path) -> None:
@@ -28,7 +28,7 @@ def emoji(data: Path) -> None:
     small = [np.asarray(Image.fromarray(image).resize((24, 24), Image.Resampling.LANCZOS)) for image in images]
     sheet = Image.fromarray(np.concatenate(small)).quantize(256)
     np.savez_compressed(
-        HERE / "emoji.npz",
+        ASSETS / "emoji.npz",
         features=features,
         thumbnails=np.asarray(sheet).reshape(n, 24, 24),
         palette=np.asarray(sheet.getpalette(), np.uint8).reshape(-1, 3),
@@ -47,7 +47,7 @@ def sentences(data: Path) -> None:
     chosen = [found[i] for i in np.sort(np.random.RandomState(0).permutation(len(found))[:1500])]
     counts = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(chosen)
     features = TruncatedSVD(100, random_state=0).fit_transform(counts)
-    np.savez_compressed(HERE / "sentences.npz", features=features.astype(np.float16), text=np.array(chosen))
+    np.savez_compressed(ASSETS / "sentences.npz", features=features.astype(np.float16), text=np.array(chosen))
     print(f"sentences: {len(chosen)} of {len(found)}, {counts.shape[1]} words")
 
 

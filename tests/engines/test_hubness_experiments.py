@@ -15,13 +15,15 @@ from engines.hubness import (
     hub_latents,
     k_occurrence,
     latent_filter,
-    samples,
     skewness_against_dimension,
     survey,
     survey_file,
 )
-from engines.hubness.data import EMBEDDED, LAWS, draw_law, load_set, read_points
-from engines.hubness.views import at_random, ball_volume, histogram, inequality, principal_plane
+from engines.hubness import latents as samples
+from engines.hubness.data import EMBEDDED, LAWS, draw_law, load_set
+from engines.hubness.experiments import principal_plane
+from engines.hubness.files import read_points
+from engines.hubness.measures import at_random, ball_volume, histogram, inequality
 
 
 def last(steps):
@@ -220,7 +222,7 @@ def test_files_of_points_are_read(tmp_path, kind):
         np.savetxt(path, table, delimiter=separator, header="a,b,c,d" if "heading" in kind else "", comments="")
     np.testing.assert_allclose(read_points(str(path)).points, table)
     result = last(survey_file(str(path), k=3))
-    assert result.counts.sum() == 90 and result.note == ""
+    assert result.counts.sum() == 90 and result.reading.copies == 0
 
 
 def test_a_file_of_pictures_is_flattened(tmp_path):
@@ -231,7 +233,7 @@ def test_a_file_of_pictures_is_flattened(tmp_path):
 def test_duplicates_are_pointed_out(tmp_path):
     table = np.repeat(np.arange(10.0)[:, None], 2, axis=1)
     np.save(tmp_path / "p.npy", np.concatenate([table, table[:4]]))
-    assert "4 of the 14 rows are exact copies" in last(survey_file(str(tmp_path / "p.npy"), k=2)).note
+    assert last(survey_file(str(tmp_path / "p.npy"), k=2)).reading.copies == 4
 
 
 class Trap:
@@ -287,7 +289,7 @@ def saved(table):
         (pickled_npz, "pickled Python objects"),
         (huge, "2,048 MB; at most 200 MB"),
         (saved(np.array([[1, 2], [np.nan, 1], [3, 4.0]])), "1 of 3 rows hold NaN.*rows 1"),
-        (announced, "60,000,000 numbers; at most 50,000,000"),
+        (announced, "1,000,000 rows; at most 100,000"),
         (saved(np.zeros(5)), "a single number or one row"),
         (saved(np.array(5.0)), "a single number or one row"),
         (saved(np.zeros((0, 5))), "empty"),
@@ -295,13 +297,14 @@ def saved(table):
         (saved(np.array([[1e155, 0], [0, 1.0], [2, 3]])), r"as large as 1e\+155; at most 1e\+30"),
         (saved(np.zeros((3, 2), complex)), "complex128"),
         (saved(np.zeros((200_000, 1), np.uint8)), "200,000 rows"),
+        (saved(np.zeros((60_000, 1000), np.uint8)), "60,000,000 numbers; at most 50,000,000"),
         (written("p.npy", b"not an array"), "not a readable .npy"),
         (written("p.npy", b"\x93NUMPY\x01\x00\x04\x00((( "), "not a readable .npy"),
         (written("p.npz", b"PK not a zip"), "not a readable .npz"),
         (written("p.csv", b"1,2\n3\n"), "same number"),
-        (written("p.csv", b"\xff\xfe\x00"), "csv"),
-        (written("p.csv", b""), "csv|empty"),
-        (written("p.txt", b"1,2"), "must be a .npy, .npz or .csv"),
+        (written("p.csv", b"\xff\xfe\x00"), "not in UTF-8"),
+        (written("p.csv", b""), "empty"),
+        (written("p.doc", b"1,2"), "must be one of .npy, .npz"),
         (lambda path: path / "none.npy", "no such file"),
     ],
 )
