@@ -58,8 +58,10 @@ HUB = {
     "allenai/OLMoE-1B-7B-0924": ("moe", "6d84c48581ece794365f2b8e9cfb043c68ade9c5", 13.9),
     "Qwen/Qwen1.5-MoE-A2.7B": ("moe", "1a758c50ecb6350748b9ce0a99d2352fd9fc11c9", 28.7),
     "mistralai/Mixtral-8x7B-v0.1": ("moe", "fc7ac94680e38d7348cfa806e51218e6273104b0", 93.5),
+    # 13.8 GB of MXFP4, which transformers unpacks to bfloat16 where its kernels are missing
+    "openai/gpt-oss-20b": ("moe", "6cee5e81ee83917806bbde320786a8fb61efebee", 41.8),
 }
-MOE_TYPES = ("olmoe", "mixtral", "granitemoe", "qwen2_moe")
+MOE_TYPES = ("olmoe", "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3")
 
 
 class ModelError(ValueError):
@@ -215,7 +217,7 @@ def _download(repository: str, revision: str) -> str:
         "repo_id": repository,
         "revision": revision,
         "allow_patterns": ["*.safetensors", "*.json", "*.txt", "tokenizer.model"],
-        "ignore_patterns": ["*.fp16.safetensors", "*non_ema*", "onnx/*", "coreml/*", "*.mlpackage/*"],
+        "ignore_patterns": ["*.fp16.safetensors", "*non_ema*", "onnx/*", "coreml/*", "*.mlpackage/*", "original/*"],
     }
     try:
         # asked first because it fails at once where the network is cut; the download itself would try for half a minute
