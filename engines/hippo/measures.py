@@ -10,48 +10,46 @@ Gu, Johnson, Timalsina, Rudra, Re, "How to Train Your HiPPO", 2022; Su Jianlin, 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import Between, OneOf, Refusal, checked
+from engines.hippo.tensors import sized
 
 
 class Measure(NamedTuple):
-    """label: its name; scaled: whether the window grows with time; span: the greatest age its reconstruction is drawn to."""
+    """What is remembered of the past.
 
-    label: str
+    scaled: bool; whether the window is all the past and so grows with time
+    span: float, windows; the greatest age that its reconstruction is drawn to
+    """
+
     scaled: bool
     span: float
 
 
 MEASURES = {
-    "legs": Measure("LegS: Legendre, all the past", True, 1.0),
-    "legt": Measure("LegT: Legendre, a window", False, 1.0),
-    "lmu": Measure("LMU: LegT in other units", False, 1.0),
-    "lagt": Measure("LagT: Laguerre, fading", False, 3.0),
-    "fout": Measure("FouT with 2/w: Fourier, a window", False, 1.0),
-    "fout_blog": Measure("FouT with 1/w: the blog's first form", False, 1.0),
-    "foud": Measure("FouD: Fourier, fading", False, 2.0),
-    "fous": Measure("Fourier-LegS: Fourier, all the past", True, 1.0),
+    "legs": Measure(True, 1.0),
+    "legt": Measure(False, 1.0),
+    "lmu": Measure(False, 1.0),
+    "lagt": Measure(False, 3.0),
+    "fout": Measure(False, 1.0),
+    "fout_blog": Measure(False, 1.0),
+    "foud": Measure(False, 2.0),
+    "fous": Measure(True, 1.0),
 }
-METHODS = {
-    "zoh": "Zero-order hold (exact)",
-    "bilinear": "Bilinear",
-    "backward": "Backward Euler",
-    "forward": "Forward Euler",
-    "gbt": "Generalised bilinear (α)",
-}
+FOURIER = ("fout", "fout_blog", "foud", "fous")
+METHODS = ("zoh", "bilinear", "backward", "forward", "gbt")
 MAX_ORDER = 1024
 
-
-def _check(measure: str, order: int) -> int:
-    one_of("measure", measure, MEASURES)
-    return whole("order", order, 1, MAX_ORDER)
+Order = Annotated[int, Between(1, MAX_ORDER)]
+Step = Annotated[float, Between(1e-30, 1e30)]
 
 
-def transition(measure: str, order: int) -> tuple[Tensor, Tensor]:
+@checked
+def transition(measure: Annotated[str, OneOf(MEASURES)], order: Order) -> tuple[Tensor, Tensor]:
     """A [N, N] and B [N] (float64) of x' = A x + B u for a window of 1; for a window w divide both by w (scaled measures: by t).
 
     legs: HiPPO eq. 3. legt: HiPPO eq. 1 (kexue.fm 10114 eq. 24). lmu: Voelker, Kajic, Eliasmith 2019, eq. 2, with theta = 1.
@@ -62,7 +60,6 @@ def transition(measure: str, order: int) -> tuple[Tensor, Tensor]:
     foud: the decaying Fourier measure, whose basis has period 2; it is fout_blog at half the speed, exactly.
     fous: LegS over a Fourier basis (kexue.fm 10137, last section).
     """
-    order = _check(measure, order)
     n = torch.arange(order, dtype=torch.float64)
     root = torch.sqrt(2 * n + 1)
     sign = (-1.0) ** n
@@ -111,32 +108,50 @@ def _fourier_scaled(order: int) -> tuple[Tensor, Tensor]:
     return real, B
 
 
+def blend(method: str, alpha: float) -> float:
+    """How much of A x is taken at the end of a step: the alpha of the generalised bilinear method (zoh has none)."""
+    return {"forward": 0.0, "bilinear": 0.5, "backward": 1.0}.get(method, alpha)
+
+
+def held_input(x: Tensor) -> Tensor:
+    """(e^x - 1) / x, what a held input of 1 leaves after a step: 1 at x = 0."""
+    return torch.where(x == 0, 1, torch.expm1(x) / torch.where(x == 0, 1, x))
+
+
+@checked
+@sized
 def discretize(
-    A: Tensor, B: Tensor, step: float, method: str = "bilinear", alpha: float = 0.5
+    A: Annotated[Tensor, "N N", complex],
+    B: Annotated[Tensor, "N", complex],
+    step: Step,
+    method: Annotated[str, OneOf(METHODS)] = "bilinear",
+    alpha: Annotated[float, Between(0, 1)] = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """The step x <- Ad x + Bd u of x' = A x + B u with u held constant over `step`: Ad [N, N], Bd [N].
+    """The step x <- Ad x + Bd u of x' = A x + B u with u constant over `step`: Ad [N, N], Bd [N], real or complex.
 
     forward, backward, bilinear and gbt are (I - alpha step A)^-1 (I + (1 - alpha) step A) with alpha = 0, 1, 1/2 and `alpha`
-    (Zhang, Chen, Chen 2007); zoh is e^(step A), exact for such an input, through the exponential of the bordered matrix, so that
-    A may be singular. kexue.fm 10137, "discretisation".
+    (Zhang, Chen, Chen 2007), of order 1, 1, 2 and 1; zoh is e^(step A), exact for such an input, by the exponential of the
+    bordered matrix, so that A may be singular. kexue.fm 10137, "discretisation".
     """
-    one_of("method", method, METHODS)
-    if not (math.isfinite(step) and step > 0):
-        raise ValueError(f"step must be a positive number, not {step}.")
-    alpha = number("alpha", alpha, 0, 1)
-    size = A.shape[-1]
+    kind, size = torch.promote_types(A.dtype, B.dtype), A.shape[-1]
+    A, B = A.to(kind), B.to(kind)
     if method == "zoh":
-        bordered = torch.zeros(size + 1, size + 1, dtype=A.dtype)
+        bordered = torch.zeros(size + 1, size + 1, dtype=kind)
         bordered[:size, :size], bordered[:size, size] = A * step, B * step
         E = torch.linalg.matrix_exp(bordered)
         return E[:size, :size], E[:size, size]
-    alpha = {"forward": 0.0, "backward": 1.0, "bilinear": 0.5}.get(method, alpha)
-    eye = torch.eye(size, dtype=A.dtype)
-    both = torch.linalg.solve(eye - alpha * step * A, torch.cat([eye + (1 - alpha) * step * A, step * B[:, None]], 1))
+    alpha = blend(method, alpha)
+    eye = torch.eye(size, dtype=kind)
+    right = torch.cat([eye + (1 - alpha) * step * A, step * B[:, None]], 1)
+    both, singular = torch.linalg.solve_ex(eye - alpha * step * A, right)
+    if int(singular) or not bool(torch.isfinite(both).all()):
+        raise Refusal(
+            "{parameter} is the inverse of a pole, where this method divides by zero; change it.", parameter="step"
+        )
     return both[:, :size], both[:, size]
 
 
-def legendre(y: Tensor, order: int, out: Tensor | None = None) -> Tensor:
+def _legendre(y: Tensor, order: int, out: Tensor | None = None) -> Tensor:
     """P_0 ... P_(order-1) at y [...]: [order, ...], by the three-term recurrence (stable on [-1, 1]), into `out` if given."""
     table = torch.empty(order, *y.shape, dtype=y.dtype) if out is None else out
     rows = table.unbind(0)
@@ -151,18 +166,18 @@ def legendre(y: Tensor, order: int, out: Tensor | None = None) -> Tensor:
     return table.mul_(torch.tensor(scale[:order], dtype=y.dtype).view(-1, *[1] * y.ndim))
 
 
-def basis(measure: str, order: int, age: Tensor) -> Tensor:
+@checked
+@sized
+def basis(measure: Annotated[str, OneOf(MEASURES)], order: Order, age: Annotated[Tensor, "..."]) -> Tensor:
     """What multiplies the N coefficients: u(T - w age) is about basis(age) @ x. age [...] -> [..., N]; 0 where the window ends.
 
     LegS and Fourier-LegS: age is relative to T. FouD: its period is 2. LagT: Laguerre polynomials without the weight.
     """
-    order = _check(measure, order)
-    age = torch.as_tensor(age, dtype=torch.float64)
     n = torch.arange(order, dtype=torch.float64)
     if measure in ("legs", "legt"):
-        values = legendre(1 - 2 * age, order).movedim(0, -1) * torch.sqrt(2 * n + 1)
+        values = _legendre(1 - 2 * age, order).movedim(0, -1) * torch.sqrt(2 * n + 1)
     elif measure == "lmu":
-        values = legendre(2 * age - 1, order).movedim(0, -1)
+        values = _legendre(2 * age - 1, order).movedim(0, -1)
     elif measure == "lagt":
         return torch.special.laguerre_polynomial_l(age[..., None], n.long())
     else:
@@ -175,14 +190,14 @@ def basis(measure: str, order: int, age: Tensor) -> Tensor:
     return torch.where(((age >= 0) & (age <= MEASURES[measure].span))[..., None], values, 0.0)
 
 
-def density(measure: str, age: Tensor) -> Tensor:
-    """The weight the measure gives to each age (in windows), of total mass 1. FouD, and FouT with 1/w, fade by thirds.
+@checked
+@sized
+def density(measure: Annotated[str, OneOf(MEASURES)], age: Annotated[Tensor, "..."]) -> Tensor:
+    """The weight that the measure gives to each age (in windows), of total mass 1. FouD, and FouT with 1/w, fade by thirds.
 
     In the limit of many coefficients a Fourier memory of gain g is a ring that overwrites: each turn keeps (2-g)/(2+g) of what was
     there. g = 2 keeps nothing (FouT), g = 1 keeps a third: the weight 2/3, 2/9, 2/27, ... of one period after another.
     """
-    _check(measure, 1)
-    age = torch.as_tensor(age, dtype=torch.float64)
     if measure == "lagt":
         weight = torch.exp(-age)
     elif measure in ("fout_blog", "foud"):
@@ -193,14 +208,15 @@ def density(measure: str, age: Tensor) -> Tensor:
     return torch.where(age >= 0, weight, 0.0)
 
 
-def condition(A: Tensor) -> float:
-    """The condition number of the eigenvectors of A, each of length 1; infinite where A has too few of them.
+@sized
+def condition(A: Annotated[Tensor, "N N", complex]) -> float:
+    """The condition number of the eigenvectors of A, each of length 1; infinite for LagT, which has one eigenvector only.
 
-    LegS has closed forms, used here because no floating-point eigensolver gets there: its eigen-coordinates are the moments
-    of s^j, j = 0 ... N-1, so the number squared is that of a Hilbert matrix with unit diagonal.
+    LegS (A within 1e-6 of it, entry by entry) has closed forms, used because no floating-point eigensolver gets there: its
+    eigen-coordinates are the moments of s^j, j = 0 ... N-1, so the number squared is that of a Hilbert matrix with unit diagonal.
     """
     size = A.shape[-1]
-    if torch.equal(A, transition("legs", size)[0]):
+    if torch.allclose(A, transition("legs", size)[0].to(A.dtype), rtol=1e-6, atol=0):
         n = torch.arange(size, dtype=torch.float64)
         root = torch.sqrt(2 * n + 1)
         gap, total = n[:, None] - n, n[:, None] + n
@@ -213,6 +229,6 @@ def condition(A: Tensor) -> float:
         right = torch.where(lower, (right - length).exp() * (-1.0) ** gap, 0.0)
         left = torch.where(lower, (left + length[:, None]).exp(), 0.0)
         return float(torch.linalg.matrix_norm(right, 2) * torch.linalg.matrix_norm(left, 2))
-    if size > 1 and torch.equal(A, transition("lagt", size)[0]):
+    if size > 1 and torch.equal(A, transition("lagt", size)[0].to(A.dtype)):
         return math.inf
     return float(torch.linalg.cond(torch.linalg.eig(A)[1]))

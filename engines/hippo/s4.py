@@ -7,18 +7,38 @@ Gu, Gupta, Goel, Re, "On the Parameterization and Initialization of Diagonal Sta
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from engines.hippo.measures import discretize, transition
+from engines.arguments import Between, OneOf, Refusal, checked
+from engines.hippo.measures import METHODS, Order, Step, blend, discretize, held_input, transition
+from engines.hippo.tensors import sized
 
 MAX_LENGTH = 2**20
+MOST_NUMBERS = 2**27  # in one table
+INITS = ("legs", "inv", "lin")
+
+Length = Annotated[int, Between(1, MAX_LENGTH)]
+Method = Annotated[str, OneOf(METHODS)]
+Rational = Annotated[
+    str, OneOf([method for method in METHODS if method != "zoh"])
+]  # of the methods, those rational in A
+Alpha = Annotated[float, Between(0, 1)]
+Vector = Annotated[Tensor, "N", complex]
+Vectors = Annotated[Tensor, "... N", complex]
+Square = Annotated[Tensor, "N N", complex]
 
 
 class DPLR(NamedTuple):
-    """LegS as V (diag(Lambda) - P P*) V*: Lambda [N], P [N], B [N] = V* B (complex128), and the unitary V [N, N]."""
+    """LegS as V (diag(Lambda) - P P*) V*.
+
+    Lambda: complex128 [N]; the eigenvalues of the normal part S - I/2
+    P: complex128 [N]; the vector of the low-rank term in the basis V
+    B: complex128 [N]; V* B
+    V: complex128 [N, N], unitary; the eigenvectors of S
+    """
 
     Lambda: Tensor
     P: Tensor
@@ -26,14 +46,16 @@ class DPLR(NamedTuple):
     V: Tensor
 
 
-def skew(order: int) -> tuple[Tensor, Tensor]:
+@checked
+def skew(order: Order) -> tuple[Tensor, Tensor]:
     """S [N, N] and P [N] with A = S - I/2 - P P^T for LegS: P_n = sqrt(n + 1/2), S skew-symmetric (S4, appendix C.1)."""
     A, _ = transition("legs", order)
     P = torch.sqrt(torch.arange(order, dtype=torch.float64) + 0.5)
     return A + torch.outer(P, P) + 0.5 * torch.eye(order, dtype=torch.float64), P
 
 
-def dplr(order: int) -> DPLR:
+@checked
+def dplr(order: Order) -> DPLR:
     """LegS in the basis that diagonalises its normal part S - I/2: i S is Hermitian, so V is unitary and perfectly conditioned."""
     S, P = skew(order)
     frequency, V = torch.linalg.eigh(-1j * S)
@@ -41,66 +63,122 @@ def dplr(order: int) -> DPLR:
     return DPLR(torch.complex(torch.full_like(frequency, -0.5), frequency), V.mH @ P.to(V.dtype), V.mH @ B, V)
 
 
-def _length(length: int) -> None:
-    if not 1 <= length <= MAX_LENGTH:
-        raise ValueError(f"length must be between 1 and {MAX_LENGTH}, not {length}.")
+@checked
+@sized
+def truncated(
+    Lambda: Vector,
+    P: Vector,
+    C: Vectors,
+    step: Step,
+    length: Length,
+    method: Rational = "bilinear",
+    alpha: Alpha = 0.5,
+    radius: Annotated[float, Between(0, 1)] = 1.0,
+) -> Tensor:
+    """C (I - (radius Ad)^L) [..., N]: what makes the sum of all powers stop after L on a circle of that radius (S4, eq. 4)."""
+    Ad, _ = discretize(torch.diag(Lambda) - torch.outer(P, P.conj()), P, step, method, alpha)
+    kind = torch.promote_types(Ad.dtype, C.dtype)
+    C, Ad = C.to(kind), Ad.to(kind)
+    return C - C @ torch.linalg.matrix_power(radius * Ad, length)
 
 
-def truncated(Lambda: Tensor, P: Tensor, C: Tensor, step: float, length: int) -> Tensor:
-    """C (I - Ad^L) [..., N] of the bilinear step: what makes the sum of all powers stop after L (S4, eq. 4)."""
-    Ad, _ = discretize(torch.diag(Lambda) - torch.outer(P, P.conj()), P, step, "bilinear")
-    return C - C @ torch.linalg.matrix_power(Ad, length)
+@checked
+@sized
+def generating(
+    z: Annotated[Tensor, "Z", complex],
+    Lambda: Vector,
+    P: Vector,
+    B: Vector,
+    C: Vectors,
+    step: Step,
+    method: Rational = "bilinear",
+    alpha: Alpha = 0.5,
+) -> Tensor:
+    """C (I - z Ad)^-1 Bd at z [Z] of A = diag(Lambda) - P P*, by four Cauchy sums and Woodbury (S4, lemma C.3): C [..., N] -> [..., Z].
 
-
-def generating(z: Tensor, Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, step: float) -> Tensor:
-    """C (I - z Ad)^-1 Bd of the bilinear step at z [Z], by four Cauchy sums and Woodbury (S4, lemma C.3): C [N] or [R, N] -> [R, Z].
-
-    The usual form multiplies by 2/(1+z) and breaks at z = -1. Taking (1+z) into each pole, r = 1 / (2 (1-z)/step - Lambda (1+z)),
-    leaves 2 [C r B - (1+z) (C r P)(P* r B) / (1 + (1+z) P* r P)], regular everywhere, and its limit (step/2) C B at z = -1.
+    With g = alpha + (1 - alpha) z and r = 1 / ((1-z)/step - g Lambda) it is C r B - g (C r P)(P* r B) / (1 + g P* r P). S4 has it for
+    the bilinear step (alpha = 1/2) and divides by g; here nothing is divided, so that z = -1, where g = 0, is no exception.
     """
-    C = torch.atleast_2d(C)
-    left = torch.cat([C, P.conj()[None]])  # C and P* on the left, B and P on the right
+    kind = torch.complex128
+    z, Lambda, P, B, rows = (v.to(kind) for v in (z, Lambda, P, B, C.reshape(-1, len(Lambda))))
+    if (len(rows) + 1) * len(z) > MOST_NUMBERS:
+        raise Refusal("{parameter} holds too many rows for {count} points; take fewer.", parameter="C", count=len(z))
+    weight = blend(method, alpha)
+    left = torch.cat([rows, P.conj()[None]])  # C and P* on the left, B and P on the right
     sums = torch.stack([left * B, left * P], -1).permute(1, 0, 2).reshape(len(Lambda), -1)
     # one Cauchy matrix for all parts, unless a gradient needs each: fresh memory would cost more than the arithmetic
-    keep = torch.is_grad_enabled() and any(v.requires_grad for v in (Lambda, P, B, C))
-    space, out = None if keep else torch.empty(min(len(z), 4096), len(Lambda), dtype=Lambda.dtype), []
+    keep = torch.is_grad_enabled() and any(v.requires_grad for v in (z, Lambda, P, B, rows))
+    space, out = None if keep else torch.empty(min(len(z), 4096), len(Lambda), dtype=kind), []
     for part in z.split(4096):
-        one = 1 + part
-        r = torch.outer(one, -Lambda, out=None if keep else space[: len(part)])
-        r = r.add_(2 * (1 - part)[:, None] / step).reciprocal_()
+        g = weight + (1 - weight) * part
+        r = torch.outer(g, -Lambda, out=None if keep else space[: len(part)])
+        r = r.add_((1 - part)[:, None] / step).reciprocal_()
         s = (r @ sums).reshape(len(part), len(left), 2)
-        one = one[:, None]
-        out.append(2 * (s[:, :-1, 0] - one * s[:, :-1, 1] * s[:, -1:, 0] / (1 + one * s[:, -1:, 1])))
-    return torch.cat(out).T
+        g = g[:, None]
+        out.append(s[:, :-1, 0] - g * s[:, :-1, 1] * s[:, -1:, 0] / (1 + g * s[:, -1:, 1]))
+    values = torch.cat(out).T
+    if not bool(torch.isfinite(values).all()):
+        raise Refusal("{parameter} holds the inverse of a pole of this model, where it has no value.", parameter="z")
+    return values.reshape(*C.shape[:-1], len(z))
 
 
-def kernel(Lambda: Tensor, P: Tensor, B: Tensor, C: Tensor, step: float, length: int) -> Tensor:
-    """The convolution kernel C Ad^k Bd, k < L, of A = diag(Lambda) - P P* under the bilinear step: [..., L] real.
+@checked
+@sized
+def kernel(
+    Lambda: Vector,
+    P: Vector,
+    B: Vector,
+    C: Vectors,
+    step: Step,
+    length: Length,
+    method: Rational = "bilinear",
+    alpha: Alpha = 0.5,
+) -> Tensor:
+    """The convolution kernel C Ad^k Bd, k < L, of A = diag(Lambda) - P P*: [..., L] real. S4, algorithm 1; O(N L + L log L).
 
-    Lambda, P, B [N] and C [..., N] are complex and stem from a real model (see `dplr`; C = C_real @ V): then the generating
-    function on the upper half of the L-th roots of 1 is enough. S4, algorithm 1; O(N L + L log L).
+    Lambda, P, B [N] and C [..., N] stem from a real model (see `dplr`; C = C_real @ V): then the generating function on the upper
+    half of a circle is enough. S4 takes the L-th roots of 1. Here they lie on a circle of radius e^(-1/L), and coefficient k is
+    multiplied by e^(k/L): poles at 0, whose resolvent is infinite at z = 1, are then no exception.
     """
-    _length(length)
+    radius = math.exp(-1 / length)
     angle = -2 * math.pi * torch.arange(length // 2 + 1, dtype=torch.float64) / length
-    z = torch.polar(torch.ones_like(angle), angle)
-    values = generating(z, Lambda, P, B, truncated(Lambda, P, C, step, length).reshape(-1, len(Lambda)), step)
-    return torch.fft.irfft(values, n=length).reshape(*C.shape[:-1], length)
+    z = torch.polar(torch.full_like(angle, radius), angle)
+    cut = truncated(Lambda, P, C, step, length, method, alpha, radius)
+    if not bool(torch.isfinite(cut).all()):
+        raise Refusal("{parameter} is too long: this step makes the state grow beyond any number.", parameter="length")
+    values = generating(z, Lambda, P, B, cut, step, method, alpha)
+    k = torch.arange(length, dtype=torch.float64)
+    return torch.fft.irfft(values, n=length) * torch.exp(k / length)
 
 
-def recurrent_kernel(A: Tensor, B: Tensor, C: Tensor, step: float, length: int, method: str = "bilinear") -> Tensor:
-    """The same kernel [L] by running the recurrence on an impulse: the reference."""
-    _length(length)
-    Ad, x = discretize(A, B, step, method)
-    out = torch.empty(length, dtype=torch.float64)
-    for k in range(length):
-        out[k] = (C @ x).real
+@checked
+@sized
+def recurrent_kernel(
+    A: Square, B: Vector, C: Vector, step: Step, length: Length, method: Method = "bilinear", alpha: Alpha = 0.5
+) -> Tensor:
+    """The same kernel [L], its real part, by running the recurrence on an impulse: the reference."""
+    Ad, x = discretize(A, B, step, method, alpha)
+    kind = torch.promote_types(Ad.dtype, C.dtype)
+    Ad, x, C, out = Ad.to(kind), x.to(kind), C.to(kind), []
+    for _ in range(length):
+        out.append((C @ x).real)
         x = Ad @ x
-    return out
+    return torch.stack(out)
 
 
-def recurrence(A: Tensor, B: Tensor, C: Tensor, step: float, u: Tensor) -> Tensor:
-    """y_k = C x_(k+1), x_(k+1) = Ad x_k + Bd u_k under the bilinear step: u [..., L] -> y [..., L]."""
-    Ad, Bd = discretize(A, B, step, "bilinear")
+@checked
+@sized
+def recurrence(
+    A: Annotated[Tensor, "N N"],
+    B: Annotated[Tensor, "N"],
+    C: Annotated[Tensor, "N"],
+    step: Step,
+    u: Annotated[Tensor, "... L"],
+    method: Method = "bilinear",
+    alpha: Alpha = 0.5,
+) -> Tensor:
+    """y_k = C x_(k+1), x_(k+1) = Ad x_k + Bd u_k: u [..., L] -> y [..., L]."""
+    Ad, Bd = discretize(A, B, step, method, alpha)
     x, out = torch.zeros(*u.shape[:-1], len(B), dtype=torch.float64), []
     for k in range(u.shape[-1]):
         x = x @ Ad.T + u[..., k, None] * Bd
@@ -108,21 +186,27 @@ def recurrence(A: Tensor, B: Tensor, C: Tensor, step: float, u: Tensor) -> Tenso
     return torch.stack(out, -1)
 
 
-def convolve(k: Tensor, u: Tensor) -> Tensor:
-    """The causal convolution of a kernel [..., L] with u [..., L], by FFT with zero padding."""
+@sized
+def convolve(k: Annotated[Tensor, "... L"], u: Annotated[Tensor, "... L"]) -> Tensor:
+    """The causal convolution of a kernel [..., L] with u [..., L], by FFT with zero padding; leading sizes as they broadcast."""
     length = u.shape[-1]
+    try:
+        torch.broadcast_shapes(k.shape, u.shape)
+    except RuntimeError:
+        raise Refusal("{parameter} and u must have leading sizes that go together.", parameter="k") from None
     return torch.fft.irfft(torch.fft.rfft(k, n=2 * length) * torch.fft.rfft(u, n=2 * length), n=2 * length)[
         ..., :length
     ]
 
 
-def diagonal(order: int, init: str = "legs") -> Tensor:
-    """The N poles of S4D: legs (the normal part of S4's matrix), inv and lin (S4D eq. 9 and 10, with their conjugates)."""
+@checked
+def diagonal(order: Order, init: Annotated[str, OneOf(INITS)] = "legs") -> Tensor:
+    """The N poles of S4D: legs (the normal part of S4's matrix), inv and lin (S4D eq. 9 and 10, with their conjugates; N even)."""
     if init == "legs":
         return dplr(order).Lambda
-    if init not in ("inv", "lin") or order % 2:
-        raise ValueError(
-            f"init must be legs, inv or lin (the latter two with an even order), not {init!r} with order {order}."
+    if order % 2:
+        raise Refusal(
+            "{parameter} must be even for the poles inv and lin, not {given}.", parameter="order", given=order
         )
     n = torch.arange(order // 2, dtype=torch.float64)
     imag = math.pi * n if init == "lin" else order / math.pi * (order / (2 * n + 1) - 1)
@@ -130,14 +214,33 @@ def diagonal(order: int, init: str = "legs") -> Tensor:
     return torch.cat([half, half.conj()])
 
 
-def diagonal_kernel(Lambda: Tensor, B: Tensor, C: Tensor, step: float, length: int, method: str = "bilinear") -> Tensor:
-    """S4D's kernel Re sum_n C_n Bd_n Ad_n^k: a Vandermonde product [..., L]; method bilinear or zoh (S4D, eq. 6)."""
-    _length(length)
-    if method not in ("bilinear", "zoh"):
-        raise ValueError(f"method must be bilinear or zoh, not {method!r}.")
-    half = Lambda * step / 2
-    Ad = torch.exp(Lambda * step) if method == "zoh" else (1 + half) / (1 - half)
-    Bd = B * ((Ad - 1) / Lambda if method == "zoh" else step / (1 - half))
+@checked
+@sized
+def diagonal_kernel(
+    Lambda: Vector,
+    B: Vector,
+    C: Vectors,
+    step: Step,
+    length: Length,
+    method: Method = "bilinear",
+    alpha: Alpha = 0.5,
+) -> Tensor:
+    """S4D's kernel Re sum_n C_n Bd_n Ad_n^k: a Vandermonde product [..., L], by any of the methods (S4D, eq. 6, for two)."""
+    Lambda = Lambda.to(torch.complex128)
+    if method == "zoh":
+        logarithm, Bd = Lambda * step, step * held_input(Lambda * step)
+        alive = torch.ones_like(Lambda.real, dtype=torch.bool)
+    else:
+        weight = blend(method, alpha)
+        below = 1 - weight * step * Lambda
+        if bool((below == 0).any()):
+            raise Refusal(
+                "{parameter} is the inverse of a pole, where this method divides by zero; change it.", parameter="step"
+            )
+        Ad, Bd = (1 + (1 - weight) * step * Lambda) / below, step / below
+        alive = Ad != 0  # a pole that one step forgets: its power 0 is 1, the others are 0
+        logarithm = torch.log(torch.where(alive, Ad, 1))
+    weights = (C * (B * Bd)).to(torch.complex128)
     k = torch.arange(length, dtype=torch.float64)
-    weights = C * Bd
-    return torch.cat([(weights @ torch.exp(torch.log(Ad)[:, None] * part)).real for part in k.split(8192)], -1)
+    parts = [torch.exp(logarithm[:, None] * part) * (alive[:, None] | (part == 0)) for part in k.split(8192)]
+    return torch.cat([(weights @ powers).real for powers in parts], -1)

@@ -210,7 +210,7 @@ def test_a_control_is_seen_where_it_matters(page, studio):
 
 
 def test_a_drawing_and_a_file_reach_the_engine(page, studio):
-    open_at(page, studio, "?tab=hippo&view=own")
+    open_at(page, studio, "?tab=hippo&view=memory&signal=own")
     signal = "[...p._fullData.find(t => t.name === 'signal').y].slice(0, 50)"
     built_in, before = plot(page, signal), drawn_count(page)
     canvas = page.locator("canvas[aria-label*='draw here']").locator("visible=true")

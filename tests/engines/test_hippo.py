@@ -307,11 +307,11 @@ def test_legs_does_not_know_the_step():
     assert (states(u, "legs", 20) - states(u.repeat_interleave(2), "legs", 20)).abs().max() < 1e-13
 
 
-def test_forward_euler_reaches_1e44_and_heals():
+def test_forward_euler_grows_and_what_is_left_of_it():
     u = torch.sin(torch.arange(400, dtype=F64) * 0.05)
     length = states(u, "legs", 64, "forward", times=torch.arange(1, 401)).norm(dim=-1)
     assert 43.5 < math.log10(length.max()) < 44.5 and 30 < int(length.argmax()) < 64
-    assert length[-1] < 1
+    assert length[70] > 1e9 and length[-1] < 1  # rounding errors of 1e44
     # the factors of the first N steps multiply to zero, in whole numbers: A ~ -(tril of 2k+1, diagonal n+1), over j
     order = 6
     product = [[Fraction(int(i == j)) for j in range(order)] for i in range(order)]
@@ -473,8 +473,9 @@ def test_gradients_reach_the_signal():
         (lambda: states(torch.zeros(9), "legt", window=-1), "window"),
         (lambda: states(torch.zeros(9), form="new"), "form"),
         (lambda: states(torch.zeros(9), alpha=2), "alpha"),
-        (lambda: states(torch.zeros(2**21), "legs", 256, "bilinear"), "bilinear"),
+        (lambda: states(torch.zeros(2**21), "legs", 256, "bilinear"), "signal is too long"),
         (lambda: legs_step(torch.zeros(4, dtype=F64), torch.tensor(0.0), 1, "zoh"), "method"),
+        (lambda: legs_step(torch.zeros(4, dtype=F64), torch.tensor(0.0), 0), "k must"),
     ],
 )
 def test_bad_arguments_are_named(call, word):

@@ -42,12 +42,125 @@ def test_kernel_is_the_recurrence(order, length):
         assert (got - s4.recurrent_kernel(A, B, C, step, length)).abs().max() <= 1e-12
 
 
+RATIONAL = [("bilinear", 0.5), ("backward", 0.5), ("forward", 0.5), ("gbt", 0.7)]
+
+
+@pytest.mark.parametrize("length", [1, 3, 15, 64, 129, 1001])
+@pytest.mark.parametrize("method, alpha", [*RATIONAL, ("zoh", 0.5)])
+def test_kernels_of_every_discretisation_at_odd_and_even_lengths(method, alpha, length):
+    A, B, C, d, turned = model(7)
+    poles, weights = s4.diagonal(6, "lin"), noise(6, seed=3)
+    b = torch.complex(noise(6, seed=4), noise(6, seed=5))
+    for step in (1e-3, 0.05):
+        Ad, Bd = discretize(A, B, step, method, alpha)
+        want, x = [], Bd
+        for _ in range(length):
+            want.append(C @ x)
+            x = Ad @ x
+        want = torch.stack(want)
+        near = 1e-12 * want.abs().max()
+        assert (s4.recurrent_kernel(A, B, C, step, length, method, alpha) - want).abs().max() <= near
+        if method != "zoh":
+            got = s4.kernel(d.Lambda, d.P, d.B, turned, step, length, method, alpha)
+            assert got.shape == (length,) and (got - want).abs().max() <= near
+        u = noise(length, seed=8)
+        got = s4.recurrence(A, B, C, step, u, method, alpha)
+        assert (got - s4.convolve(want, u)).abs().max() <= 1e-12 * got.abs().max()
+        Ad, Bd = discretize(torch.diag(poles), b, step, method, alpha)
+        want, x = [], Bd
+        for _ in range(length):
+            want.append((weights.to(x.dtype) @ x).real)
+            x = Ad @ x
+        want = torch.stack(want)
+        got = s4.diagonal_kernel(poles, b, weights, step, length, method, alpha)
+        # torch's exponential of a small matrix is good to 1e-14, which a thousand products multiply
+        assert (got - want).abs().max() <= (1e-10 if method == "zoh" else 1e-12) * want.abs().max()
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 100])
+def test_poles_at_zero(length):
+    """Integrators: x' = u is a kernel of ones, its double the numbers that count up."""
+    zero, one, step = torch.zeros(2, dtype=torch.complex128), torch.ones(2, dtype=torch.complex128), 0.1
+    for method in ("zoh", "bilinear", "backward", "forward", "gbt"):
+        got = s4.diagonal_kernel(zero, one, one / 2, step, length, method)
+        assert (got - step).abs().max() < 1e-14
+        if method != "zoh":
+            assert (s4.kernel(zero, 0 * one, one, one / 2, step, length, method) - step).abs().max() < 1e-14
+    # one pole at 0 that a low-rank term moves to -1/2, and one that it does not
+    Lambda, P = torch.tensor([0.0, -1.0], dtype=torch.complex128), torch.tensor([0.7, 0.3], dtype=torch.complex128)
+    A = (torch.diag(Lambda) - torch.outer(P, P)).real
+    got = s4.kernel(Lambda, P, one, one, step, length)
+    assert (got - s4.recurrent_kernel(A, one.real, one.real, step, length)).abs().max() < 1e-13
+    A, B = torch.tensor([[0.0, 1], [0, 0]], dtype=F64), torch.tensor([0.0, 1], dtype=F64)
+    Ad, Bd = discretize(A, B, step, "zoh")
+    assert torch.allclose(Ad, torch.tensor([[1, step], [0, 1]], dtype=F64)) and torch.allclose(
+        Bd, torch.tensor([step**2 / 2, step], dtype=F64)
+    )
+
+
+def test_a_pole_that_one_step_forgets():
+    """At -2/step the bilinear step has Ad = 0: the kernel is one number and then zeros; at +2/step it does not exist."""
+    one = torch.ones(1, dtype=torch.complex128)
+    got = s4.diagonal_kernel(-20 * one, one, one, 0.1, 5)
+    assert torch.allclose(got, torch.tensor([0.05, 0, 0, 0, 0], dtype=F64))
+    for call in (
+        lambda: s4.diagonal_kernel(20 * one, one, one, 0.1, 5),
+        lambda: discretize(20 * torch.eye(1), torch.ones(1), 0.1),
+        lambda: s4.kernel(20 * one, 0 * one, one, one, 0.1, 5),
+    ):
+        with pytest.raises(ValueError, match="step is the inverse of a pole"):
+            call()
+
+
+@pytest.mark.parametrize("kind, small", [(torch.float32, 2e-6), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
+def test_lower_precision_gives_the_double_answer_to_its_precision(kind, small):
+    A, B, C, d, turned = model(8)
+    a, b = resonators(6)
+    u, paired = noise(33, seed=4), torch.complex64 if kind == torch.float32 else torch.complex128
+    calls = {
+        "discretize": lambda v: discretize(v(A), v(B), 0.05, "zoh")[0],
+        "kernel": lambda v: s4.kernel(v(d.Lambda), v(d.P), v(d.B), v(turned), 0.05, 33),
+        "recurrent": lambda v: s4.recurrent_kernel(v(A), v(B), v(C), 0.05, 33),
+        "recurrence": lambda v: s4.recurrence(v(A), v(B), v(C), 0.05, v(u)),
+        "diagonal": lambda v: s4.diagonal_kernel(v(d.Lambda), v(d.B), v(turned), 0.05, 33, "zoh"),
+        "convolve": lambda v: s4.convolve(v(u), v(u)),
+        "rtf": lambda v: rtf.kernel(v(a), v(rtf.truncate(a, b, 33)), 33),
+        "companion": lambda v: rtf.recurrence(v(a), v(b), v(u)),
+        "inference": lambda v: rtf.inference(v(a), v(b), v(u)),
+        "untruncate": lambda v: rtf.untruncate(v(a), v(b), 33),
+    }
+    for name, call in calls.items():
+        want = call(lambda v: v)
+        got = call(lambda v: v.to(paired if v.is_complex() else kind))
+        if kind == torch.float32 or name not in ("kernel", "diagonal"):  # half has no complex numbers here
+            assert got.dtype == kind, name
+        assert (got.double() - want).abs().max() <= small * max(1, want.abs().max()), name
+    # mixed ones take the wider
+    assert s4.recurrent_kernel(A, B.float(), C.half(), 0.05, 5).dtype == F64
+
+
+def test_rtf_at_a_root_of_one_says_so():
+    integrator, b = torch.tensor([-1.0], dtype=F64), torch.ones(1, dtype=F64)
+    turning = torch.tensor([0.0, 1.0], dtype=F64)  # poles at +-i, fourth roots of 1
+    for call in (
+        lambda: rtf.kernel(integrator, b, 16),
+        lambda: rtf.untruncate(integrator, b, 16),
+        lambda: rtf.kernel(turning, torch.ones(2, dtype=F64), 16),
+    ):
+        with pytest.raises(ValueError, match="root of 1"):
+            call()
+    b = torch.tensor([1.0, 2], dtype=F64)
+    got = rtf.kernel(turning, rtf.truncate(turning, b, 15), 15)  # an odd length has none of them
+    impulse = torch.eye(15, dtype=F64)[0]
+    assert (got - rtf.recurrence(turning, b, impulse)).abs().max() < 1e-13
+
+
 def test_generating_function_is_the_resolvent():
     """C (I - z Ad)^-1 Bd by dense inversion, at any z, -1 among them, where it is (step/2) C B."""
     A, B, C, d, turned = model(12)
     Ad, Bd = discretize(A, B, 0.02)
     z = torch.tensor([-1.0, 1.0, 0.3 - 0.4j, np.exp(2j), 0], dtype=torch.complex128)
-    got = s4.generating(z, d.Lambda, d.P, d.B, turned, 0.02)[0]
+    got = s4.generating(z, d.Lambda, d.P, d.B, turned, 0.02)
     for point, value in zip(z, got, strict=True):
         want = C.to(z.dtype) @ torch.linalg.solve(torch.eye(12) - point * Ad.to(z.dtype), Bd.to(z.dtype))
         assert abs(value - want) < 1e-12
@@ -199,10 +312,10 @@ def test_rtf_has_gradients():
     [
         (lambda: s4.kernel(*s4.dplr(4)[:3], s4.dplr(4).P, 0.1, 0), "length"),
         (lambda: s4.kernel(*s4.dplr(4)[:3], s4.dplr(4).P, 0.1, 2**30), "length"),
-        (lambda: s4.diagonal(7, "lin"), "init"),
+        (lambda: s4.diagonal(7, "lin"), "order"),
         (lambda: s4.diagonal(8, "random"), "init"),
         (lambda: s4.diagonal_kernel(s4.diagonal(4), noise(4), noise(4), 0.1, 9, "euler"), "method"),
-        (lambda: rtf.kernel(noise(4), noise(5), 64), "equally long"),
+        (lambda: rtf.kernel(noise(4), noise(5), 64), "b has 5 entries where a has 4"),
         (lambda: rtf.kernel(noise(4), noise(4), 4), "length"),
     ],
 )
