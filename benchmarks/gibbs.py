@@ -43,7 +43,7 @@ def main() -> None:
 
     @torch.inference_mode()
     def naive() -> None:
-        state = start.clone()
+        state = start.to(model.device)
         for _ in range(options.sweeps):
             for place in free.tolist():
                 state[:, place] = model.mask
@@ -74,7 +74,7 @@ def main() -> None:
     for seed in range(3):
         started = time.perf_counter()
         for progress in sample(options.model, chains=options.chains, sweeps=2, seed=seed):
-            if progress.result.stage != "loading":
+            if progress.result is not None:
                 break
         waits.append(time.perf_counter() - started)
     print(f"first text after {statistics.median(waits):.2f} s")

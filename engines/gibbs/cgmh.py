@@ -11,25 +11,30 @@ and reports the most probable sentence seen instead of the last.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, checked, items, number
+from engines.arguments import text as checked_text
 from engines.decoder import Decoder
 from engines.gibbs import models
+from engines.gibbs.inputs import SEED, whole_list
 from engines.gibbs.kernels import OPERATIONS, edit_log_acceptance
-from engines.gibbs.masked import Conditionals, MaskedLM
+from engines.gibbs.masked import TYPED, Conditionals, MaskedLM, masked_model
 from engines.gibbs.sampling import draw, temperatures
+from engines.gibbs.text import named
 from engines.progress import Progress
 
-CONSTRAINTS = {"hard": "hard: every keyword stays", "soft": "soft: a missing keyword costs"}
-ANNEALING = {"off": "off", "on": "on"}
-MOST_STEPS, MOST_KEYWORDS = 2000, 8
+CONSTRAINTS = ("hard", "soft")
+ANNEALING = ("off", "on")
+MOST_KEYWORDS, MOST_LENGTH = 8, 40
+HOTTEST, COLDEST = 3.0, 0.3  # temperatures of the target, with annealing
 
 
 class Target(Protocol):
@@ -39,11 +44,14 @@ class Target(Protocol):
 
 
 class Edit(NamedTuple):
-    """One step of one chain: what was proposed, and whether it was taken.
+    """One step of one chain: what was proposed, and whether it was accepted.
 
-    operation: of OPERATIONS, or "" where none was possible; place: the index it concerned
-    old, new: token numbers, -1 where there is none
-    log_accept: log of the acceptance probability; accepted: whether it was taken
+    operation: of OPERATIONS, or "" where none was possible
+    place: int; the index it concerned
+    old: int; the token that stood there, -1 for none
+    new: int; the token proposed, -1 for none
+    log_accept: float; log of the acceptance probability
+    accepted: bool; whether it was accepted
     """
 
     operation: str
@@ -54,33 +62,39 @@ class Edit(NamedTuple):
     accepted: bool
 
 
+@checked
 def edit_walk(
     model: Conditionals,
     target: Target,
     sentences: list[list[int]],
-    heat: Sequence[float],
-    longest: int,
+    temperature: Annotated[Sequence[float], ListOf(1e-300, 1e300, most=10**6)],
+    max_length: Annotated[int, Between(1, 10_000)],
     frame: tuple[int, int] | None = None,
-    seed: int = 0,
+    seed: Annotated[int, SEED] = 0,
 ) -> Iterator[tuple[list[list[int]], list[Edit], Tensor]]:
     """Chains of sentences under insertions, deletions and replacements, one of each chain a step, batched in one forward.
 
-    target: log π; heat: the temperature T of each step, the chain then keeping π^{1/T}
-    longest: sentences beyond this many tokens, like the deletion of what is not there, are not proposed: the chain stays
+    target: log π; temperature: T of each step, the chain then keeping π^{1/T}
+    max_length: sentences beyond this many tokens, like the deletion of what is not there, are not proposed: the chain stays
     frame: the tokens that open and close a text for the model, if it wants them
     Yields the sentences, the edits and log π [chains] after each step.
     """
+    model = masked_model(model)
+    sentences = [whole_list("sentences", s, 0, model.words - 1) for s in items("sentences", sentences, 10**4, least=0)]
+    if frame is not None:
+        frame = whole_list("frame", frame, 0, model.words - 1)
     generator = torch.Generator().manual_seed(seed)
-    sentences = [list(s) for s in sentences]
-    now = target(sentences)
-    for temperature in heat:
+    now = _level(target, sentences)
+    if not now.isfinite().all():
+        raise Refusal("{parameter} must begin where the target is above 0.", parameter="sentences")
+    for heat in temperature:
         chosen = torch.randint(3, (len(sentences),), generator=generator).tolist()
         uniform = torch.rand(2, len(sentences), generator=generator, dtype=torch.float64)
         plans = []
         for chain, (sentence, choice) in enumerate(zip(sentences, chosen, strict=True)):
             operation = OPERATIONS[choice]
             places = len(sentence) + (operation == "insert")
-            if places and not (operation == "insert" and len(sentence) >= longest):
+            if places and not (operation == "insert" and len(sentence) >= max_length):
                 plans.append((chain, operation, int(uniform[0, chain] * places)))
         edits = [Edit("", 0, -1, -1, 0.0, False)] * len(sentences)
         if plans:
@@ -95,16 +109,26 @@ def edit_walk(
                 log_word = float(row[new]) if new >= 0 else 0.0
                 log_back = float(row[old]) if old >= 0 else 0.0
                 moves.append((old, new, log_word, log_back))
-            ahead = target(proposals)
+            ahead = _level(target, proposals)
             for plan, move, proposal, log_pi in zip(plans, moves, proposals, ahead, strict=True):
                 (chain, operation, place), (old, new, log_word, log_back) = plan, move
-                gain = float(log_pi - now[chain]) / temperature
+                gain = min(float(log_pi - now[chain]) / heat, 1e300)
                 accept = edit_log_acceptance(operation, len(sentences[chain]), gain, log_word, log_back)
                 taken = float(uniform[1, chain].log()) < accept
                 edits[chain] = Edit(operation, place, old, new, accept, taken)
                 if taken:
                     sentences[chain], now[chain] = proposal, log_pi
         yield [list(s) for s in sentences], edits, now.clone()
+
+
+def _level(target: Target, sentences: list[list[int]]) -> Tensor:
+    """log π of the sentences, float64, -inf where π is 0."""
+    if not callable(target):
+        raise Refusal("{parameter} must be a function: token sequences -> log π of each.", parameter="target")
+    level = target(sentences)
+    if not isinstance(level, Tensor) or level.shape != (len(sentences),) or not (level < math.inf).all():
+        raise Refusal("{parameter} must give a number below infinity for each sentence.", parameter="target")
+    return level.double()
 
 
 def _fill(model: Conditionals, plans: list[tuple[list[int], str, int]], frame: tuple[int, int] | None) -> Tensor:
@@ -131,6 +155,12 @@ class ByteTarget:
     """
 
     def __init__(self, decoder: Decoder, model: MaskedLM, keywords: list[list[int]], penalty: float, reward: float):
+        _decoder(decoder)
+        if not isinstance(model, MaskedLM):
+            raise Refusal("{parameter} must be a MaskedLM.", parameter="model")
+        keywords = [whole_list("keywords", k, 0, model.words - 1) for k in items("keywords", keywords, 1000, least=0)]
+        penalty = penalty if penalty == math.inf else number("penalty", penalty, 0, 1e9)
+        reward = number("reward", reward, -1e9, 1e9)
         self.decoder, self.model, self.keywords = decoder, model, keywords
         self.penalty, self.reward = penalty, reward
         self.seen: dict[tuple[int, ...], float] = {}
@@ -148,14 +178,24 @@ class ByteTarget:
         return torch.tensor(found, dtype=torch.float64)
 
 
+def _decoder(decoder: Any) -> Decoder:
+    if not isinstance(decoder, Decoder):
+        raise Refusal("{parameter} must be an engines.decoder.Decoder.", parameter="decoder")
+    return decoder
+
+
 def capital(text: str) -> str:
     """A sentence as it is printed, for vocabularies without capitals."""
+    text = checked_text("text", text, 100_000)
     return text[:1].upper() + text[1:]
 
 
 def holds(tokens: Sequence[str], sentence: list[int], keyword: list[int]) -> bool:
     """Whether the keyword stands in the sentence as a whole word: no piece of a word ("##…") follows it."""
-    size = len(keyword)
+    keyword = whole_list("keyword", keyword, 0, len(tokens) - 1) if isinstance(tokens, Sequence) else None
+    if keyword is None or isinstance(tokens, str):
+        raise Refusal("{parameter} must be the tokens of the vocabulary.", parameter="tokens")
+    sentence, size = whole_list("sentence", sentence, 0, len(tokens) - 1), len(keyword)
     return any(
         sentence[i : i + size] == keyword
         and not (i + size < len(sentence) and tokens[sentence[i + size]].startswith("##"))
@@ -166,11 +206,14 @@ def holds(tokens: Sequence[str], sentence: list[int], keyword: list[int]) -> boo
 @torch.inference_mode()
 def text_log_probability(decoder: Decoder, texts: list[str]) -> Tensor:
     """log P of each text as a line of its own, float64 [texts], nats: its bytes and the end of the line, after one."""
-    rows = [[10, *text.encode(), 10] for text in texts]
+    device = next(_decoder(decoder).parameters()).device
+    rows = [[10, *checked_text("texts", text, 100_000).encode(), 10] for text in items("texts", texts, 10**6, least=0)]
+    if not rows:
+        return torch.zeros(0, dtype=torch.float64)
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
-    logits = decoder(ids[:, :-1]).logits.double().log_softmax(-1)
+    logits = decoder(ids[:, :-1].to(device)).logits.cpu().double().log_softmax(-1)
     nats = logits.gather(-1, ids[:, 1:, None])[:, :, 0]
     inside = torch.arange(1, ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
     return (nats * inside).sum(-1)
@@ -180,16 +223,22 @@ def text_log_probability(decoder: Decoder, texts: list[str]) -> Tensor:
 class KeywordSentences:
     """C chains of sentences after S steps.
 
-    sentences: the texts of the chains now; history: text [S + 1, C]
-    operation: text [S, C], "insert", "delete", "replace" or "" where none was possible
-    place: int [S, C], index of the token concerned; old, new: text [S, C], tokens, "" where there is none
-    accepted: bool [S, C]; log_accept: float64 [S, C], log of the acceptance probability
-    before: text [S, C], the sentence before each step as tokens parted by spaces, which `place` indexes
-    log_target: float64 [S + 1, C], log π in nats
-    temperature: float64 [S]
-    missing: int [C], keywords that the last sentences lack
-    keywords: as read; best, best_log_target: the sentence of the greatest log π seen, and that
-    model: as given; stage: "loading", "sampling" or "done"
+    sentences: C texts; of the chains now
+    history: text [S + 1, C]; before and after each step
+    operation: text [S, C]; "insert", "delete", "replace", or "" where none was possible
+    place: int64 [S, C]; index of the token concerned
+    old: text [S, C]; the token that stood there, "" for none
+    new: text [S, C]; the token proposed, "" for none
+    accepted: bool [S, C]; whether the edit was accepted
+    log_accept: float64 [S, C]; log of the acceptance probability
+    before: text [S, C]; the sentence before each step as tokens separated by spaces, which `place` indexes
+    log_target: float64 [S + 1, C], nats; log π
+    temperature: float64 [S]; of each step
+    missing: int64 [C]; how many keywords the last sentences lack
+    keywords: the keywords as read
+    best: the sentence of the greatest log π seen
+    best_log_target: float, nats; its log π
+    model: name of the model that proposes
     """
 
     sentences: tuple[str, ...]
@@ -208,72 +257,77 @@ class KeywordSentences:
     best: str
     best_log_target: float
     model: str
-    stage: str
 
 
 def read_keywords(model: MaskedLM, keywords: str) -> list[tuple[str, list[int]]]:
-    """Keywords parted by commas or spaces, each with its tokens; ValueError for one outside the vocabulary."""
-    words = keywords.replace(",", " ").replace("，", " ").split() if isinstance(keywords, str) else []
-    if not 1 <= len(words) <= MOST_KEYWORDS or len(keywords) > 200:
-        raise ValueError(f"keywords must be from 1 to {MOST_KEYWORDS} words, parted by commas or spaces")
+    """Keywords separated by commas or spaces (of any width), each with its tokens; Refusal for one outside the vocabulary."""
+    words = re.split(r"[\s,，、;；]+", checked_text("keywords", keywords, 200).translate(TYPED))
+    words = [word for word in words if word]
+    if not 1 <= len(words) <= MOST_KEYWORDS:
+        raise Refusal(
+            "{parameter} must be from 1 to {most} words, separated by commas or spaces.",
+            parameter="keywords",
+            most=MOST_KEYWORDS,
+        )
+    if not isinstance(model, MaskedLM):
+        raise Refusal("{parameter} must be a MaskedLM.", parameter="model")
     found = []
     for word in words:
         try:
             ids = model.encode(word)
-        except ValueError:
+        except Refusal:
             ids = []
         if not ids or model.mask in ids:
-            raise ValueError(f"keywords: {word[:30]!r} is outside the vocabulary of this model")
+            raise Refusal(
+                "{parameter} has {word}, which is outside the vocabulary of this model.",
+                parameter="keywords",
+                word=repr(word[:30]),
+            )
         found.append((word, ids))
     return found
 
 
+@checked
 def write(
-    keywords: str = "king, forest",
-    constraint: str = "hard",
-    penalty: float = 8.0,
-    reward: float = 3.0,
-    longest: int = 14,
-    steps: int = 150,
-    edit_chains: int = 4,
-    annealing: str = "off",
-    seed: int = 0,
-    english_model: str | MaskedLM = "bert-storybook",
+    keywords: Annotated[str, Characters(200)] = "king, forest",
+    constraint: Annotated[str, OneOf(CONSTRAINTS)] = "hard",
+    penalty: Annotated[float, Between(0, 50)] = 8.0,
+    reward: Annotated[float, Between(-5, 10)] = 3.0,
+    max_length: Annotated[int, Between(2, MOST_LENGTH)] = 14,
+    steps: Annotated[int, Between(10, 1000)] = 150,
+    chains: Annotated[int, Between(1, 16)] = 4,
+    annealing: Annotated[str, OneOf(ANNEALING)] = "off",
+    seed: Annotated[int, SEED] = 0,
+    model: str | MaskedLM = "bert-storybook",
     decoder: Decoder | None = None,
 ) -> Iterator[Progress]:
     """Sentences that hold the keywords, by CGMH with the true Metropolis-Hastings ratio: a stream of `KeywordSentences`.
 
-    keywords: words parted by commas; the chains begin with just these, in this order
+    keywords: words separated by commas; the chains begin with just these, in this order
     constraint: "hard" (π = 0 without all of them) or "soft" (each missing one costs `penalty` nats)
     reward: nats that each token adds to log π
-    longest: tokens of a sentence at most; steps: edits proposed to each chain; edit_chains: chains
+    max_length: tokens of a sentence at most
+    steps: edits proposed to each chain
     annealing: "on" lowers the temperature of the target geometrically from 3 to 0.3
-    english_model: a name of `engines.gibbs.models.ENGLISH`, or a MaskedLM; decoder: a causal model of bytes instead of ours
+    model: that proposes words: a name of `engines.gibbs.models.ENGLISH`, or a MaskedLM
+    decoder: a causal model of bytes instead of ours
     """
-    one_of("constraint", constraint, CONSTRAINTS)
-    one_of("annealing", annealing, ANNEALING)
-    penalty = number("penalty", penalty, 0, 100)
-    reward = number("reward", reward, -5, 10)
-    longest = whole("longest", longest, 2, 40)
-    steps = whole("steps", steps, 1, MOST_STEPS)
-    edit_chains = whole("edit_chains", edit_chains, 1, 16)
-    seed = whole("seed", seed, 0, 2**63 - 1)
-    model, name = english_model, english_model if isinstance(english_model, str) else "a model of your own"
-    if isinstance(model, str):
-        one_of("english_model", model, models.ENGLISH)
-        yield Progress(0, 1, _collect({part: [] for part in RECORDED}, [], [], [], [], None, name, "loading"))
-        model = models.load(model)
-    decoder = models.load_decoder() if decoder is None else decoder
+    yield Progress(0, 1, None)  # the model may have to be fetched
+    model, name = named(model, models.ENGLISH)
+    decoder = models.load_decoder() if decoder is None else _decoder(decoder)
     words = read_keywords(model, keywords)
     first = [i for _, ids in words for i in ids]
-    if len(first) > longest:
-        raise ValueError(f"the keywords are {len(first)} tokens; longest, at {longest}, must leave room for them")
+    if len(first) > max_length:
+        raise Refusal(
+            "{parameter} is {length}, but the keywords are {count} tokens: it must leave room for them.",
+            parameter="max_length",
+            length=max_length,
+            count=len(first),
+        )
     cost = math.inf if constraint == "hard" else float(penalty)
     target = ByteTarget(decoder, model, [ids for _, ids in words], cost, reward)
-    heat = temperatures(3.0, 0.3, "geometric" if annealing == "on" else "constant", steps)
-    if annealing == "off":
-        heat = [1.0] * steps
-    state = [first] * edit_chains
+    heat = temperatures(HOTTEST, COLDEST, "geometric", steps) if annealing == "on" else [1.0] * steps
+    state = [first] * chains
     rows: dict[str, list] = {part: [] for part in RECORDED}
 
     def token(i: int) -> str:
@@ -284,7 +338,7 @@ def write(
         rows["log_target"].append(level.tolist())
 
     reached(state, target(state))
-    walk = edit_walk(model, target, state, heat, longest, (model.open, model.close), seed)
+    walk = edit_walk(model, target, state, heat, max_length, (model.open, model.close), seed)
     for step, (sentences, made, level) in enumerate(walk, 1):
         rows["before"].append([" ".join(map(token, s)) for s in state])
         for part in ("operation", "place", "accepted", "log_accept"):
@@ -293,9 +347,8 @@ def write(
             rows[part].append([token(getattr(edit, part)) for edit in made])
         reached(sentences, level)
         state = sentences
-        stage = "done" if step == steps else "sampling"
         if step % 5 == 0 or step == steps or step == 1:
-            found = _collect(rows, state, heat[:step], words, target.keywords, model, name, stage)
+            found = _collect(rows, state, heat[:step], words, target.keywords, model, name)
             yield Progress(step, steps, found)
 
 
@@ -313,18 +366,17 @@ RECORDED = {
 }
 
 
-def _collect(rows, state, heat, words, keywords, model, name, stage) -> KeywordSentences:
+def _collect(rows, state, heat, words, keywords, model, name) -> KeywordSentences:
     arrays = {part: np.array(rows[part], dtype=kind) for part, kind in RECORDED.items()}
     history, log_target = arrays["history"], arrays["log_target"]
-    best = np.unravel_index(log_target.argmax(), log_target.shape) if log_target.size else None
+    best = np.unravel_index(log_target.argmax(), log_target.shape)
     return KeywordSentences(
         **arrays,
-        sentences=tuple(rows["history"][-1]) if state else (),
+        sentences=tuple(rows["history"][-1]),
         temperature=np.array(heat, dtype=np.float64),
         missing=np.array([sum(not holds(model.tokens, s, k) for k in keywords) for s in state], dtype=np.int64),
         keywords=tuple(word for word, _ in words),
-        best=str(history[best]) if best else "",
-        best_log_target=float(log_target[best]) if best else math.nan,
+        best=str(history[best]),
+        best_log_target=float(log_target[best]),
         model=name,
-        stage=stage,
     )

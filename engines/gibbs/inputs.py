@@ -70,3 +70,10 @@ def whole_tensor(name: str, values: Any, low: int, high: int, axes: int) -> Tens
     if found.numel() and not low <= int(found.min()) <= int(found.max()) <= high:
         raise Refusal("{parameter} must lie between {low} and {high}.", parameter=name, low=low, high=high)
     return found
+
+
+def whole_list(name: str, values: Any, low: int, high: int) -> list[int]:
+    """Whole numbers from low to high as a list, which may be empty."""
+    if isinstance(values, list | tuple) and not values:
+        return []
+    return whole_tensor(name, values, low, high, 1).tolist()

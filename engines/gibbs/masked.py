@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.arguments import unbroken
+from engines.arguments import Refusal, unbroken
+from engines.gibbs import inputs
 
 MARK = "_"
+# what stands for a character that a vocabulary lacks, where it has one of these
+STAND_INS = {"“": '"', "”": '"', "‘": "'", "’": "'", "。": ".", ".": "。", "、": "，,", "—": "-–", "–": "-—", "…": "."}
+# a byte order mark and characters of no width; low lines of other widths
+TYPED = str.maketrans(dict.fromkeys("\ufeff\u200b\u200c\u200d\u2060\xad", "") | dict.fromkeys("＿﹍﹎﹏", MARK))
 
 
+@runtime_checkable
 class Conditionals(Protocol):
     """A masked model. `mask` is the number of the mask; numbers below `words` are words, all of which may be drawn
     unless `forbidden` (bool [words], or None) says otherwise."""
@@ -40,6 +46,9 @@ class TableLM:
     """The exact conditionals of a joint of shape (V,) * L, marginalised over all masked positions."""
 
     def __init__(self, law: np.ndarray):
+        law = inputs.law("law", law)
+        if len(set(law.shape)) != 1:
+            raise Refusal("{parameter} must have the same values at each position.", parameter="law")
         self.words = self.mask = law.shape[0]
         self.forbidden = None
         self.law = torch.as_tensor(law, dtype=torch.float64).ravel()
@@ -47,6 +56,7 @@ class TableLM:
         self.one_hot = F.one_hot(self.states, self.words).double()  # [states, length, words]
 
     def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
+        ids, at = _asked(self, ids, at, self.states.shape[1])
         fits = ((ids[:, None] == self.states) | (ids[:, None] == self.mask)).all(-1)
         share = torch.einsum("bs,slw->blw", fits * self.law, self.one_hot)
         return share.gather(1, at[:, :, None].expand(-1, -1, self.words)).log()
@@ -59,9 +69,11 @@ class MaskedLM:
     """
 
     def __init__(self, model: Any, tokenizer: Any, device: torch.device | str = "cpu"):
-        config = model.config
-        if config.model_type != "bert" or config.hidden_act != "gelu":
-            raise ValueError(f"the model must be a BERT with the activation gelu; this one is {config.model_type}")
+        config = getattr(model, "config", None)
+        if getattr(config, "model_type", "") != "bert" or config.hidden_act != "gelu":
+            raise Refusal("{parameter} must be a BertForMaskedLM with the activation gelu.", parameter="model")
+        if not hasattr(tokenizer, "mask_token_id"):
+            raise Refusal("{parameter} must be the model's tokenizer.", parameter="tokenizer")
         self.tokenizer = tokenizer
         self.mask, self.pad = tokenizer.mask_token_id, tokenizer.pad_token_id or 0
         self.open, self.close = tokenizer.cls_token_id, tokenizer.sep_token_id
@@ -70,6 +82,7 @@ class MaskedLM:
         self.device = torch.device(device)
         self.tokens = tokenizer.convert_ids_to_tokens(list(range(min(self.words, len(tokenizer)))))
         self.tokens += [""] * (self.words - len(self.tokens))
+        self.characters = {c for token in self.tokens for c in token.removeprefix("##")}
         self.chinese = sum("一" <= token[:1] <= "鿿" for token in self.tokens) > 1000
         special = set(tokenizer.all_special_ids)
         bad = [i in special or not t or bool(re.fullmatch(r"\[unused\d+\]", t)) for i, t in enumerate(self.tokens)]
@@ -110,13 +123,12 @@ class MaskedLM:
     @torch.inference_mode()
     def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
         """As `Conditionals.logits`; float32."""
-        ids, at = ids.to(self.device), at.to(self.device)
+        ids, at = (x.to(self.device) for x in _asked(self, ids, at, self.longest))
         length = ids.shape[1]
-        if length > self.longest:
-            raise ValueError(f"the text has {length} tokens; this model takes at most {self.longest}")
         beyond = None  # bool [batch, 1, length], the padding
         if lengths is not None:
-            beyond = torch.arange(length, device=self.device) >= lengths.to(self.device)[:, None, None]
+            lengths = inputs.whole_tensor("lengths", lengths, 1, length, 1).to(self.device)
+            beyond = torch.arange(length, device=self.device) >= lengths[:, None, None]
         x = self._norm(F.embedding(ids, self.embedding) + self.positions[:length], self.embedding_norm)
         for layer in self.layers[:-1]:
             x = self._feed(x, self._attend(x, beyond, *layer["attend"]), layer)
@@ -166,35 +178,82 @@ class MaskedLM:
         return F.layer_norm(x, x.shape[-1:], *weights, self.eps)
 
     def encode(self, text: str) -> list[int]:
-        """Token numbers of a text in which each `_` is a mask; ValueError for a character the vocabulary lacks."""
-        text = unbroken("text", text)
+        """Token numbers of a text in which each `_` is a mask; Refusal for a character the vocabulary lacks.
+
+        Names of special tokens ("[SEP]") are text like any other. Characters are composed (NFC), and one that the vocabulary
+        lacks is read as its counterpart that it has: a straight quote as a curly one, a full-width letter or mark as a narrow one,
+        and the other way round.
+        """
+        if not isinstance(text, str):
+            raise Refusal("{parameter} must be a text.", parameter="text")
+        text = unicodedata.normalize("NFC", unbroken("text", text)).translate(TYPED)
+        text = "".join(self._read(text[i - 1 : i], c) for i, c in enumerate(text))
         ids: list[int] = []
         for part in re.split(f"({MARK})", text):
-            if part == MARK:
-                ids.append(self.mask)
-                continue
-            found = self.tokenizer(part, add_special_tokens=False)["input_ids"]
+            found = [self.mask] if part == MARK else self._tokenized(part)
             if self.tokenizer.unk_token_id in found:
-                unknown = self._unknown(part)
-                raise ValueError(f"text holds {unknown!r}, which the vocabulary of this model lacks")
+                raise Refusal(
+                    "{parameter} holds {unknown}, which the vocabulary of this model lacks.",
+                    parameter="text",
+                    unknown=repr(self._unknown(part)),
+                )
             ids += found
         return ids
 
+    def _tokenized(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def _read(self, before: str, c: str) -> str:
+        """The character, or what the vocabulary has in its place."""
+        if c == MARK or c.isspace() or c in self.characters or c.lower() in self.characters:
+            return c
+        opens = not before or before.isspace() or before in "([{“‘—–-"
+        quotes = {'"': "“" if opens else "”", "'": "‘" if opens else "’"}
+        narrow = unicodedata.normalize("NFKC", c)
+        wide = chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else ""
+        others = [narrow, quotes.get(narrow, ""), *STAND_INS.get(c, ""), wide]
+        return next((other for other in others if other in self.characters), c)
+
     def _unknown(self, text: str) -> str:
-        for word in [*text.split(), *unicodedata.normalize("NFC", text)]:
-            ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
-            if ids == [self.tokenizer.unk_token_id]:
+        for word in [*text.split(), *text]:
+            if self._tokenized(word) == [self.tokenizer.unk_token_id]:
                 return word[:20]
         return text.strip()[:20]
 
     def frame(self, ids: Tensor) -> Tensor:
         """ids [batch, length] between the tokens that open and close a text."""
+        ids = inputs.whole_tensor("ids", ids, 0, self.words - 1, 2).cpu()
         edge = torch.ones(len(ids), 1, dtype=ids.dtype)
         return torch.cat((edge * self.open, ids, edge * self.close), dim=1)
 
     def text(self, ids: list[int]) -> str:
         """Tokens set as a reader expects: word pieces joined, no space before a comma, none at all in Chinese."""
+        ids = inputs.whole_list("ids", ids, 0, self.words - 1)
         return join([MARK if i == self.mask else self.tokens[i] for i in ids], self.chinese)
+
+
+def masked_model(model: Any) -> Conditionals:
+    """The model, if it answers as `Conditionals`."""
+    if not isinstance(model, Conditionals):
+        raise Refusal("{parameter} must be a masked model: MaskedLM, or TableLM.", parameter="model")
+    return model
+
+
+def _asked(model: Conditionals, ids: Tensor, at: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """Token numbers [batch, length] and positions [batch, queried], both int64."""
+    ids = inputs.whole_tensor("ids", ids, 0, max(model.mask, model.words - 1), 2)
+    length = ids.shape[1]
+    if not 1 <= length <= longest:
+        raise Refusal(
+            "{parameter} has {length} tokens; this model takes at most {most}.",
+            parameter="ids",
+            length=length,
+            most=longest,
+        )
+    at = inputs.whole_tensor("at", at, 0, length - 1, 2)
+    if len(at) != len(ids):
+        raise Refusal("{parameter} must have a row for each text.", parameter="at")
+    return ids, at
 
 
 def _added(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -204,6 +263,8 @@ def _added(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def join(tokens: list[str], chinese: bool) -> str:
     """Tokens of a BERT vocabulary as a line of text."""
+    if not isinstance(tokens, list | tuple) or any(not isinstance(token, str) for token in tokens):
+        raise Refusal("{parameter} must be a list of tokens.", parameter="tokens")
     if chinese:
         return "".join(token.removeprefix("##") for token in tokens)
     text = " ".join(tokens).replace(" ##", "")

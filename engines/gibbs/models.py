@@ -5,24 +5,22 @@ from __future__ import annotations
 from functools import lru_cache
 
 from engines import models
+from engines.arguments import one_of
 from engines.decoder import Decoder
 from engines.gibbs.masked import MaskedLM
 
-NAMES = {
-    "bert-quatrain": "Quatrains (ours)",
-    "bert-storybook": "Story book (ours)",
-    "google-bert/bert-base-chinese": "bert-base-chinese (Hub)",
-    "google-bert/bert-base-uncased": "bert-base-uncased (Hub)",
-}
-ENGLISH = {name: label for name, label in NAMES.items() if name in ("bert-storybook", "google-bert/bert-base-uncased")}
+NAMES = ("bert-quatrain", "bert-storybook", "google-bert/bert-base-chinese", "google-bert/bert-base-uncased")
+ENGLISH = ("bert-storybook", "google-bert/bert-base-uncased")
 DECODER = "rope-base-10000"
 
 
-@lru_cache(maxsize=2)
 def load(name: str) -> MaskedLM:
     """A model of NAMES, ready to be asked for conditionals."""
-    if name not in NAMES:
-        raise ValueError(f"model must be one of {', '.join(NAMES)}; not {str(name)[:40]!r}")
+    return _load(one_of("model", name, NAMES))
+
+
+@lru_cache(maxsize=2)
+def _load(name: str) -> MaskedLM:
     model, tokenizer = models.load(name, "masked")
     return MaskedLM(model, tokenizer, next(model.parameters()).device)
 

@@ -8,57 +8,89 @@ makes it sample exp(pseudo-log-likelihood) instead, whatever the scan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 
-from engines.gibbs.masked import Conditionals
+from engines.arguments import Between, ListOf, OneOf, Refusal, checked
+from engines.gibbs.inputs import POSITIVE, SEED, whole_tensor
+from engines.gibbs.masked import Conditionals, masked_model
 
-SCANS = {
-    "sweep": "left to right",
-    "random": "random positions",
-    "blocks": "blocks at once",
-    "parallel": "all at once",
-}
-SCHEDULES = {"constant": "constant", "linear": "linear", "geometric": "geometric"}
+SCANS = ("sweep", "random", "blocks", "parallel")
+SCHEDULES = ("constant", "linear", "geometric")
 UNTOUCHED, SAME, CHANGED, REJECTED = range(4)
 
 
-def temperatures(first: float, last: float, schedule: str, sweeps: int) -> list[float]:
+@checked
+def temperatures(
+    first: Annotated[float, POSITIVE],
+    last: Annotated[float, POSITIVE],
+    schedule: Annotated[str, OneOf(SCHEDULES)],
+    sweeps: Annotated[int, Between(1, 10**6)],
+) -> list[float]:
     """The temperature of each sweep, from `first` to `last` ("constant" stays at first)."""
     share = [i / max(1, sweeps - 1) for i in range(sweeps)]
     if schedule == "linear":
-        return [first + (last - first) * s for s in share]
+        return [first * (1 - s) + last * s for s in share]
     if schedule == "geometric":
-        return [first * (last / first) ** s for s in share]
+        return [math.exp(math.log(first) * (1 - s) + math.log(last) * s) for s in share]
     return [first] * sweeps
 
 
-def tempered(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Log-probabilities of logits [..., words] / temperature, kept to the top_k most probable words (0: all) and
-    to the fewest whose probability reaches top_p (Holtzman et al., arXiv 1904.09751)."""
-    scaled = logits / temperature
+@checked
+def tempered(
+    logits: Tensor,
+    temperature: Annotated[float, POSITIVE],
+    top_k: Annotated[int, Between(0, 10**9)] = 0,
+    top_p: Annotated[float, Between(1e-9, 1)] = 1.0,
+) -> Tensor:
+    """Log-probabilities, float64, of logits [..., words] / temperature, kept to the top_k most probable words (0: all; words as probable
+    as the last of them stay too) and to the fewest whose probability reaches top_p (Holtzman et al., arXiv 1904.09751)."""
+    logits = _laws("logits", logits)
+    # the greatest is taken off first: nothing overflows, whatever the temperature
+    scaled = (logits - logits.amax(-1, keepdim=True)) / temperature
     if 0 < top_k < scaled.shape[-1]:
-        least = scaled.topk(top_k).values[..., -1:]
-        scaled = scaled.masked_fill(scaled < least, -torch.inf)
+        scaled = scaled.masked_fill(logits < logits.topk(top_k).values[..., -1:], -torch.inf)
     if top_p < 1:
         ranked, order = scaled.softmax(-1).sort(descending=True)
-        beyond = ranked.cumsum(-1) - ranked >= top_p
+        beyond = ranked.cumsum(-1).roll(1, -1) >= top_p
+        beyond[..., 0] = False
         scaled = scaled.masked_fill(torch.zeros_like(beyond).scatter(-1, order, beyond), -torch.inf)
     return scaled.log_softmax(-1)
 
 
+def _laws(name: str, values: Tensor) -> Tensor:
+    """Logits or log-probabilities [..., words] as float64: each row with a finite greatest entry."""
+    if not isinstance(values, Tensor) or not values.is_floating_point() or not values.ndim or not values.shape[-1]:
+        raise Refusal("{parameter} must be a tensor of numbers, words along its last axis.", parameter=name)
+    values = values.double()
+    if not values.amax(-1).isfinite().all():
+        raise Refusal("{parameter} must allow a word in each row, and hold neither NaN nor +∞.", parameter=name)
+    return values
+
+
 def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
     """One word for each law [..., words], by its inverse distribution function (one random number a word)."""
-    total = log_probs.exp().cumsum(-1, dtype=torch.float64)  # float32 would lose rare words in the sum
+    log_probs = _laws("log_probs", log_probs)
+    if not isinstance(generator, torch.Generator):
+        raise Refusal("{parameter} must be a torch.Generator.", parameter="generator")
+    total = (log_probs - log_probs.amax(-1, keepdim=True)).exp().cumsum(-1)  # float32 would lose rare words in the sum
     u = torch.rand(*total.shape[:-1], 1, generator=generator, dtype=torch.float64).to(total.device)
-    return torch.searchsorted(total, u * total[..., -1:], right=True).squeeze(-1).clamp_max(total.shape[-1] - 1)
+    # kept below the sum: a word of probability 0 stands after it
+    at = (u * total[..., -1:]).minimum(total[..., -1:].nextafter(torch.zeros_like(u)))
+    return torch.searchsorted(total, at, right=True).squeeze(-1)
 
 
-def leave_one_out(model: Conditionals, ids: Tensor, free: Tensor, rows: int = 256) -> Tensor:
+@checked
+def leave_one_out(
+    model: Conditionals, ids: Tensor, free: Tensor, rows: Annotated[int, Between(1, 10**6)] = 256
+) -> Tensor:
     """Logits [chains, free, words] of each free position given all the others: one row for each, masked there."""
+    model = masked_model(model)
+    ids, free = _state(model, ids, free)
     chains, count = len(ids), len(free)
     masked = ids.repeat_interleave(count, 0)
     at = free.repeat(chains)
@@ -66,63 +98,80 @@ def leave_one_out(model: Conditionals, ids: Tensor, free: Tensor, rows: int = 25
     found = [
         model.logits(part, where[:, None])[:, 0] for part, where in zip(masked.split(rows), at.split(rows), strict=True)
     ]
-    return torch.cat(found).view(chains, count, -1)
+    return torch.cat(found).view(chains, count, model.words)
 
 
 def pseudo_log_likelihood(model: Conditionals, ids: Tensor, free: Tensor) -> Tensor:
-    """Σ over free positions of log p(word | all others), float64 [chains], nats (Salazar et al., arXiv 1910.14659, eq. 1)."""
-    logits = leave_one_out(model, ids, free).double()
-    words = ids[:, free].to(logits.device)
-    return logits.log_softmax(-1).gather(-1, words[:, :, None])[:, :, 0].sum(-1).cpu()
+    """Σ over free positions of log p(word | all others), float64 [chains], nats (Salazar et al., arXiv 1910.14659, eq. 1);
+    -inf where a mask is left."""
+    model = masked_model(model)
+    ids, free = _state(model, ids, free)
+    return _log_probability(leave_one_out(model, ids, free), ids[:, free])
+
+
+def _state(model: Conditionals, ids: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+    """Token numbers [chains, length] and the positions [free] among them, both on the CPU."""
+    ids = whole_tensor("ids", ids, 0, max(model.mask, model.words - 1), 2).cpu()
+    free = whole_tensor("free", free, 0, ids.shape[1] - 1, 1).cpu()
+    if not len(free) or len(free.unique()) < len(free):
+        raise Refusal("{parameter} must name at least one position, each once.", parameter="free")
+    return ids, free
 
 
 class Step(NamedTuple):
     """What one step of `walk` did.
 
-    sweep, done: the sweep it belongs to, and the share of it that is done, up to 1
-    ids: int64 [chains, length], the state after it (the walk's own tensor: copy to keep)
-    at: int64 [chains, drawn], positions drawn; moves: uint8 [chains, drawn], SAME, CHANGED or REJECTED
-    log_probs: float64 [chains], summed log-probability at temperature 1 of the words drawn, given what they were drawn from
-    pseudo: float64 [chains], pseudo-log-likelihood of the state where the Metropolis correction had to know it, or None
+    sweep: int; the sweep it belongs to, from 0
+    visit: int; which step of that sweep it was, from 1
+    visits: int; steps of a sweep
+    ids: int64 [chains, length]; the state after it (the walk's own tensor: copy to keep)
+    at: int64 [chains, drawn]; positions drawn
+    moves: uint8 [chains, drawn]; SAME, CHANGED or REJECTED
+    log_probs: float64 [chains, drawn], nats; log-probability at temperature 1 of each word drawn, given what it was drawn from
+    pll: float64 [chains], nats; pseudo-log-likelihood of the state where the Metropolis correction had to know it, or None
     """
 
     sweep: int
-    done: float
+    visit: int
+    visits: int
     ids: Tensor
     at: Tensor
     moves: Tensor
     log_probs: Tensor
-    pseudo: Tensor | None
+    pll: Tensor | None
 
 
+@checked
 def walk(
     model: Conditionals,
     ids: Tensor,
     free: Tensor,
-    heat: list[float],
-    scan: str = "sweep",
-    block: int = 4,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    burn_in: int = 0,
+    temperature: Annotated[Sequence[float], ListOf(1e-300, 1e300, most=10**6)],
+    scan: Annotated[str, OneOf(SCANS)] = "sweep",
+    block: Annotated[int, Between(1, 10**6)] = 4,
+    top_k: Annotated[int, Between(0, 10**9)] = 0,
+    top_p: Annotated[float, Between(1e-9, 1)] = 1.0,
+    burn_in: Annotated[int, Between(0, 10**6)] = 0,
     metropolis: bool = False,
-    seed: int = 0,
+    seed: Annotated[int, SEED] = 0,
 ) -> Iterator[Step]:
-    """Run chains from ids [chains, length], all at once in each forward pass, for len(heat) sweeps.
+    """Run chains from ids [chains, length], all at once in each forward pass, for len(temperature) sweeps.
 
-    free: int64 [F], positions that move; heat: the temperature of each sweep
-    scan: "sweep" draws them from left to right; "random" draws F uniform positions a sweep, each chain its own; "blocks"
+    free: int64 [F], positions that move; temperature: of each sweep
+    scan: "sweep" draws them in the order given; "random" draws F uniform positions a sweep, each chain its own; "blocks"
         masks `block` neighbours together and draws each from its own law; "parallel" draws all at once, each given the
         others as they were
     top_k, top_p: truncate the law after `burn_in` sweeps
     metropolis: accept with the Metropolis-Hastings probability of the target exp(pseudo-log-likelihood / temperature)
     """
+    model = masked_model(model)
+    ids, free = _state(model, ids, free)
     generator = torch.Generator().manual_seed(seed)
     ids, chains, count = ids.clone(), len(ids), len(free)
     row = torch.arange(chains)[:, None]
     everywhere = free.repeat(chains, 1)
     known = None  # of the present state: leave-one-out logits, where metropolis or parallel has computed them
-    for sweep, temperature in enumerate(heat):
+    for sweep, now in enumerate(temperature):
         cut = (top_k, top_p) if sweep >= burn_in else (0, 1.0)
         if scan == "sweep":
             visits = [free[i : i + 1].repeat(chains, 1) for i in range(count)]
@@ -132,42 +181,45 @@ def walk(
             visits = [part.repeat(chains, 1) for part in free.split(block)]
         else:
             visits = [everywhere]
-        for number, at in enumerate(visits):
+        for visit, at in enumerate(visits, 1):
             old = ids[row, at]
             if scan == "parallel":
                 logits = known if known is not None else leave_one_out(model, ids, free)
             else:
-                masked = ids.scatter(1, at, model.mask)
-                logits = model.logits(masked, at)
-            law = tempered(logits, temperature, *cut)
-            new = draw(law, generator).cpu()
-            plain = logits.log_softmax(-1).gather(-1, new.to(logits.device)[:, :, None])[:, :, 0].double().cpu()
+                logits = model.logits(ids.scatter(1, at, model.mask), at)
+            log_law = tempered(logits, now, *cut)
+            new = draw(log_law, generator).cpu()
+            plain = logits.double().log_softmax(-1).gather(-1, new.to(logits.device)[:, :, None])[:, :, 0].cpu()
             moves = torch.where(new == old, SAME, CHANGED).to(torch.uint8)
-            pseudo = None
+            pll = None
             if metropolis:
                 if known is None:
                     known = leave_one_out(model, ids, free)
                 proposal = ids.scatter(1, at, new)
                 ahead = leave_one_out(model, proposal, free)
-                back_law = tempered(ahead, temperature, *cut) if scan == "parallel" else law
-                here, there = _score(known, ids[:, free]), _score(ahead, proposal[:, free])
-                ratio = (there - here) / temperature + _score(back_law, old, True) - _score(law, new, True)
-                # a mask, which no law draws, is left at once: the chain proper begins where none remains
-                masks = (ids[:, free] == model.mask).any(1)
-                accept = masks | (torch.rand(chains, generator=generator, dtype=torch.float64).log() < ratio)
+                back = tempered(ahead, now, *cut) if scan == "parallel" else log_law
+                here, there = _log_probability(known, ids[:, free]), _log_probability(ahead, proposal[:, free])
+                ratio = (there - here) / now + _sum_at(back, old) - _sum_at(log_law, new)
+                # a mask, which no law draws, is left at once: the chain proper begins where the target is above 0
+                accept = torch.rand(chains, generator=generator, dtype=torch.float64).log() < ratio
+                accept |= here.isneginf()
                 ids[accept] = proposal[accept]
                 known = torch.where(accept[:, None, None].to(ahead.device), ahead, known)
-                pseudo = torch.where(accept, there, here)
+                pll = torch.where(accept, there, here)
                 moves[~accept] = torch.where(moves[~accept] == CHANGED, REJECTED, SAME).to(torch.uint8)
             else:
                 ids.scatter_(1, at, new)
                 known = None
-            yield Step(sweep, (number + 1) / len(visits), ids, at, moves, plain.sum(-1), pseudo)
+            yield Step(sweep, visit, len(visits), ids, at, moves, plain, pll)
 
 
-def _score(logits: Tensor, words: Tensor, normalised: bool = False) -> Tensor:
-    """Σ log p(word) [chains] of words [chains, n] under logits [chains, n, words]; a mask among the words gives -inf."""
-    law = logits if normalised else logits.double().log_softmax(-1)
-    inside = words < law.shape[-1]
-    found = law.gather(-1, words.clamp_max(law.shape[-1] - 1).to(law.device)[:, :, None])[:, :, 0].cpu()
+def _log_probability(logits: Tensor, words: Tensor) -> Tensor:
+    """Σ log p(word) [chains], float64, of words [chains, n] under logits [chains, n, words]."""
+    return _sum_at(logits.double().log_softmax(-1), words)
+
+
+def _sum_at(log_law: Tensor, words: Tensor) -> Tensor:
+    """Sum over n of the entries of log_law [chains, n, words] at words [chains, n]; a mask, which is no word, gives -inf."""
+    inside = words < log_law.shape[-1]
+    found = log_law.gather(-1, words.clamp_max(log_law.shape[-1] - 1).to(log_law.device)[:, :, None])[:, :, 0].cpu()
     return found.masked_fill(~inside, -torch.inf).sum(-1)

@@ -7,30 +7,45 @@ import math
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
 
 from engines.gibbs import kernels
-from engines.gibbs.cgmh import ANNEALING, CONSTRAINTS, KeywordSentences, write
-from engines.gibbs.field import PairField, mismatch, random_field
-from engines.gibbs.masked import TableLM, join
-from engines.gibbs.models import ENGLISH, NAMES
-from engines.gibbs.sampling import SCANS, SCHEDULES, pseudo_log_likelihood, walk
-from engines.gibbs.text import STARTS, GibbsSample, sample
-from engines.gibbs.toys import (
-    PROPOSALS,
-    EditLaws,
-    Incompatible,
-    ScanLaws,
-    Weighing,
-    edit_laws,
-    incompatible,
-    scan_laws,
-    weigh,
-)
-from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View, verbatim
+from engines.gibbs.cgmh import ANNEALING, KeywordSentences, write
+from engines.gibbs.checks import CHECKS
+from engines.gibbs.experiments import EditLaws, ScanLaws, Weighing, edit_laws, scan_laws, weigh
+from engines.gibbs.field import PairField, random_field
+from engines.gibbs.masked import join
+from engines.gibbs.sampling import SCHEDULES
+from engines.gibbs.text import GibbsSample, sample
+from studio.exhibit import Choice, Exhibit, Prose, Range, Story, Table, Text, Toggle, View, verbatim
 from studio.figure import COLORS, DIVERGING, GREY, across, figure, label, scrubbed
 
 QUATRAIN = "_______，_______。_______，_______。"
+NAMES = {
+    "bert-quatrain": "Quatrains (ours)",
+    "bert-storybook": "Story book (ours)",
+    "google-bert/bert-base-chinese": "bert-base-chinese (Hub)",
+    "google-bert/bert-base-uncased": "bert-base-uncased (Hub)",
+}
+SCANS = {
+    "sweep": "left to right",
+    "random": "random positions",
+    "blocks": "blocks at once",
+    "parallel": "all at once",
+}
+KERNELS = {
+    "random": "random scan",
+    "sweep": "left to right",
+    "backwards": "right to left",
+    "joint blocks": "blocks of 2, jointly",
+    "blocks": "blocks of 2 at once",
+    "parallel": "all at once",
+    "metropolis": "sweep + Metropolis",
+}
+STARTS = {"masks": "all marks", "words": "random words"}
+CONSTRAINTS = {"hard": "hard: every keyword stays", "soft": "soft: a missing keyword costs"}
+PROPOSALS = {"uniform": "any letter alike", "conditional": "the true conditional"}
+CHAINS = Range("Chains", 1, 16, step=1)
+TEMPERATURE = Range("Temperature, first", 0.05, 3, step=0.05)
 MODEL = Choice("Model", NAMES, help="Ours are small and at hand; those of the Hub are fetched on first use.")
 SEED = Range("Seed", 0, 999, step=1)
 DRAWS = Range("Draws", 100, 10_000, step=100, log=True)
@@ -95,8 +110,6 @@ def text_figure(frames: list[list[str]], labels: list[str], name: str, columns: 
 
 def draw_sample(result: GibbsSample) -> list:
     """The texts at every sweep, what moved where, the likelihood, and how far the chains can be trusted."""
-    if result.stage == "loading":
-        return [Prose(f"Loading **{NAMES.get(result.model, result.model)}** …")]
     sweeps, chains, _ = result.moves.shape
     moments = some(sweeps + 1)
     shown = range(min(chains, 4))
@@ -153,7 +166,7 @@ def draw_sample(result: GibbsSample) -> list:
         trace.add_trace(
             go.Scatter(
                 x=x,
-                y=result.drawn[:, chain].astype(np.float32),
+                y=result.log_prob[:, chain].astype(np.float32),
                 mode="lines",
                 line={"color": color, "width": 1.5},
                 name=f"chain {chain + 1}",
@@ -161,12 +174,12 @@ def draw_sample(result: GibbsSample) -> list:
                 hovertemplate=f"chain {chain + 1}, sweep %{{x}}<br>%{{y:.3f}} as drawn<extra></extra>",
             )
         )
-        known = np.flatnonzero(np.isfinite(result.pseudo[:, chain]))
+        known = np.flatnonzero(np.isfinite(result.pll[:, chain]))
         if len(known):
             trace.add_trace(
                 go.Scatter(
                     x=known,
-                    y=result.pseudo[known, chain].astype(np.float32),
+                    y=result.pll[known, chain].astype(np.float32),
                     mode="markers",
                     marker={"color": color, "size": 8, "symbol": "circle"},
                     showlegend=False,
@@ -193,7 +206,7 @@ def draw_sample(result: GibbsSample) -> list:
 
     facts = [
         ["split R̂ of the trace", number(result.r_hat)],
-        ["effective sample size", f"{number(result.effective, 1)} of {chains * sweeps}"],
+        ["effective sample size", f"{number(result.ess, 1)} of {chains * sweeps}"],
         ["accepted", f"{result.acceptance:.1%}"],
         ["self-BLEU-2 of the chains", number(result.self_bleu)],
         ["temperature now", f"{result.temperature[-1]:.2f}"],
@@ -264,8 +277,6 @@ def edited(result: KeywordSentences, step: int, chain: int) -> str:
 
 def draw_write(result: KeywordSentences) -> list:
     """The sentences, edit by edit, and the target they climb."""
-    if result.stage == "loading":
-        return [Prose(f"Loading **{NAMES.get(result.model, result.model)}** …")]
     steps, chains = result.operation.shape
     moments = some(steps, 60)
     frames = [[edited(result, step, chain) for chain in range(min(chains, 4))] for step in moments]
@@ -327,16 +338,16 @@ def draw_scans(result: ScanLaws) -> list:
                 marker={
                     "color": COLORS[k if k in wrong else 2],
                     "size": 8,
-                    "symbol": ("circle", "diamond", "x", "square")[mark % 4],
+                    "symbol": ("circle", "diamond", "x", "square", "cross")[mark % 5],
                 },
-                name=result.scans[k] if k in wrong else "random, sweep, joint blocks",
+                name=KERNELS[result.scans[k]] if k in wrong else "the joint's: random, sweeps, joint blocks",
             )
         )
     drawn.update_xaxes(tickangle=-90, tickfont={"size": 11})
     drawn.update_yaxes(rangemode="tozero")
     soon = figure(x="sweeps", y="total variation from the joint", height=360)
     steps = np.arange(result.approach.shape[1])
-    for k, name in enumerate(result.scans):
+    for k, name in enumerate(map(KERNELS.get, result.scans)):
         soon.add_trace(
             go.Scatter(
                 x=steps,
@@ -348,7 +359,8 @@ def draw_scans(result: ScanLaws) -> list:
         )
     soon.update_yaxes(type="log", exponentformat="power", range=[-6, 0.1])
     rows = [
-        [name, f"{d:.6f}", f"{b:.1e}"] for name, d, b in zip(result.scans, result.distance, result.balance, strict=True)
+        [KERNELS[name], f"{d:.6f}", f"{b:.1e}"]
+        for name, d, b in zip(result.scans, result.distance, result.balance, strict=True)
     ]
     return [
         drawn,
@@ -360,24 +372,6 @@ def draw_scans(result: ScanLaws) -> list:
     ]
 
 
-def draw_incompatible(result: Incompatible) -> list:
-    """The laws of the two orders and of the random scan side by side."""
-    names = [x + y for x in result.values for y in result.values]
-    drawn = figure(x="state xy", y="probability", height=400, barmode="group")
-    for name, law, color in (
-        ("x last", result.x_last, COLORS[0]),
-        ("y last", result.y_last, COLORS[1]),
-        ("random scan", result.random, COLORS[2]),
-    ):
-        drawn.add_trace(go.Bar(x=names, y=law.ravel().astype(np.float32), name=name, marker={"color": color}))
-    said = (
-        f"p(x | y) has coupling {result.coupling:g}, p(y | x) has {result.other:g}. The two orders differ by "
-        f"**{result.distance:.4f}** in total variation, and by {result.from_random[0]:.4f} and "
-        f"{result.from_random[1]:.4f} from the random scan, which keeps their mean."
-    )
-    return [drawn, Prose(said)]
-
-
 def draw_edits(result: EditLaws) -> list:
     """π beside what the faithful and the careless chain keep."""
     names = [s or "∅" for s in result.states]
@@ -387,7 +381,7 @@ def draw_edits(result: EditLaws) -> list:
     )
     for name, law, color, symbol in (
         (f"{result.n:,} true edits", result.sampled, COLORS[2], "circle"),
-        ("without the proposal ratio", result.careless, COLORS[3], "x"),
+        ("without the letters' probability", result.without_ratio, COLORS[3], "x"),
     ):
         drawn.add_trace(
             go.Scatter(
@@ -403,9 +397,9 @@ def draw_edits(result: EditLaws) -> list:
     rows = [
         ["true ratio, exactly", f"{result.distance[0]:.1e}"],
         [f"true ratio, {result.n:,} steps drawn", f"{result.distance[2]:.4f}"],
-        ["proposal ratio left out, exactly", f"{result.distance[1]:.4f}"],
+        ["letters' probability left out, exactly", f"{result.distance[1]:.4f}"],
     ]
-    said = f"Detailed balance holds to {result.balance:.1e}; {result.accepted:.1%} of the steps moved."
+    said = f"Detailed balance holds to {result.balance:.1e}; {result.moved:.1%} of the steps moved."
     return [drawn, Table(("chain", "total variation from π"), rows), Prose(said)]
 
 
@@ -422,7 +416,7 @@ def draw_weigh(result: Weighing) -> list:
             opacity=0.3,
         )
     )
-    if result.expected_rate:
+    if math.isfinite(result.log_bound):
         drawn.add_trace(
             go.Scatter(
                 x=middle,
@@ -448,8 +442,8 @@ def draw_weigh(result: Weighing) -> list:
     # without M q, which may be any number of times higher
     top = max(float(y.max()) for y in (result.target, result.proposal, result.weighted, result.accepted))
     drawn.update_yaxes(range=[0, max(0.6, 1.05 * top)])
-    possible = result.expected_rate > 0
-    said = f"M = sup p/q = {result.bound:.4f}."
+    possible = math.isfinite(result.log_bound)
+    said = f"M = sup p/q = exp({result.log_bound:.4g})."
     if not possible:
         said = "p/q has no bound here, so rejection is impossible"
         if result.expected_efficiency:
@@ -470,12 +464,15 @@ def draw_weigh(result: Weighing) -> list:
     if not result.expected_efficiency:  # nothing to multiply
         return panels
     many = figure(x="dimensions", y="share of the draws that count", height=340)
-    for name, share, color in (("accepted", result.rates, COLORS[1]), ("effective", result.efficiencies, COLORS[0])):
-        if share[0] > 0:
+    for name, share, color in (
+        ("accepted", result.log_rates, COLORS[1]),
+        ("effective", result.log_efficiencies, COLORS[0]),
+    ):
+        if np.isfinite(share[0]):
             many.add_trace(
                 go.Scatter(
                     x=result.dimensions,
-                    y=np.maximum(share, 1e-30).astype(np.float32),
+                    y=np.exp(np.maximum(share, -69)).astype(np.float32),
                     mode="lines",
                     line={"width": 3, "color": color},
                     name=name,
@@ -485,27 +482,6 @@ def draw_weigh(result: Weighing) -> list:
     label(many, 28, 0, "a quatrain: 28", xanchor="right", yanchor="bottom")
     many.update_yaxes(type="log", exponentformat="power")
     return [*panels, many]
-
-
-LAW = kernels.potts()
-TABLES = kernels.conditionals(LAW)
-STRINGS = kernels.edit_states()
-PI = kernels.edit_law(STRINGS)
-
-
-def left_over(kernel: np.ndarray) -> float:
-    """How far one application moves the joint."""
-    return float(np.abs(LAW.ravel() @ kernel - LAW.ravel()).max())
-
-
-def walked(scan: str) -> float:
-    """Total variation between the text sampler, given the toy's conditionals, and the toy: 30,000 draws."""
-    start = torch.randint(3, (1000, 3), generator=torch.Generator().manual_seed(0))
-    counts = np.zeros(LAW.shape)
-    for step in walk(TableLM(LAW), start, torch.arange(3), [1.0] * 35, scan):
-        if step.done == 1 and step.sweep >= 5:
-            np.add.at(counts, tuple(step.ids.T.numpy()), 1)
-    return kernels.total_variation(counts / counts.sum(), LAW)
 
 
 EXHIBIT = Exhibit(
@@ -545,8 +521,8 @@ EXHIBIT = Exhibit(
                 "scan": Choice("Scan", SCANS),
                 "block": Range("Block", 1, 16, step=1, help="Positions hidden together.", when={"scan": ["blocks"]}),
                 "sweeps": Range("Sweeps", 1, 120, step=1),
-                "chains": Range("Chains", 1, 16, step=1),
-                "temperature": Range("Temperature, first", 0.05, 3, step=0.05),
+                "chains": CHAINS,
+                "temperature": TEMPERATURE,
                 "schedule": Choice("Annealing", SCHEDULES),
                 "end_temperature": Range(
                     "Temperature, last", 0.05, 3, step=0.05, when={"schedule": ["linear", "geometric"]}
@@ -579,22 +555,21 @@ EXHIBIT = Exhibit(
             compute=write,
             controls={
                 "keywords": Text("Keywords", most=120, help="Up to eight words, parted by commas."),
-                "english_model": Choice("Model that proposes", ENGLISH),
                 "constraint": Choice("Constraint", CONSTRAINTS),
                 "penalty": Range("Cost of a missing keyword (nats)", 0, 30, step=0.5, when={"constraint": ["soft"]}),
                 "reward": Range(
                     "Reward of a word (nats)", -2, 8, step=0.5, help="A language model alone likes it short."
                 ),
-                "longest": Range("Longest (tokens)", 2, 30, step=1),
+                "max_length": Range("Longest (tokens)", 2, 30, step=1),
                 "steps": Range("Edits", 10, 600, step=10),
-                "edit_chains": Range("Chains", 1, 8, step=1),
+                "chains": CHAINS,
                 "annealing": Choice("Simulated annealing (3 → 0.3)", ANNEALING),
                 "seed": SEED,
             },
             draw=draw_write,
             live=False,
             seconds=8,
-            brief={"steps": 10, "edit_chains": 2},
+            brief={"steps": 10, "chains": 2},
         ),
         View(
             slug="field",
@@ -607,9 +582,8 @@ EXHIBIT = Exhibit(
             compute=random_field,
             controls={
                 "model": MODEL,
-                "pair": Text("Text with two marks", most=200, lines=2),
                 "candidates": Range("Candidates a word", 2, 64, step=1),
-                "pair_temperature": Range("Temperature", 0.2, 3, step=0.1),
+                "temperature": TEMPERATURE,
             },
             draw=draw_field,
             live=False,
@@ -625,40 +599,28 @@ EXHIBIT = Exhibit(
             ),
             compute=scan_laws,
             controls={
+                "conditionals": Choice("Conditionals", {"joint": "of one joint", "mixed": "of two joints"}),
                 "coupling": COUPLING,
+                "other_coupling": Range(
+                    "Coupling of every second one", -3, 3, step=0.1, when={"conditionals": ["mixed"]}
+                ),
                 "field": FIELD,
                 "positions": Range("Positions", 2, 4, step=1),
             },
             draw=draw_scans,
         ),
         View(
-            slug="incompatible",
-            title="Conditionals without a joint",
-            caption=(
-                "$p(x\\mid y)$ from one joint, $p(y\\mid x)$ from another, as a masked model might have them: each order keeps "
-                "its own law, and the random scan the mean of both. Set the couplings equal, and the three agree."
-            ),
-            compute=incompatible,
-            controls={
-                "coupling": COUPLING,
-                "other": Range("Coupling in p(y | x)", -3, 3, step=0.1),
-                "field": FIELD,
-            },
-            draw=draw_incompatible,
-        ),
-        View(
             slug="edits",
             title="Edits of a known law",
             caption=(
                 "Strings of a and b with $\\pi\\propto\\exp(-c\\cdot\\text{length}+g\\cdot\\text{changes})$, walked by inserting, "
-                "deleting, replacing. A longer string has more places to insert at: leave that out of the acceptance and the "
-                "chain keeps something else (crosses)."
+                "deleting, replacing. The acceptance needs the probability with which a letter was proposed: leave it out and "
+                "the chain keeps another law (crosses)."
             ),
             compute=edit_laws,
             controls={
                 "cost": Range("Cost of a letter c", -1, 2, step=0.1),
                 "gain": Range("Gain of a change g", -2, 2, step=0.1),
-                "letters": Range("Longest", 1, 4, step=1),
                 "proposal": Choice("Letters are proposed from", PROPOSALS),
                 "n": DRAWS,
                 "seed": SEED,
@@ -700,7 +662,7 @@ EXHIBIT = Exhibit(
         Story(
             "Once upon a time",
             "The same sampler on English stories. The vocabulary is of whole words and word pieces; prose is freer than a "
-            "quatrain, so the chains differ more (a lower self-BLEU).",
+            "quatrain.",
             "sample",
             {"model": "bert-storybook", "text": "once upon a time there was a _ who _ _ _ _ _ _ _ _ _ .", "sweeps": 20},
         ),
@@ -733,95 +695,5 @@ EXHIBIT = Exhibit(
             {},
         ),
     ),
-    checks=(
-        Check("Toy joint: p(000)", "kernels.potts", 0.076137, 5e-7, lambda: LAW[0, 0, 0]),
-        Check(
-            "The random scan keeps the joint",
-            "Geman & Geman 1984",
-            0.0,
-            1e-12,
-            lambda: left_over(kernels.random_scan(TABLES)),
-        ),
-        Check(
-            "The sweep keeps the joint",
-            "Geman & Geman 1984",
-            0.0,
-            1e-12,
-            lambda: left_over(kernels.systematic_scan(TABLES)),
-        ),
-        Check(
-            "The random scan is reversible",
-            "detailed balance",
-            0.0,
-            1e-15,
-            lambda: kernels.detailed_balance_gap(kernels.random_scan(TABLES), LAW),
-        ),
-        Check(
-            "The sweep is not: greatest imbalance",
-            "detailed balance",
-            0.012765,
-            1e-6,
-            lambda: kernels.detailed_balance_gap(kernels.systematic_scan(TABLES), LAW),
-        ),
-        Check(
-            "All positions at once: total variation from the joint",
-            "its stationary law",
-            0.231208,
-            1e-6,
-            lambda: kernels.total_variation(kernels.stationary(kernels.parallel_scan(TABLES)), LAW),
-        ),
-        Check(
-            "Edits with the true ratio: detailed balance",
-            "CGMH, eqs. 4 to 9",
-            0.0,
-            1e-15,
-            lambda: kernels.detailed_balance_gap(kernels.edit_kernel(STRINGS, PI), PI),
-        ),
-        Check(
-            "Edits without the proposal ratio: total variation from π",
-            "its stationary law",
-            0.3531,
-            5e-5,
-            lambda: kernels.total_variation(kernels.stationary(kernels.edit_kernel(STRINGS, PI, ratio=False)), PI),
-        ),
-        Check(
-            "Rejection from N(0, 4) to N(0, 1) accepts", "closed form", 0.5, 1e-15, lambda: kernels.rejection_rate(0, 2)
-        ),
-        Check("… and does so in 10,000 draws (chance: 0.005)", "closed form", 0.5, 0.02, lambda: weigh(n=10_000).rate),
-        Check(
-            "Effective share of its weighted draws",
-            "√7 / 4",
-            math.sqrt(7) / 4,
-            1e-12,
-            lambda: kernels.importance_efficiency(0, 2),
-        ),
-        Check(
-            "The text sampler on the toy joint, sweep: total variation (chance: 0.01)",
-            "30,000 draws",
-            0.0,
-            0.025,
-            lambda: walked("sweep"),
-        ),
-        Check(
-            "The text sampler on the toy joint, all at once: total variation",
-            "30,000 draws",
-            0.231208,
-            0.025,
-            lambda: walked("parallel"),
-        ),
-        Check(
-            "Conditionals of one joint have no mismatch",
-            "Arnold & Press 1989",
-            0.0,
-            1e-12,
-            lambda: mismatch(*kernels.conditionals(kernels.potts(2)), kernels.potts(2)),
-        ),
-        Check(
-            "Pseudo-log-likelihood of aaa on the toy joint",
-            "Σ log p(x_i | others)",
-            float(sum(np.log(t[0, 0, 0]) for t in TABLES)),
-            1e-12,
-            lambda: pseudo_log_likelihood(TableLM(LAW), torch.zeros(1, 3, dtype=torch.long), torch.arange(3)).item(),
-        ),
-    ),
+    checks=CHECKS,
 )

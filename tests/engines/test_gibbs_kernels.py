@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from engines.gibbs import kernels
 from engines.gibbs.kernels import (
@@ -149,8 +150,55 @@ def test_rejection_from_the_wide_normal_accepts_half():
     assert importance_efficiency(0, 0.7) == 0
 
 
+@pytest.mark.parametrize("coupling", [-200.0, -40.0, 40.0, 200.0])
+def test_stationary_laws_of_nearly_separate_states(coupling):
+    """Moves as rare as exp(-400): the law is known in closed form, and each entry must have its own relative precision."""
+    law = potts(3, coupling)
+    for kernel in (random_scan(conditionals(law)), systematic_scan(conditionals(law))):
+        assert stationary(kernel) == pytest.approx(law.ravel(), rel=1e-9)
+
+
+def test_stationary_with_states_that_are_left_for_good():
+    kernel = np.array([[0.5, 0.5, 0, 0], [0, 0.9, 0.1, 0], [0, 0.3, 0.7, 0], [0.2, 0.2, 0.2, 0.4]])
+    assert stationary(kernel) == pytest.approx([0, 0.75, 0.25, 0], abs=1e-15)
+    with pytest.raises(ValueError, match="more than one law"):
+        stationary(np.eye(3))
+
+
+@pytest.mark.parametrize("power", [-500, 500])
+def test_the_scale_of_a_law_does_not_matter(power):
+    scaled = LAW * 2.0**power
+    assert conditionals(scaled)[1] == pytest.approx(TABLES[1], rel=1e-15)
+    assert total_variation(scaled, LAW) < 1e-15
+    proposal = parallel_scan(TABLES)
+    assert metropolis(proposal, scaled) == pytest.approx(metropolis(proposal, LAW), rel=1e-13)
+    assert detailed_balance_gap(metropolis(proposal, scaled), scaled) < 1e-15
+    assert block_scan(scaled, 2, True) == pytest.approx(block_scan(LAW, 2, True), rel=1e-13)
+
+
+@pytest.mark.parametrize("power", [-500, 500])
+def test_normals_of_any_width(power):
+    sd = 2.0**power
+    assert rejection_rate(0, sd) == (1 / sd if power > 0 else 0)
+    assert importance_efficiency(0, sd) == pytest.approx(math.sqrt(2) / sd if power > 0 else 0)
+    assert rejection_rate(sd, 1.5) == (0 if power > 0 else rejection_rate(0, 1.5))
+    assert importance_efficiency(sd, 1.5) == (0 if power > 0 else importance_efficiency(0, 1.5))
+    assert rejection_rate(sd * 2, sd * 3) == pytest.approx(math.exp(-2 / 9) / 3 / sd if power > 0 else 0)
+    assert kernels.effective_sample_size([2.0**power * 3, 2.0**power * 3, -math.inf]) == 2
+
+
+def test_weights_in_half_precision():
+    weights = np.full(100_000, -2.0, np.float16)
+    assert kernels.effective_sample_size(weights) == pytest.approx(100_000)
+    assert kernels.effective_sample_size(torch.tensor([0.0, 0.0, -50.0], dtype=torch.bfloat16)) == pytest.approx(2)
+
+
 def test_bad_sizes_get_a_sentence():
-    with pytest.raises(ValueError, match="states"):
+    with pytest.raises(ValueError, match="length must be"):
         potts(length=30)
-    with pytest.raises(ValueError, match="longest must"):
+    with pytest.raises(ValueError, match="from 2 to 1,024 states"):
+        potts(length=7)
+    with pytest.raises(ValueError, match="max_length must"):
         edit_states("ab", 20)
+    with pytest.raises(ValueError, match="gives probability 0"):
+        conditionals(np.array([[0.5, 0.0], [0.5, 0.0]]))

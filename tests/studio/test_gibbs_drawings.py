@@ -2,7 +2,7 @@
 
 import pytest
 
-from engines.gibbs.toys import weigh
+from engines.gibbs.experiments import weigh
 from studio.exhibit import Table
 from studio.exhibits.gibbs import draw_weigh
 
