@@ -19,7 +19,7 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    from studio.page import launch
+    from studio.serve import launch
 
     launch(options.host, options.port, options.share, options.mcp)
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
-from engines.checks import Check, Outcome  # noqa: F401 (until every exhibit takes them from there)
+from engines.arguments import Between, Characters, ListOf, OneOf, SomeOf, rules
+from engines.checks import Check
+from studio.panels import File, Pictures, Prose, Table, verbatim  # noqa: F401 TEMPORARY
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Control:
-    """What a parameter is set with: one of the kinds below.
+    """What a parameter is set with: one of the kinds below. It is shared by views that declare the same object.
+
+    Bounds that are None here are those of the engine's annotation (see `engines.arguments`).
 
     help: a line under it
-    when: name of another control -> values of it: the control is seen where another of the view has one of these (or
+    when: name of another parameter -> values of it: the control is seen where another of the view has one of these (or
         includes one), or where the view has none of the others; elsewhere it would change nothing
     """
 
@@ -24,49 +28,69 @@ class Control:
     help: str = field(default="", kw_only=True)
     when: Mapping[str, Sequence[Any]] = field(default_factory=dict, kw_only=True)
 
+    def bind(self, **bounds: Any) -> None:
+        """Take bounds from an engine; a ValueError where another engine has given others."""
+        for name, value in bounds.items():
+            if getattr(self, name) not in (None, value):
+                raise ValueError(f"{self.label}: {name} is {getattr(self, name)} here and {value} in an engine")
+            object.__setattr__(self, name, value)  # once, while the exhibit is declared
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Range(Control):
     """A number from low to high. `log` spaces the slider by ratio; the default's type says whether it is an integer."""
 
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     step: float | None = None
     log: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Gallery(Control):
+    """A whole number chosen by picture. images: () -> uint8 [n, h, w, 3]."""
+
+    images: Callable[[], Any]
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Choice(Control):
-    """One of `options` (or several, with `several`: a list). A mapping gives each value its label."""
+    """One of `options` (or several, with `several`: a list). A mapping gives each value its label.
+
+    icons: () -> key -> uint8 [h, w, 3] or the text of an SVG: it is then chosen by picture
+    """
 
     options: Sequence[str] | Mapping[str, str]
     several: bool = False
+    icons: Callable[[], Mapping[str, Any]] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Toggle(Control):
     """Yes or no."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers(Control):
-    """A typed list of at most `most` numbers between low and high, parted by commas or spaces."""
+    """A typed list of `least` to `most` numbers between low and high, separated by commas or spaces."""
 
-    low: float
-    high: float
-    most: int
-    least: int = 1
+    low: float | None = None
+    high: float | None = None
+    most: int | None = None
+    least: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Text(Control):
     """Typed text of at most `most` characters."""
 
-    most: int
+    most: int | None = None
     lines: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Upload(Control):
     """A file of the user's, at most `megabytes`; the engine gets its path, or None. A link cannot carry it."""
 
@@ -74,53 +98,16 @@ class Upload(Control):
     megabytes: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawing(Control):
-    """Something drawn by hand, black on white; the engine gets the path of a PNG, or None. A link cannot carry it."""
+    """Something drawn by hand, black on white; the engine gets the path of a PNG, or None. A link cannot carry it.
+
+    under: a gallery of the view whose picture is shown beneath the brush
+    """
 
     width: int = 256
     height: int = 256
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Panel: a row of pictures. images: uint8 [n, h, w, 3] or [n, h, w]; captions: n short texts or none."""
-
-    images: Any
-    captions: Sequence[str] = ()
-    title: str = ""
-    scale: int = 3
-
-
-@dataclass(frozen=True)
-class Table:
-    """Panel: a table. Cells are texts or numbers; numbers are right-aligned."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class File:
-    """Panel: a file to download. data: uint8 [bytes]; name: the one it is saved under; text: of the link."""
-
-    name: str
-    data: Any
-    text: str
-
-
-@dataclass(frozen=True)
-class Prose:
-    """Panel: a short text in Markdown, with $...$ for mathematics."""
-
-    text: str
-
-
-def verbatim(text: str) -> str:
-    """Somebody's text for a Prose, every letter as it is: a link must not write Markdown, HTML or formulas into a page."""
-    # formulas are found after entities are read, so a dollar sign is given its wide twin
-    return re.sub(r"[!-/:-@\[-`{-~]", lambda sign: f"&#{ord(sign[0])};", text.replace("$", "＄"))
+    under: Gallery | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +116,9 @@ class View:
 
     compute: the engine function, or a generator function of `engines.progress.Progress`; its parameters are those of
         `controls`, all with defaults
-    controls: parameter name -> control; controls of one exhibit that bear the same name are one control
-    draw: result -> a panel or a list of panels (plotly Figure, Pictures, Table, File, Prose)
+    controls: parameter of compute -> control, the most important first (six are shown, the rest under "More")
+    draw: (result, **looks) -> a panel or a list of panels (studio/panels.py), the first the largest
+    looks: parameter of draw -> control, for what changes the picture alone
     live: redraw on each change; otherwise on a press of Run
     seconds: about how long one run takes on two cores
     brief: settings with which it takes a moment, for the tests of a view that takes long
@@ -142,37 +130,125 @@ class View:
     caption: str
     compute: Callable[..., Any]
     controls: Mapping[str, Control]
-    draw: Callable[[Any], Any]
+    draw: Callable[..., Any]
+    looks: Mapping[str, Control] = field(default_factory=dict)
     live: bool = True
     seconds: float = 0.1
     brief: Mapping[str, Any] = field(default_factory=dict)
     gpu: bool = False
 
+    def __post_init__(self) -> None:
+        for name, (_, rule) in rules(self.compute).items():
+            control = self.controls.get(name)
+            match control, rule:
+                case (Range() | Gallery(), Between(low, high)):
+                    control.bind(low=low, high=high)
+                case Numbers(), ListOf(low, high, most, least):
+                    control.bind(low=low, high=high, most=most, least=least)
+                case Text(), Characters(most):
+                    control.bind(most=most)
+                case Choice(options=options), OneOf(allowed) | SomeOf(allowed):
+                    unknown = [option for option in options if option not in allowed]
+                    if unknown:
+                        raise ValueError(f"{self.slug}, {name}: the engine has no {', '.join(unknown)}")
+        for name, control in self.settings.items():
+            if isinstance(control, Numbers) and control.least is None:
+                control.bind(least=1)
+            missing = [f.name for f in fields(control) if f.name in ("low", "high", "most") and getattr(control, f.name) is None]
+            if missing:
+                raise ValueError(f"{self.slug}, {name}: nobody says {', '.join(missing)}")
+
+    @cached_property
+    def settings(self) -> dict[str, Control]:
+        """Every control by its parameter: compute's, then draw's."""
+        return {**self.controls, **self.looks}
+
     @property
     def defaults(self) -> dict[str, Any]:
-        """The default of each control, as the engine's signature has it."""
-        parameters = inspect.signature(self.compute).parameters
-        return {name: parameters[name].default for name in self.controls}
+        """The default of each setting, as the engine's signature (or draw's) has it."""
+        parameters = {
+            **inspect.signature(self.draw).parameters,
+            **inspect.signature(self.compute).parameters,
+        }
+        return {name: parameters[name].default for name in self.settings}
 
     @property
     def streams(self) -> bool:
         """Whether compute yields progress."""
-        return inspect.isgeneratorfunction(self.compute)
+        return inspect.isgeneratorfunction(inspect.unwrap(self.compute))
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether a change of a control draws at once, and as one answer."""
+        return self.live and not self.streams
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a story.
+
+    text: a few sentences; [[trace|words]] colours words like a trace (by its English name)
+    settings: what is set, over the view's defaults and the story's earlier steps
+    control: the parameter to point at; mark: the English name of the trace to highlight
+    """
+
+    text: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    control: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
 class Story:
-    """A named setting and two or three sentences that say what to see in it."""
+    """A walk of a few steps through one view."""
 
     title: str
-    text: str
     view: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    steps: Sequence[Step]
+
+    def settings(self, view: View, step: int) -> dict[str, Any]:
+        """What is set at a step (from 0)."""
+        found = view.defaults
+        for taken in self.steps[: step + 1]:
+            found |= dict(taken.settings)
+        return found
+
+
+_Story = Story  # TEMPORARY
+
+
+def Story(title: str, *rest: Any, **named: Any) -> _Story:  # noqa: N802 TEMPORARY
+    if (len(rest) >= 2 and isinstance(rest[1], str)) or "text" in named:
+        text, view, *more = *rest, *(named[n] for n in ("text", "view", "settings") if n in named)
+        return _Story(title, view, (Step(text, *more),))
+    return _Story(title, *rest, **named)
+
+
+@dataclass(frozen=True)
+class Former:
+    """What an address made before a change meant.
+
+    view: the slug of the view that answers now
+    names: former parameter -> the present one
+    values: present parameter -> what such an address meant where it says nothing
+    """
+
+    view: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+THEMES = ("generation", "sequences", "attention", "geometry", "text", "training")
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A tab. `sources` are (name, address or empty) of the papers and posts it follows."""
+    """A tab.
+
+    question: what it answers, for its card; theme: one of THEMES
+    sources: (name, address) of the papers and posts it follows
+    former: slug of a view in former addresses -> what it meant
+    """
 
     slug: str
     title: str
@@ -181,3 +257,21 @@ class Exhibit:
     views: Sequence[View]
     stories: Sequence[Story] = ()
     checks: Sequence[Check] = ()
+    question: str = ""
+    theme: str = "generation"
+    former: Mapping[str, Former] = field(default_factory=dict)
+
+    def view(self, slug: str) -> View:
+        """The view of that slug; KeyError where there is none."""
+        return {view.slug: view for view in self.views}[slug]
+
+    @cached_property
+    def controls(self) -> dict[Control, str]:
+        """Every control, each once, and its name on the page: its parameter's, with a number where two would share it."""
+        named: dict[Control, str] = {}
+        for view in self.views:
+            for name, control in view.settings.items():
+                taken = set(named.values())
+                unique = name if name not in taken else next(f"{name}-{i}" for i in range(2, 99) if f"{name}-{i}" not in taken)
+                named.setdefault(control, unique)
+        return named

@@ -1,199 +1,676 @@
-"""Figures as the studio draws them: one palette, no fixed background (the page sets light or dark), zoom kept."""
+"""Figures as the studio draws them: a dozen visuals that every exhibit shares, through which all traces pass.
+
+A figure is a plain dict of plotly's schema (tests hold it against the schema). Colours that change between light and dark
+(INK, the two scales) are names here that the page replaces; so are fonts, grid lines and the background.
+"""
 
 from __future__ import annotations
 
+import base64
 import copy
-from collections.abc import Sequence
-from functools import partial
+import json
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
+import numpy as np
+import torch
 
-# Told apart by people with any of the common colour blindnesses, and legible on paper and on ink.
-COLORS = ("#0077bb", "#ee7733", "#009988", "#cc3311", "#8866cc", "#33a5d6", "#aa8500", "#d6438a")
+from studio.language import Said, drawn, say
+
+# Told apart by people with any of the common colour blindnesses; each at least 3:1 on paper and on the dark ground.
+COLORS = ("#0077bb", "#d9631e", "#009988", "#cc3311", "#8866cc", "#2b93c0", "#a07d00", "#d6438a")
 GREY = "#888888"  # of what is beside the matter: reference lines, the past
-SEQUENTIAL = "Cividis"
-DIVERGING = (
-    (0.0, "#b35806"),
-    (0.25, "#f1a340"),
-    (0.5, "#e8e6e1"),
-    (0.75, "#67a9cf"),
-    (1.0, "#2166ac"),
-)
+INK = "ink"  # the page's own ink
+SEQUENTIAL = "mint"  # TEMPORARY name; from the ground to the strongest colour
+class _Scale(str):  # TEMPORARY
+    def __iter__(self):
+        stops = SCALES[self]
+        return iter([(i / (len(stops) - 1), c) for i, c in enumerate(stops)])
+
+
+DIVERGING = _Scale("diverging")  # two colours that meet in the ground
+SCALES = {
+    SEQUENTIAL: ("#fffdf9", "#dcebe6", "#8fc4bd", "#3a928c", "#0b5a63", "#0a2f3d"),
+    DIVERGING: ("#b35806", "#e08a3c", "#f4cfa4", "#fffdf9", "#a9cfe5", "#4a90c2", "#1c5a9c"),
+}
 _OVERLAID = {"scatter", "scattergl", "scatterternary", "bar"}
 
 
-def figure(data: Sequence = (), *, x: str = "", y: str = "", height: int = 420, **layout) -> go.Figure:
-    """A house figure of `data`: axis titles `x` and `y` (with units), height in px, anything of plotly's layout."""
-    house = {
-        "template": {},  # the page has its own, light and dark
-        "height": height,
-        "margin": {"l": 60, "r": 20, "t": 24, "b": 52},
-        "colorway": list(COLORS),
-        "hovermode": "closest",
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
-        "xaxis": {"title": {"text": x}},
-        "yaxis": {"title": {"text": y}},
-    }
-    # merged here: plotly would check the layout twice
-    for name, value in layout.items():
-        house[name] = {**house.get(name, {}), **value} if isinstance(value, dict) else value
-    # A trace is checked when it is made. Plotly would check it again as it joins the figure, and the layout again at each
-    # change: 30 of the 44 ms that two figures of twelve lines took.
-    drawn = go.Figure(list(data), layout=house, _validate=False)
-    checked = drawn._data_validator
-    checked.validate_coerce = partial(checked.validate_coerce, _validate=False)
-    return drawn
+def short(value: float, digits: int = 3) -> str:
+    """A number for a reader: 12,300; 0.0123; 1.23×10⁻⁵; −0.5; ∞; – where there is none."""
+    value = float(value)
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    sign, size = ("−" if value < 0 else ""), abs(value)
+    if size.is_integer() and size < 1e7 and digits >= 3:
+        return f"{sign}{size:,.0f}"
+    exponent = math.floor(math.log10(float(f"{size:.{digits - 1}e}")))
+    if -4 <= exponent < max(digits, 6):
+        text = f"{size:,.{max(digits - 1 - exponent, 0)}f}" if exponent < digits else f"{round(size, digits - 1 - exponent):,.0f}"
+        return sign + (text.rstrip("0").rstrip(".") if "." in text else text)
+    mantissa = f"{size / 10.0**exponent:.{digits - 1}f}" if exponent > -300 else f"{size:.{digits - 1}e}".split("e")[0]
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    power = "".join("⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".index(sign_or_digit)] for sign_or_digit in str(exponent))
+    return f"{sign}10{power}" if mantissa == "1" else f"{sign}{mantissa}×10{power}"
 
 
-def label(drawn: go.Figure, x: float, y: float, text: str, color: str | None = None, **more) -> None:
-    """A direct label at a point in data units (log axes: give log10, as plotly has it)."""
-    font = {"color": color} if color else {}
-    drawn.add_annotation(
-        **{
-            "x": x,
-            "y": y,
-            "text": text,
-            "showarrow": False,
-            "font": font,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            **more,
+class Figure:
+    """Traces, layout and frames as plotly takes them, and what the page adds: what is dragged, how frames are scrubbed.
+
+    data, frames: lists of dicts; layout: a dict; extra: what the page's script reads beside them
+    alt: key numbers for those who do not see the figure
+    """
+
+    def __init__(self, layout: dict[str, Any]):
+        self.data: list[dict[str, Any]] = []
+        self.layout = _Attributes(layout)
+        self.frames: list[list[dict[str, Any]]] = []
+        self.extra: dict[str, Any] = {}
+        self.alt = ""
+
+    def add(self, trace: dict[str, Any], name: str = "") -> dict[str, Any]:
+        """Append a trace of plotly's schema; its name is translated, and found by its English one."""
+        if name:
+            said = drawn(name)
+            trace |= {"name": str(said), "meta": {"key": said.english}}
+        self.data.append(trace)
+        return trace
+
+    def update(self, **layout: Any) -> Figure:
+        """Merge into the layout."""
+        _merge(self.layout, _spoken_titles(layout))
+        return self
+
+    def x(self, **axis: Any) -> Figure:
+        """Merge into the x axis; `span=(low, high)` is its range in data units, on a log axis too."""
+        return self._axis("xaxis", axis)
+
+    def y(self, **axis: Any) -> Figure:
+        """Merge into the y axis."""
+        return self._axis("yaxis", axis)
+
+    def y2(self, **axis: Any) -> Figure:
+        """Merge into the second y axis."""
+        return self._axis("yaxis2", axis)
+
+    # TEMPORARY, until every exhibit draws with the visuals below
+    def add_trace(self, trace: Any) -> None:
+        self.data.append(trace if isinstance(trace, dict) else trace.to_plotly_json())
+        self.data[-1].setdefault("type", "scatter")
+
+    def add_traces(self, traces: Any) -> None:
+        for trace in traces:
+            self.add_trace(trace)
+
+    def update_layout(self, **layout: Any) -> None:
+        _merge(self.layout, layout)
+
+    def update_xaxes(self, **axis: Any) -> None:
+        for name in [n for n in self.layout if n.startswith("xaxis")]:
+            _merge(self.layout[name], {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()})
+
+    def update_yaxes(self, **axis: Any) -> None:
+        for name in [n for n in self.layout if n.startswith("yaxis")]:
+            _merge(self.layout[name], {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()})
+
+    def add_annotation(self, **note: Any) -> None:
+        self.layout.setdefault("annotations", []).append(note)
+
+    def add_hrect(self, y0: float, y1: float, **more: Any) -> None:
+        shape = {"type": "rect", "xref": "x domain", "x0": 0, "x1": 1, "y0": y0, "y1": y1, **more}
+        self.layout.setdefault("shapes", []).append(shape)
+
+    def _axis(self, which: str, axis: dict[str, Any]) -> Figure:
+        ours = self.layout.setdefault(which, {})
+        if isinstance(axis.get("title"), str):
+            axis["title"] = {"text": axis["title"]}
+        _merge(ours, _spoken_titles(axis))
+        if "span" in ours:
+            ends = ours.pop("span")
+            ours["range"] = [math.log10(end) for end in ends] if ours.get("type") == "log" else [float(e) for e in ends]
+        return self
+
+    def is_log(self, which: str) -> bool:
+        """Whether "x" or "y" is logarithmic."""
+        return self.layout.get(f"{which}axis", {}).get("type") == "log"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the browser gets."""
+        _tick(self)
+        made = {"data": self.data, "layout": self.layout, "alt": self.alt, **self.extra}
+        return made | ({"frames": self.frames} if self.frames else {})
+
+    def as_json(self) -> str:
+        """The same, packed: arrays typed and in base64, floats in single precision where that is enough."""
+        return json.dumps(_packed(self.as_dict()), allow_nan=False, separators=(",", ":"))
+
+    def plotly(self) -> dict[str, Any]:
+        """Data and layout for plotly itself, in the light colours, for files and the tests."""
+        replaced = {INK: "#33302a", **{name: [[i / (len(s) - 1), c] for i, c in enumerate(s)] for name, s in SCALES.items()}}
+        _tick(self)
+
+        def paint(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {key: paint(item) for key, item in value.items()}
+            if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], (int, float))):
+                return [paint(item) for item in value]
+            return replaced.get(value, value) if isinstance(value, str) else _array(value)
+
+        return {"data": paint(self.data), "layout": paint(self.layout)}
+
+
+class _Attributes(dict):  # TEMPORARY
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
+
+
+def scrubbed(drawing: Figure, frames: Any, labels: Any, name: str = "step", start: int = 0) -> Figure:  # TEMPORARY
+    moments = [[t if isinstance(t, dict) else t.to_plotly_json() for t in moment] for moment in frames]
+    return scrub(drawing, moments, labels, name, start)
+
+
+def figure(
+    data: Any = (), *, x: str = "", y: str = "", height: int = 420, log: str = "", square: bool = False, title: str = "", **layout: Any
+) -> Figure:
+    """An empty house figure.
+
+    x, y: axis titles with units; height: px; log: which axes are logarithmic ("x", "y", "xy"); square: equal scales in a
+    square; title: a short one above; the rest is plotly's layout, merged in
+    """
+    made = Figure(
+        {
+            "height": height,
+            "margin": {"l": 60, "r": 20, "t": 44 if title else 24, "b": 52},
+            "hovermode": "closest",
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
+            "xaxis": {"title": {"text": str(drawn(x))}},
+            "yaxis": {"title": {"text": str(drawn(y))}},
         }
     )
+    for which in log:
+        made.layout[f"{which}axis"]["type"] = "log"
+    if title:
+        made.layout["title"] = {"text": str(drawn(title)), "font": {"size": 13}, "x": 0.01, "xref": "paper"}
+    if square:
+        made.layout["xaxis"] |= {"constrain": "domain"}
+        made.layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
+        made.extra["square"] = True
+    made.add_traces(data)
+    return made.update(**layout)
 
 
-def across(drawn: go.Figure, *, line: dict, x: float | None = None, y: float | None = None) -> None:
-    """A line across the whole figure at one place of an axis (as plotly's add_hline and add_vline, which take ten times as long)."""
-    if y is not None:
-        ends = {"xref": "x domain", "x0": 0, "x1": 1, "yref": "y", "y0": y, "y1": y}
+def line(
+    drawing: Figure,
+    x: Any,
+    y: Any,
+    name: str = "",
+    color: str | None = None,
+    *,
+    width: float = 2,
+    dash: str | None = None,
+    opacity: float = 1,
+    marks: float = 0,
+    shape: str | None = None,
+    fill: str | None = None,
+    hover: str = "",
+    axis: str = "",
+    legend: bool = True,
+    group: str = "",
+    **more: Any,
+) -> dict[str, Any]:
+    """A line, with marks of that size where it is not 0; `axis="2"` is the second y axis."""
+    stroke = {"color": color or _next(drawing), "width": width}
+    trace = _scatter(drawing, x, y, "lines+markers" if marks else "lines", opacity, hover, axis, legend, group, name)
+    trace["line"] = stroke | ({"dash": dash} if dash else {}) | ({"shape": shape} if shape else {})
+    if marks:
+        trace["marker"] = {"size": marks, "color": stroke["color"]}
+    if fill:
+        trace["fill"] = fill
+    return drawing.add(trace | more, name)
+
+
+def points(
+    drawing: Figure,
+    x: Any,
+    y: Any,
+    name: str = "",
+    color: str | Sequence[str] | None = None,
+    *,
+    size: Any = 6,
+    opacity: float = 1,
+    symbol: Any = None,
+    text: Sequence[str] | None = None,
+    hover: str = "",
+    axis: str = "",
+    legend: bool = True,
+    group: str = "",
+    values: Any = None,
+    scale: str = SEQUENTIAL,
+    low: float | None = None,
+    high: float | None = None,
+    bar: str = "",
+    **more: Any,
+) -> dict[str, Any]:
+    """Points of one colour (or a colour each), or coloured by `values` on a scale whose bar is titled `bar`."""
+    marker: dict[str, Any] = {"size": size, "color": color or _next(drawing)}
+    if values is not None:
+        marker |= {"color": values, "colorscale": scale} | _limits("c", low, high)
+        marker |= {"colorbar": _bar(bar)} if bar else {}
+    if symbol is not None:
+        marker["symbol"] = symbol
+    trace = _scatter(drawing, x, y, "markers", opacity, hover, axis, legend, group, name)
+    trace["marker"] = marker
+    if text is not None:
+        trace |= {"text": list(text)} if hover else {"text": list(text), "hoverinfo": "text"}
+    return drawing.add(trace | more, name)
+
+
+def band(
+    drawing: Figure,
+    x: Any,
+    low: Any,
+    high: Any,
+    name: str = "",
+    color: str | None = None,
+    *,
+    opacity: float = 0.18,
+    legend: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """The area between two curves over the same x."""
+    x, low, high = (np.asarray(_array(values), dtype=float) for values in (x, low, high))
+    keep = np.isfinite(low) & np.isfinite(high)
+    x, low, high = x[keep], low[keep], high[keep]
+    trace = {
+        "type": "scatter",
+        "x": np.concatenate((x, x[::-1])),
+        "y": np.concatenate((high, low[::-1])),
+        "mode": "lines",
+        "line": {"width": 0, "color": color or _next(drawing)},
+        "fill": "toself",
+        "fillcolor": _rgba(color or _next(drawing), opacity),
+        "hoverinfo": "skip",
+        "showlegend": legend,
+    }
+    return drawing.add(trace | more, name)
+
+
+def bars(
+    drawing: Figure,
+    x: Any,
+    y: Any,
+    name: str = "",
+    color: str | Sequence[str] | None = None,
+    *,
+    horizontal: bool = False,
+    width: float | None = None,
+    error: Any = None,
+    text: Sequence[str] | None = None,
+    hover: str = "",
+    opacity: float = 1,
+    legend: bool = True,
+    axis: str = "",
+    **more: Any,
+) -> dict[str, Any]:
+    """Bars y over x (`horizontal`: bars as long as x beside y), with error bars of that half length."""
+    trace: dict[str, Any] = {
+        "type": "bar",
+        "x": _values(x),
+        "y": _values(y),
+        "marker": {"color": color or _next(drawing)},
+        "opacity": opacity,
+        "showlegend": bool(name) and legend,
+        "hovertemplate": _hover(hover or ("%{x:.4~g}" if horizontal else "%{y:.4~g}"), name),
+    }
+    if horizontal:
+        trace["orientation"] = "h"
+    if width is not None:
+        trace["width"] = width
+    if error is not None:
+        trace["error_x" if horizontal else "error_y"] = {"array": error, "thickness": 1.2, "width": 3, "color": GREY}
+    if text is not None:
+        trace |= {"text": list(text), "textposition": "outside", "cliponaxis": False}
+    if axis:
+        trace["yaxis"] = f"y{axis}"
+    return drawing.add(trace | more, name)
+
+
+def heat(
+    drawing: Figure,
+    z: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    scale: str = SEQUENTIAL,
+    low: float | None = None,
+    high: float | None = None,
+    bar: str = "",
+    hover: str = "",
+    text: Any = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """A matrix z [rows, columns] as colours; `bar` titles the colour bar."""
+    trace: dict[str, Any] = {"type": "heatmap", "z": z, "colorscale": scale, "colorbar": _bar(bar)}
+    trace |= _limits("z", low, high) | {"hovertemplate": _hover(hover or "%{z:.4~g}", "")}
+    trace |= {key: _values(value) for key, value in (("x", x), ("y", y)) if value is not None}
+    if text is not None:
+        trace |= {"text": text, "texttemplate": "%{text}"}
+    return drawing.add(trace | more)
+
+
+def contour(
+    drawing: Figure,
+    z: Any,
+    x: Any,
+    y: Any,
+    *,
+    scale: str = SEQUENTIAL,
+    low: float | None = None,
+    high: float | None = None,
+    levels: int | None = None,
+    color: str | None = None,
+    bar: str = "",
+    hover: str = "",
+    **more: Any,
+) -> dict[str, Any]:
+    """Level lines of z over x and y: filled by the scale, or lines of one colour."""
+    trace: dict[str, Any] = {"type": "contour", "z": z, "x": x, "y": y, "showscale": bool(bar)}
+    if color:
+        trace |= {"colorscale": [[0, color], [1, color]], "contours": {"coloring": "lines"}}
     else:
-        ends = {"xref": "x", "x0": x, "x1": x, "yref": "y domain", "y0": 0, "y1": 1}
-    drawn.update_layout(shapes=[*drawn.layout.shapes, {"type": "line", "line": line, **ends}])
+        trace |= {"colorscale": scale, "colorbar": _bar(bar), "line": {"width": 0.5}}
+    if levels:
+        trace["ncontours"] = levels
+    trace |= _limits("z", low, high)
+    trace |= {"hovertemplate": _hover(hover, "")} if hover else {"hoverinfo": "skip"}
+    return drawing.add(trace | more)
 
 
-def scrubbed(
-    drawn: go.Figure, frames: Sequence[Sequence], labels: Sequence[str], name: str = "", start: int = 0
-) -> go.Figure:
-    """Give a figure frames that the reader scrubs in the browser.
+def arrows(
+    drawing: Figure,
+    x: Any,
+    y: Any,
+    u: Any,
+    v: Any,
+    name: str = "",
+    color: str | None = None,
+    *,
+    scale: float = 1,
+    **more: Any,
+) -> dict[str, Any]:
+    """Arrows from (x, y) by (u, v) times `scale`, as one line with heads."""
+    x, y, u, v = (np.asarray(_array(values), dtype=float).ravel() for values in (x, y, u, v))
+    u, v = u * scale, v * scale
+    tip = x + u, y + v
+    wings = [(tip[0] - 0.28 * u + s * 0.14 * v, tip[1] - 0.28 * v - s * 0.14 * u) for s in (1, -1)]
+    gap = np.full_like(x, np.nan)
+    xs = np.stack((x, tip[0], wings[0][0], tip[0], wings[1][0], gap), 1).ravel()
+    ys = np.stack((y, tip[1], wings[0][1], tip[1], wings[1][1], gap), 1).ravel()
+    return line(drawing, xs, ys, name, color, **{"width": 1.3, "hoverinfo": "skip", **more})
 
-    frames: for each moment what becomes of the first traces, in order (traces, or dicts of what changes in them);
-        `drawn` itself shows frame `start`
+
+def across(
+    drawing: Figure,
+    *,
+    x: float | None = None,
+    y: float | None = None,
+    text: str = "",
+    color: str = GREY,
+    dash: str = "dot",
+    width: float = 1.2,
+    line: Any = None,
+) -> None:
+    """A line across the whole figure at one place of an axis (data units), with a label at its end."""
+    at = x if x is not None else y
+    if at is None or not math.isfinite(at):
+        return
+    ends = (
+        {"xref": "x", "x0": at, "x1": at, "yref": "y domain", "y0": 0, "y1": 1}
+        if x is not None
+        else {"xref": "x domain", "x0": 0, "x1": 1, "yref": "y", "y0": at, "y1": at}
+    )
+    stroke = line or {"color": color, "dash": dash, "width": width}
+    drawing.layout.setdefault("shapes", []).append({"type": "line", "line": stroke, "layer": "below", **ends})
+    if text:
+        which = "x" if x is not None else "y"
+        place = math.log10(at) if drawing.is_log(which) else at
+        here = (
+            {"x": place, "y": 1, "yref": "y domain", "xanchor": "left", "yanchor": "top", "xshift": 3}
+            if x is not None
+            else {"y": place, "x": 1, "xref": "x domain", "xanchor": "right", "yanchor": "bottom"}
+        )
+        _note(drawing, drawn(text), color, here)
+
+
+def label(drawing: Figure, x: float, y: float, text: str, color: str | None = None, **more: Any) -> None:
+    """A direct label at a point in data units, on log axes too."""
+    place = [
+        math.log10(value) if isinstance(value, (int, float, np.number)) and drawing.is_log(which) and value > 0 else value
+        for which, value in (("x", x), ("y", y))
+    ]
+    _note(drawing, drawn(text), color, {"x": place[0], "y": place[1], "xanchor": "left", "yanchor": "bottom", **more})
+
+
+def scrub(
+    drawing: Figure, frames: Sequence[Sequence[Mapping[str, Any]]], labels: Sequence[str], name: str = "step", start: int = -1
+) -> Figure:
+    """Give a figure frames that the reader scrubs and plays in the browser.
+
+    frames: for each moment, in order, what changes in the first traces; `drawing` itself shows frame `start`
     labels: a short text a frame; name: what is scrubbed ("step", "time")
     """
-    # What is in them is ours. Plotly's own setter copies and checks every frame, a third of the time it took to draw.
-    drawn._frame_objs = tuple(
-        go.Frame(
-            data=[trace if isinstance(trace, dict) else trace.to_plotly_json() for trace in traces],
-            name=str(i),
-            traces=list(range(len(traces))),
-            _validate=False,
-        )
-        for i, traces in enumerate(frames)
-    )
-    immediately = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    steps = [
-        {"method": "animate", "label": str(text), "args": [[str(i)], immediately]} for i, text in enumerate(labels)
-    ]
-    drawn.update_layout(
-        sliders=[
-            {
-                "active": start,
-                "steps": steps,
-                "currentvalue": {"prefix": f"{name} " if name else "", "xanchor": "right"},
-                "pad": {"t": 48, "b": 4},
-                "x": 0.1,
-                "len": 0.9,
-                "ticklen": 0,
-                "font": {"size": 11},
-            }
-        ],
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "left",
-                "showactive": False,
-                "x": 0,
-                "y": 0,
-                "xanchor": "left",
-                "yanchor": "top",
-                "pad": {"t": 56, "r": 8},
-                "buttons": [
-                    {
-                        "label": "▶",
-                        "method": "animate",
-                        "args": [
-                            None,
-                            {
-                                "fromcurrent": True,
-                                "frame": {"duration": 90, "redraw": True},
-                                "transition": {"duration": 0},
-                            },
-                        ],
-                    },
-                    {"label": "❚❚", "method": "animate", "args": [[None], immediately]},
-                ],
-            }
-        ],
-    )
-    drawn.update_layout(margin={**drawn.layout.margin.to_plotly_json(), "b": 110})
-    return drawn
+    drawing.frames = [[dict(change) for change in moment] for moment in frames]
+    drawing.extra["scrub"] = {
+        "labels": [str(text) for text in labels],
+        "name": str(drawn(name)),
+        "start": start % len(drawing.frames) if drawing.frames else 0,
+    }
+    return drawing
 
 
-def with_ghost(drawn: go.Figure, pinned: go.Figure) -> list[go.Figure]:
+def drag(drawing: Figure, trace: int, *, x: str = "", y: str = "", item: bool = False) -> Figure:
+    """Let the points of a trace be dragged: along x they set parameter `x`, along y parameter `y`.
+
+    item: the parameter is a list, and the point's number says which entry is set
+    """
+    drawing.extra.setdefault("drag", []).append({"trace": trace, "x": x, "y": y, "item": item})
+    return drawing
+
+
+def with_ghost(now: Figure, pinned: Figure) -> list[Figure]:
     """The figure with the pinned one faint and dashed behind it; two figures where they cannot share their axes."""
-    traces = (*drawn.data, *pinned.data)
-    if any((trace.type or "scatter") not in _OVERLAID for trace in traces) or not _mean_the_same(drawn, pinned):
-        beside = go.Figure(pinned)
-        beside.update_layout(title={"text": "Pinned", "font": {"size": 13}, "x": 0.01})
-        return [drawn, beside]
-    both = go.Figure(drawn)
+    pinned_name = say("pinned")
+    traces = (*now.data, *pinned.data)
+    if any(trace["type"] not in _OVERLAID for trace in traces) or not _mean_the_same(now, pinned):
+        beside = copy.deepcopy(pinned)
+        beside.layout["title"] = {"text": str(say("Pinned")), "font": {"size": 13}, "x": 0.01, "xref": "paper"}
+        return [now, beside]
+    both = copy.copy(now)
+    both.data, both.layout = list(now.data), copy.deepcopy(now.layout)
     for i, trace in enumerate(pinned.data):
-        ghost = copy.deepcopy(trace)
-        ghost.opacity = 0.4
-        ghost.showlegend = i == 0
-        ghost.name = f"pinned {trace.name}" if trace.name else "pinned"
-        if ghost.type in ("scatter", "scattergl"):
-            ghost.line.dash = "dot"
-        if ghost.type == "scatter":
-            ghost.zorder = -1
-        both.add_trace(ghost)
-    ours = _axes(both)
+        ghost = {**trace, "opacity": 0.4, "showlegend": i == 0}
+        ghost["name"] = f"{pinned_name} · {trace['name']}" if trace.get("name") else str(pinned_name)
+        ghost.pop("meta", None)
+        if ghost["type"] in ("scatter", "scattergl"):
+            ghost["line"] = {**ghost.get("line", {}), "dash": "dot"}
+        if ghost["type"] == "scatter":
+            ghost["zorder"] = -1
+        both.data.append(ghost)
     for name, axis in _axes(pinned).items():
-        if axis.range and ours[name].range:
-            ours[name].range = _spanning(ours[name].range, axis.range)
+        ours = both.layout.get(name, {})
+        if axis.get("range") and ours.get("range"):
+            ends = sorted((*ours["range"], *axis["range"]))
+            ours["range"] = [ends[0], ends[-1]] if ours["range"][0] <= ours["range"][1] else [ends[-1], ends[0]]
     return [both]
 
 
-def _spanning(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """The least range that holds both, in our direction."""
-    ends = sorted((*ours, *theirs))
-    return [ends[0], ends[-1]] if ours[0] <= ours[1] else [ends[-1], ends[0]]
-
-
-def _mean_the_same(drawn: go.Figure, pinned: go.Figure) -> bool:
+def _mean_the_same(now: Figure, pinned: Figure) -> bool:
     """Whether a place on an axis has the same name in both, by the text of its tick or by what the traces say."""
-    if _axes(drawn).keys() != _axes(pinned).keys():
+    if _axes(now).keys() != _axes(pinned).keys():
         return False
-    ours, theirs = _tick_texts(drawn), _tick_texts(pinned)
+    ours, theirs = _tick_texts(now), _tick_texts(pinned)
     if any(theirs.get(place, text) != text for place, text in ours.items()):
         return False
-    return all(_categories(drawn, way) == _categories(pinned, way) for way in ("x", "y"))
+    return all(_categories(now, way) == _categories(pinned, way) for way in ("x", "y"))
 
 
-def _axes(drawn: go.Figure) -> dict[str, Any]:
-    return {axis.plotly_name: axis for axis in (*drawn.select_xaxes(), *drawn.select_yaxes())}
+def _axes(drawing: Figure) -> dict[str, dict]:
+    return {name: axis for name, axis in drawing.layout.items() if name.startswith(("xaxis", "yaxis"))}
 
 
-def _tick_texts(drawn: go.Figure) -> dict[tuple[str, Any], str]:
+def _tick_texts(drawing: Figure) -> dict[tuple[str, Any], str]:
     return {
         (name, place): text
-        for name, axis in _axes(drawn).items()
-        if axis.ticktext is not None
-        for place, text in zip(axis.tickvals, axis.ticktext, strict=True)
+        for name, axis in _axes(drawing).items()
+        if axis.get("ticktext") is not None
+        for place, text in zip(axis["tickvals"], axis["ticktext"], strict=True)
     }
 
 
-def _categories(drawn: go.Figure, way: str) -> set[str]:
-    values = (getattr(trace, way, None) for trace in drawn.data)
-    return {name for some in values if some is not None for name in some if isinstance(name, str)}
+def _categories(drawing: Figure, way: str) -> set[str]:
+    values = (trace.get(way) for trace in drawing.data)
+    return {name for some in values if isinstance(some, list | tuple) for name in some if isinstance(name, str)}
+
+
+def _scatter(
+    drawing: Figure, x: Any, y: Any, mode: str, opacity: float, hover: str, axis: str, legend: bool, group: str, name: str
+) -> dict[str, Any]:
+    trace: dict[str, Any] = {"type": "scatter", "x": _values(x), "y": _values(y), "mode": mode}
+    trace |= {"showlegend": bool(name) and legend, "hovertemplate": _hover(hover or "%{x:.4~g}, %{y:.4~g}", name)}
+    if opacity != 1:
+        trace["opacity"] = opacity
+    if axis:
+        trace["yaxis"] = f"y{axis}"
+    if group:
+        trace["legendgroup"] = group
+    return trace
+
+
+def _hover(template: str, name: str) -> str:
+    said = str(drawn(template))
+    return said if "<extra>" in said else f"{said}<extra>{drawn(name) if name else ''}</extra>"
+
+
+def _next(drawing: Figure) -> str:
+    return COLORS[len(drawing.data) % len(COLORS)]
+
+
+def _limits(kind: str, low: float | None, high: float | None) -> dict[str, float]:
+    return {f"{kind}{end}": float(value) for end, value in (("min", low), ("max", high)) if value is not None}
+
+
+def _bar(title: str) -> dict[str, Any]:
+    return {"thickness": 12, "outlinewidth": 0, "title": {"text": str(drawn(title)), "side": "right"}}
+
+
+def _note(drawing: Figure, text: Said, color: str | None, place: dict[str, Any]) -> None:
+    note = {"text": str(text), "showarrow": False, "font": {"color": color} if color else {}, **place}
+    drawing.layout.setdefault("annotations", []).append(note)
+
+
+def _rgba(color: str, opacity: float) -> str:
+    if not color.startswith("#"):
+        return color
+    return f"rgba({', '.join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5))}, {opacity:g})"
+
+
+def _merge(ours: dict[str, Any], theirs: Mapping[str, Any]) -> None:
+    for key, value in theirs.items():
+        if isinstance(value, Mapping) and isinstance(ours.get(key), dict):
+            _merge(ours[key], value)
+        else:
+            ours[key] = value
+
+
+def _spoken_titles(layout: Any) -> Any:
+    """The same, with each `text` and `ticktext` in it in the visitor's language."""
+    if isinstance(layout, Mapping):
+        return {
+            key: str(drawn(value))
+            if key == "text" and isinstance(value, str)
+            else [str(drawn(item)) for item in value]
+            if key == "ticktext"
+            else _spoken_titles(value)
+            for key, value in layout.items()
+        }
+    if isinstance(layout, (list, tuple)) and any(isinstance(item, Mapping) for item in layout):
+        return [_spoken_titles(item) for item in layout]
+    return layout
+
+
+def _array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+
+
+def _values(values: Any) -> Any:
+    """Numbers as an array, names as a list of texts in the visitor's language."""
+    values = _array(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        return values
+    values = list(values)
+    if values and all(isinstance(value, (int, float, np.number)) for value in values):
+        return np.asarray(values)
+    return [str(drawn(value)) if isinstance(value, str) else value for value in values]
+
+
+def _tick(drawing: Figure) -> None:
+    """Log axes get a tick each power of ten, each second or third where they are many, and 2 and 5 where they are few."""
+    for name, axis in _axes(drawing).items():
+        if axis.get("type") != "log" or {"dtick", "tickvals", "nticks"} & axis.keys():
+            continue
+        if axis.get("range"):
+            low, high = sorted(axis["range"])
+        else:
+            which, number = name[0], name[5:]
+            found = [
+                _array(trace[which])
+                for trace in drawing.data
+                if which in trace and trace.get(f"{which}axis", which)[1:] == number
+            ]
+            numbers = [np.asarray(values, dtype=float).ravel() for values in found if not isinstance(values, list)]
+            numbers = [values[np.isfinite(values) & (values > 0)] for values in numbers]
+            numbers = [values for values in numbers if len(values)]
+            if not numbers:
+                continue
+            low = math.log10(min(values.min() for values in numbers))
+            high = math.log10(max(values.max() for values in numbers))
+        axis["dtick"] = "D2" if high - low < 1.3 else math.ceil((high - low) / 8)
+
+
+def _packed(value: Any) -> Any:
+    value = _array(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.size:
+        return _typed(value)
+    if isinstance(value, np.ndarray):
+        return _packed(value.tolist())
+    if isinstance(value, Mapping):
+        return {key: _packed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_packed(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _typed(array: np.ndarray) -> dict[str, Any]:
+    """plotly's own form of an array; in single precision unless neighbours would fall together."""
+    if array.dtype.kind == "f":
+        finite = array[np.isfinite(array)]
+        span = float(np.ptp(finite)) if finite.size else 0.0
+        largest = float(np.abs(finite).max(initial=0.0))
+        is_enough = largest < 3e38 and (span == 0 or largest * 6e-8 < 1e-4 * span)
+        array = array.astype(np.float32 if is_enough else np.float64)
+    else:
+        kinds = (np.int8, np.int16, np.int32)
+        low, high = int(array.min()), int(array.max())
+        kind = next((k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max), np.float64)
+        array = array.astype(kind)
+    made = {"dtype": f"{array.dtype.kind}{array.dtype.itemsize}", "bdata": base64.b64encode(array.tobytes()).decode()}
+    return made if array.ndim == 1 else made | {"shape": ", ".join(map(str, array.shape))}

@@ -1,0 +1,498 @@
+// ---- an exhibit: views, controls, stories, the stage ----
+const makeExhibit = (exhibit, host) => {
+  exhibit.integers = new Set(exhibit.whole);
+  const root = node("section", "exhibit");
+  root.dataset.exhibit = exhibit.slug;
+  let view = exhibit.views[0];
+  let pinned = null;
+  let story = null; // [number, step]
+  let inFlight = null;
+  let wanted = false;
+  let took = 0;
+
+  const ask = () => [exhibit.slug, view.slug, controls.values, pinned, declared.language];
+  // One question at a time; while it is answered only the latest setting waits.
+  const request = () => {
+    wanted = true;
+    inFlight ??= (async () => {
+      try {
+        while (wanted) {
+          wanted = false;
+          const asked = ask();
+          const begun = performance.now();
+          const said = JSON.parse(await host.server.draw(asked));
+          took = performance.now() - begun;
+          if (asked[1] === view.slug) take(said);
+        }
+      } catch {
+        stage.show({ exhibit: exhibit.slug, view: view.slug, error: t("The studio does not answer: is it still running?"), panels: null });
+      } finally { inFlight = null; }
+    })();
+    return inFlight;
+  };
+  const take = (said) => {
+    if (said.view && said.view !== view.slug) return;
+    stage.show(said);
+    if (said.waits && isFresh && view.auto) run();
+    isFresh = false;
+  };
+  let isFresh = false; // just opened: what takes a moment is computed unasked
+  const changed = (isMoving) => {
+    if (view.direct ? !isMoving || took < 300 : !isMoving) request();
+  };
+  const controls = makeControls(exhibit, host.upload, changed, () => inFlight ?? Promise.resolve());
+  if (exhibit.hasArt) host.server.fetch_art(exhibit.slug).then((art) => controls.dress(JSON.parse(art)));
+
+  // -- head: title and views --
+  const head = node("div", "exhibit-head");
+  const title = node("h1", "", exhibit.title);
+  const strip = node("div", "views");
+  strip.role = "tablist";
+  strip.ariaLabel = t("Views of {exhibit}", { exhibit: exhibit.title });
+  const tabs = exhibit.views.map((one) => {
+    const tab = button(one.title, () => { if (one !== view) open(one.slug); });
+    tab.role = "tab";
+    tab.dataset.view = one.slug;
+    strip.append(tab);
+    return tab;
+  });
+  strip.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    const next = tabs[(tabs.indexOf(document.activeElement) + by + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  });
+  head.append(title, strip);
+
+  // -- side: what is done, and what it is done with --
+  const side = node("aside", "side");
+  side.ariaLabel = t("Controls");
+  const actions = node("div", "actions");
+  const go = button(t("Run"), () => run(), "primary");
+  const stop = button(t("Cancel"), () => {
+    host.stop();
+    stage.cancel();
+    bar.hidden = true;
+    said.textContent += ` · ${t("cancelled, this is what there is")}`;
+    stop.disabled = true;
+  });
+  const pin = button(t("Pin"), () => {
+    pinned = pinned ? null : structuredClone(controls.values);
+    request();
+  });
+  pin.title = t("Keep this result behind the next ones");
+  const reset = button(t("Reset"), () => { leaveStory(); controls.set(view.defaults); request(); });
+  reset.title = t("Back to the defaults");
+  actions.append(go, stop, pin, reset);
+  const status = node("div", "stage-status");
+  status.role = "status";
+  const bar = node("progress");
+  bar.ariaLabel = t("Progress");
+  const said = node("span");
+  status.append(bar, said);
+  status.hidden = true;
+  const pinnedNote = node("p", "pinned-note");
+  pinnedNote.hidden = true;
+  const walk = node("div", "walk");
+  walk.hidden = true;
+  const stories = node("details", "stories");
+  if (exhibit.stories.length) {
+    stories.append(node("summary", "", t("Stories")));
+    const list = node("ol");
+    exhibit.stories.forEach((one, i) => {
+      const item = node("li");
+      item.append(button(one.title, () => tell(i, 0)));
+      list.append(item);
+    });
+    stories.append(list);
+  }
+  side.append(actions, status, pinnedNote, walk, controls.list, controls.more, ...(exhibit.stories.length ? [stories] : []));
+
+  const parameter = (name) => view.controls.find((control) => control.parameter === name)?.name;
+  const stage = makeStage(exhibit, {
+    alt: () => view.alt,
+    words: () => [walk],
+    status: ({ status: text, busy, progress }) => {
+      if (text === undefined) return;
+      status.hidden = !text;
+      said.textContent = text ?? "";
+      bar.hidden = !busy;
+      stop.disabled = !busy;
+      if (progress == null) bar.removeAttribute("value"); else bar.value = progress;
+      const notes = stage.last.pinned;
+      pin.textContent = notes ? t("Unpin") : t("Pin");
+      pinnedNote.hidden = !notes;
+      if (notes) pinnedNote.textContent = `${t("Pinned")}: ${notes.map(([label, value]) => `${label} ${value}`).join(", ") || t("the defaults")}`;
+    },
+    address: (query) => { if (!root.hidden) host.write(query, place()); },
+    shareable: () => host.shareable(stage.last.address, place()),
+    npz: async (key) => JSON.parse(await host.server.fetch_npz(key)).data,
+    set: (to, item) => {
+      for (const [name, value] of Object.entries(to)) {
+        const control = parameter(name);
+        if (!control) continue;
+        const { low, high } = exhibit.controls[control];
+        const bounded = Math.min(Math.max(value, low ?? -Infinity), high ?? Infinity);
+        const tidy = exhibit.integers.has(control) ? Math.round(bounded) : Number(bounded.toPrecision(3));
+        // what was typed as text has been read by the server
+        const list = Array.isArray(controls.values[control]) ? controls.values[control] : stage.last.values[control];
+        const next = item === null ? tidy : list.map((old, i) => (i === item ? tidy : old));
+        controls.set({ [control]: next });
+      }
+      changed(true);
+    },
+    settle: () => changed(false),
+  });
+  const bench = node("div", "bench");
+  const main = node("div", "stage-holder");
+  main.append(stage.root);
+  bench.append(side, main);
+
+  // -- foot: what it is about, what it is checked against, where it comes from --
+  const foot = node("footer", "exhibit-foot");
+  const summary = node("p");
+  summary.innerHTML = exhibit.summary;
+  foot.append(summary);
+  if (exhibit.checks) {
+    const checks = node("details", "checks");
+    const table = node("div", "scroller");
+    table.tabIndex = 0;
+    table.role = "region";
+    table.ariaLabel = t("Known results");
+    const measure = async () => {
+      again.disabled = true;
+      table.ariaBusy = "true";
+      try { table.innerHTML = await host.server.run_checks([exhibit.slug, declared.language]); }
+      catch { table.textContent = t("The studio does not answer: is it still running?"); }
+      again.disabled = false;
+      table.ariaBusy = "false";
+    };
+    const again = button(t("Measure again"), measure);
+    table.textContent = t("Measuring…");
+    checks.append(node("summary", "", t("Checked against {count} known results", { count: exhibit.checks })), table, again);
+    checks.addEventListener("toggle", () => { if (checks.open && !table.querySelector("table")) measure(); });
+    foot.append(checks);
+  }
+  const sources = node("details", "sources");
+  sources.open = true;
+  sources.append(node("summary", "", t("Sources")));
+  const list = node("ul");
+  for (const [name, address] of exhibit.sources) {
+    const item = node("li");
+    const link = node(address ? "a" : "span", "", name);
+    if (address) link.href = address;
+    item.append(link);
+    list.append(item);
+  }
+  sources.append(list);
+  foot.append(sources);
+  root.append(head, bench, foot);
+
+  const place = () => (story ? { story: `${story[0] + 1}.${story[1] + 1}` } : {});
+  const dress = () => {
+    tabs.forEach((tab) => {
+      const isChosen = tab.dataset.view === view.slug;
+      tab.ariaSelected = String(isChosen);
+      tab.tabIndex = isChosen ? 0 : -1;
+      if (isChosen) strip.scrollLeft = tab.offsetLeft - strip.offsetLeft - (strip.clientWidth - tab.offsetWidth) / 2;
+    });
+    go.hidden = stop.hidden = !view.pressed;
+    stop.disabled = true;
+    controls.open(view);
+    stage.dress(view);
+    document.title = `${view.title} · ${exhibit.title} · ${t("Scientific Spaces Studio")}`;
+  };
+  // Another view, with the settings that are held.
+  const open = (slug) => {
+    leaveStory();
+    pinned = null;
+    view = exhibit.views.find((one) => one.slug === slug);
+    isFresh = true;
+    stage.say("");
+    dress();
+    request();
+  };
+  const leaveStory = () => {
+    story = null;
+    walk.hidden = true;
+    controls.point("");
+    stage.highlight("");
+  };
+  const dressStory = () => {
+    const [number, step] = story;
+    const told = exhibit.stories[number];
+    const { html, control, mark } = told.steps[step];
+    const text = node("div", "walk-text");
+    text.innerHTML = html;
+    const steps = node("div", "walk-steps");
+    const back = button("←", () => tell(number, step - 1));
+    back.ariaLabel = t("Back");
+    back.disabled = step === 0;
+    const isLast = step === told.steps.length - 1;
+    const isEnd = isLast && number === exhibit.stories.length - 1;
+    const next = button(isLast ? (isEnd ? t("Done") : t("Next story")) : t("Next"), () => (isLast ? (isEnd ? close() : tell(number + 1, 0)) : tell(number, step + 1)), "primary");
+    const close = () => { leaveStory(); host.write(stage.last.address, place()); };
+    const quit = button("×", close, "walk-close");
+    quit.ariaLabel = t("Close the story");
+    steps.append(back, node("span", "", `${step + 1} / ${told.steps.length}`), next);
+    walk.replaceChildren(node("strong", "", `${number + 1}. ${told.title}`), quit, text, steps);
+    walk.hidden = false;
+    controls.point(control);
+    stage.highlight(mark);
+    stories.open = false;
+  };
+  const tell = (number, step) => {
+    const told = exhibit.stories[number];
+    story = [number, step];
+    pinned = null;
+    const isOther = told.view !== view.slug;
+    view = exhibit.views.find((one) => one.slug === told.view);
+    controls.set(view.defaults);
+    controls.set(told.steps[step].values);
+    isFresh = true;
+    if (isOther) stage.say("");
+    dress();
+    dressStory();
+    request();
+  };
+  const run = () => host.run(exhibit.slug, ask());
+  // A first visit is offered the first story.
+  const offer = () => {
+    if (!exhibit.stories.length || story || host.hasSeen(exhibit.slug)) return;
+    const note = node("div", "offer");
+    const take = button(`${t("A first look")}: ${exhibit.stories[0].title}`, () => { note.remove(); tell(0, 0); }, "primary");
+    const no = button("×", () => note.remove(), "walk-close");
+    no.ariaLabel = t("No, thanks");
+    note.append(take, no);
+    walk.before(note);
+  };
+
+  return {
+    root, take, request,
+    redraw: () => stage.redraw(true),
+    dress,
+    // What an address names, as the server read it.
+    arrive: (found) => {
+      leaveStory();
+      view = exhibit.views.find((one) => one.slug === found.view);
+      pinned = found.pinned;
+      controls.set({ ...view.defaults, ...found.values });
+      story = found.story;
+      stage.say(found.notice ?? "");
+      isFresh = true;
+      dress();
+      if (story) dressStory();
+      offer();
+      take(JSON.parse(found.stage));
+    },
+    state: () => ({ view: view.slug, values: controls.values, pinned, story }),
+    restore: (kept) => {
+      view = exhibit.views.find((one) => one.slug === kept.view);
+      controls.set(kept.values);
+      ({ pinned, story } = kept);
+      isFresh = true;
+      dress();
+      if (story) dressStory();
+    },
+    address: () => [stage.last.address, place()],
+    isBusy: stage.isBusy,
+  };
+};
+
+// ---- the page ----
+const app = (() => {
+  let element = null;
+  let wired = null; // gradio's half: props, trigger, upload, server
+  let home = null;
+  let present = null; // slug of the exhibit that is seen
+  let saidLanguage = null; // a language that was chosen, so that the address says it
+  const exhibits = new Map();
+  const query = () => new URLSearchParams(location.search);
+  const isEmbedded = query().get("embed") === "1";
+  const replaceState = history.replaceState.bind(history);
+  let isOurs = "";
+
+  const host = {
+    get server() { return wired.server; },
+    upload: (file) => wired.upload(file),
+    run: (slug, ask) => {
+      const other = [...exhibits].find(([one, made]) => one !== slug && made.isBusy());
+      if (other) other[1].take({ exhibit: other[0], status: t("Stopped, since another run was started; this is what there is."), busy: false });
+      wired.props.value = { ask, number: (uniqueId += 1) };
+      wired.trigger("submit");
+    },
+    stop: () => wired.trigger("stop"),
+    // Another exhibit, view or story is another page of the browser's history; another setting is not.
+    write: (address, place) => {
+      const full = host.full(address, place);
+      const key = (text) => { const q = new URLSearchParams(text); return `${q.get("tab")}/${q.get("view")}/${q.get("story")}`; };
+      isOurs = full;
+      if (key(full) === key(location.search) || !query().has("view")) replaceState(null, "", location.pathname + full);
+      else history.pushState(null, "", location.pathname + full);
+      if (window.parent !== window) window.parent.postMessage({ queryString: full.replace(/^\?/, ""), hash: "" }, "https://huggingface.co");
+    },
+    full: (address, place = {}) => {
+      const kept = [...query()].filter(([name]) => name.startsWith("__"));
+      const more = new URLSearchParams([...Object.entries(place), ...(saidLanguage ? [["lang", saidLanguage]] : []),
+        ...(isEmbedded ? [["embed", "1"]] : []), ...kept]).toString();
+      return [address || "?", more].filter(Boolean).join(address && address !== "?" ? "&" : "").replace(/\?$/, "");
+    },
+    shareable: (address, place) => {
+      const space = window.studioFiles.space;
+      const base = space ? `https://huggingface.co/spaces/${space}` : location.origin + location.pathname;
+      const full = new URLSearchParams(host.full(address, place));
+      full.delete("embed");
+      return `${base}?${full.toString().replaceAll("%2C", ",").replaceAll("%3A", ":")}`;
+    },
+    hasSeen: (slug) => {
+      try {
+        const seen = new Set(JSON.parse(localStorage.getItem("studio-seen") ?? "[]"));
+        const was = seen.has(slug);
+        localStorage.setItem("studio-seen", JSON.stringify([...seen.add(slug)]));
+        return was;
+      } catch { return true; } // a browser that keeps nothing is not asked each time
+    },
+  };
+
+  const show = (slug) => {
+    present = slug;
+    for (const [one, made] of exhibits) made.root.hidden = one !== slug;
+    home.root.hidden = slug !== null;
+    element.querySelectorAll(".exhibits a").forEach((link) => {
+      if ((link.dataset.tab || null) === slug) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    });
+    const current = element.querySelector(".exhibits [aria-current]");
+    const strip = current?.parentElement;
+    if (strip) strip.scrollLeft = current.offsetLeft - strip.offsetLeft - (strip.clientWidth - current.offsetWidth) / 2;
+    if (slug === null) document.title = t("Scientific Spaces Studio");
+  };
+  const exhibitOf = (slug) => {
+    if (!exhibits.has(slug)) {
+      const made = makeExhibit(declared.exhibits.find((exhibit) => exhibit.slug === slug), host);
+      exhibits.set(slug, made);
+      element.querySelector("#studio-main").append(made.root);
+    }
+    return exhibits.get(slug);
+  };
+  // Open what an address names. A tab that was left is shown as it was, unless the address says more than its name.
+  const go = async (address) => {
+    const slug = new URLSearchParams(address).get("tab")?.toLowerCase();
+    const isBare = [...new URLSearchParams(address).keys()].filter((name) => name !== "lang" && !name.startsWith("__")).join() === "tab";
+    home.say("");
+    if (!slug) { show(null); host.write("", {}); return; }
+    if (isBare && exhibits.has(slug)) {
+      show(slug);
+      host.write(...exhibits.get(slug).address());
+      exhibits.get(slug).dress();
+      return;
+    }
+    loadPlotly();
+    let found = null;
+    try { found = JSON.parse(await wired.server.arrive([address, declared.language])); }
+    catch { home.say(t("The studio does not answer: is it still running?")); show(null); return; }
+    if (!found.exhibit) { show(null); home.say(found.notice); return; }
+    const made = exhibitOf(found.exhibit);
+    show(found.exhibit);
+    made.arrive(found);
+    scrollTo(0, 0);
+  };
+
+  const masthead = () => {
+    const bar = node("header", "masthead");
+    const brand = node("a", "brand");
+    brand.href = "?";
+    brand.dataset.tab = "";
+    brand.append(node("span", "", "科学空间"), node("small", "", t("Studio")));
+    const nav = node("nav", "exhibits");
+    nav.ariaLabel = t("Exhibits");
+    for (const exhibit of declared.exhibits) {
+      const link = node("a", "", exhibit.title);
+      link.href = `?tab=${exhibit.slug}`;
+      link.dataset.tab = exhibit.slug;
+      nav.append(link);
+    }
+    const other = Object.keys(declared.languages).find((language) => language !== declared.language);
+    const language = button(declared.languages[other], () => speak(other), "language");
+    language.lang = other;
+    bar.append(brand, nav, makeSearch(go), language);
+    bar.addEventListener("click", (event) => {
+      const link = event.target.closest("a[data-tab]");
+      if (!link || event.metaKey || event.ctrlKey) return;
+      event.preventDefault();
+      go(link.dataset.tab ? `?tab=${link.dataset.tab}` : "?");
+    });
+    return bar;
+  };
+
+  // All texts are fetched in a language and everything is built in it; what is held is kept.
+  const build = async (language) => {
+    declared = await (await fetch(window.studioFiles.texts[language])).json();
+    document.documentElement.lang = language === "zh" ? "zh-CN" : language;
+    const kept = new Map([...exhibits].map(([slug, made]) => [slug, made.state()]));
+    exhibits.clear();
+    const skip = node("a", "skip", t("Skip to the content"));
+    skip.href = "#studio-main";
+    skip.addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+    const main = node("main");
+    main.id = "studio-main";
+    main.tabIndex = -1;
+    home = makeHome(go);
+    main.append(home.root);
+    document.body.classList.toggle("embed", isEmbedded);
+    element.replaceChildren(skip, masthead(), main);
+    for (const [slug, state] of kept) exhibitOf(slug).restore(state);
+  };
+  const speak = async (language) => {
+    saidLanguage = language;
+    const at = present;
+    await build(language);
+    show(at);
+    if (at) await exhibits.get(at).request(); else host.write("", {});
+  };
+
+  // gradio's own panels borrow `view`, and leave the address without one.
+  history.replaceState = (...state) => {
+    replaceState(...state);
+    if (present && isOurs && !query().has("view")) replaceState(null, "", location.pathname + isOurs);
+  };
+  addEventListener("popstate", () => { if (wired) go(location.search || "?"); });
+  addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/^(input|textarea|select)$/i.test(document.activeElement?.tagName ?? "")) {
+      const field = element?.querySelector(".search input");
+      if (field) { event.preventDefault(); field.focus(); }
+    }
+  });
+  const follow = () => {
+    let dark = isDark();
+    new MutationObserver(() => {
+      if (dark === isDark()) return;
+      dark = isDark();
+      exhibits.forEach((made) => made.redraw());
+      home?.repaint();
+    }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  };
+
+  return {
+    mount: async (root, props, trigger, upload, server) => {
+      element = root.querySelector(".studio") ?? root;
+      wired = { props, trigger, upload, server };
+      const named = query().get("lang");
+      const known = Object.keys(window.studioFiles.texts);
+      if (known.includes(named)) saidLanguage = named;
+      const browser = (navigator.languages ?? []).some((one) => /^zh/i.test(one)) && /^zh/i.test(navigator.language) ? "zh" : "en";
+      if (query().has("tab")) loadPlotly();
+      await build(saidLanguage ?? browser);
+      follow();
+      await go(location.search || "?");
+    },
+    wire: (props, watch) => {
+      watch("value", () => {
+        if (!props.value) return;
+        const said = JSON.parse(props.value);
+        exhibits.get(said.exhibit)?.take(said);
+      });
+    },
+  };
+})();
+window.studioMade(app);

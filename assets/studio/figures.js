@@ -1,0 +1,206 @@
+// ---- a figure: drawn by plotly, scrubbed and dragged by us ----
+const isPhone = () => innerWidth < 700;
+
+// How high the first panel may be: the window's height less what stands above and below it.
+const heightFor = (figure, holder) => {
+  const asked = figure.layout.height ?? 420;
+  const isHero = holder.classList.contains("hero");
+  const room = isPhone() ? Math.max(innerHeight * 0.46, 250) : Math.max(innerHeight - 250, 380);
+  const [rows, columns, gap] = figure.layout.meta?.squares ?? [];
+  if (rows) return Math.min(asked, rows * (holder.offsetWidth / columns + gap) + 24);
+  if (figure.square) return Math.min(holder.offsetWidth * 0.98 + 40, isHero ? Math.max(room, isPhone() ? 0 : 480) : 460);
+  if (!isHero) return Math.min(asked, isPhone() ? 340 : asked);
+  return isPhone() ? Math.min(asked, room) : Math.max(Math.min(asked * 1.35, room), Math.min(asked, 620));
+};
+
+// `fit`: margins to keep; without them plotly makes room for the labels.
+const themed = (figure, holder, name, fit) => {
+  const dark = isDark();
+  const theme = THEMES[dark ? "dark" : "light"];
+  const source = painted(figure.layout, theme);
+  const layout = { ...source, template: { layout: template(theme, !fit), data: TRACES }, uirevision: name,
+    height: heightFor(figure, holder),
+    annotations: source.annotations?.map((note) => lettered(note, dark)) };
+  delete layout.sliders;
+  delete layout.updatemenus;
+  if (isPhone()) {
+    layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8 };
+    layout.font = { ...layout.font, size: 11 };
+  }
+  if (fit) layout.margin = { ...fit, autoexpand: false };
+  let data = painted(figure.data, theme);
+  const frame = figure.frames?.[holder.frame ?? figure.scrub?.start ?? 0];
+  if (frame) data = data.map((trace, i) => (frame[i] ? { ...trace, ...painted(frame[i], theme) } : trace));
+  const mark = holder.mark;
+  if (mark && data.some((trace) => trace.meta?.key === mark)) {
+    data = data.map((trace) => (trace.meta?.key === mark ? trace : { ...trace, opacity: (trace.opacity ?? 1) * 0.35 }));
+  }
+  for (const { trace } of figure.drag ?? []) {
+    if (!data[trace]) continue;
+    const ring = { width: 2.5, color: theme.ink };
+    data[trace] = { ...data[trace], marker: { ...data[trace].marker, line: ring } };
+  }
+  return { data, layout };
+};
+
+const drawPlot = async (holder, figure, name, tools) => {
+  const refit = () => {
+    if (holder.refit !== refit || !holder.isConnected) return;
+    holder.fit = null;
+    drawPlot(holder, figure, name, tools);
+  };
+  clearTimeout(holder.rest);
+  holder.refit = refit;
+  const Plotly = await loadPlotly();
+  if (holder.dataset.name !== name || holder.frame >= figure.frames?.length) holder.frame = undefined;
+  // Plotly draws twice to make room for labels: under a moving hand the margins stay, and are fitted once it rests.
+  // (Other traces have another legend, which needs its room at once.)
+  const canvas = holder.querySelector(":scope > .plot") ?? holder.appendChild(node("div", "plot"));
+  const isKnown = holder.dataset.name === name && holder.fit?.width === holder.offsetWidth &&
+    canvas.data?.length === figure.data.length;
+  const spec = themed(figure, holder, name, isKnown ? holder.fit.margin : null);
+  // A zoom outlives a redraw of the same view. (plotly's own uirevision lets go of a zoom when the figure brings a new
+  // range of its own; it still keeps cameras and hidden traces.)
+  if (holder.dataset.name !== name) holder.zoom = {};
+  for (const [axis, range] of Object.entries(holder.zoom)) {
+    spec.layout[axis] = { ...spec.layout[axis], range: [...range], autorange: false };
+  }
+  holder.dataset.name = name;
+  holder.figure = figure;
+  await Plotly.react(canvas, { data: spec.data, layout: spec.layout, config: CONFIG });
+  if (holder.refit !== refit) return; // a later drawing has begun
+  const { l, r, t: top, b } = canvas._fullLayout._size;
+  if (isKnown) holder.rest = setTimeout(refit, 400);
+  else holder.fit = { width: holder.offsetWidth, margin: { l, r, t: top, b } };
+  scrubber(holder, figure, () => drawPlot(holder, figure, name, tools));
+  if (!holder.dataset.watched) {
+    holder.dataset.watched = "yes";
+    canvas.on("plotly_relayout", (change) => {
+      for (const [key, value] of Object.entries(change)) {
+        const [, axis, end] = key.match(/^([xy]axis\d*)\.(range\[[01]\]|autorange)$/) ?? [];
+        if (end === "autorange") delete holder.zoom[axis];
+        else if (axis) (holder.zoom[axis] ??= [])[Number(end[6])] = value;
+      }
+    });
+    canvas.on("plotly_doubleclick", () => setTimeout(() => { holder.zoom = {}; }));
+    draggable(holder, canvas, tools);
+    new ResizeObserver(() => {
+      if (!holder.offsetWidth || holder.offsetWidth === holder.fit?.width) return;
+      holder.refit();
+    }).observe(holder);
+  }
+};
+
+// ---- frames: a range and a button, for a figure or for text ----
+const scrubber = (holder, panel, redraw) => {
+  let bar = holder.querySelector(":scope > .scrub");
+  const count = panel.frames?.length ?? 0;
+  if (count < 2) { bar?.remove(); return; }
+  const labels = panel.scrub?.labels ?? panel.labels ?? [];
+  const name = panel.scrub?.name ?? panel.name ?? "";
+  if (!bar) {
+    bar = node("div", "scrub");
+    const range = node("input");
+    const said = node("output");
+    let timer = null;
+    let busy = false;
+    const go = async (to) => {
+      holder.frame = to;
+      range.value = to;
+      said.textContent = bar.labelOf(to);
+      range.setAttribute("aria-valuetext", said.textContent);
+      if (busy) return;
+      busy = true;
+      try { await bar.redraw(); } finally { busy = false; }
+      if (holder.frame !== to && bar.isConnected) go(holder.frame);
+    };
+    const pause = () => { clearInterval(timer); timer = null; play.textContent = "▶"; play.ariaLabel = t("Play"); };
+    const play = button("▶", () => {
+      if (timer) { pause(); return; }
+      play.textContent = "❚❚";
+      play.ariaLabel = t("Pause");
+      if (Number(range.value) >= Number(range.max)) go(0);
+      timer = setInterval(() => {
+        if (!bar.isConnected || Number(range.value) >= Number(range.max)) { pause(); return; }
+        if (!busy && holder.offsetParent) go(Number(range.value) + 1);
+      }, 90);
+    });
+    play.ariaLabel = t("Play");
+    range.type = "range";
+    range.min = 0;
+    range.addEventListener("input", () => { pause(); go(Number(range.value)); });
+    bar.append(play, range, said);
+    bar.play = () => { if (!timer) play.click(); };
+    bar.range = range;
+    holder.append(bar);
+  }
+  bar.redraw = redraw;
+  bar.labelOf = (i) => `${name} ${labels[i] ?? i}`.trim();
+  bar.range.max = count - 1;
+  const at = Math.min(holder.frame ?? panel.scrub?.start ?? panel.start ?? count - 1, count - 1);
+  bar.range.value = at;
+  bar.range.ariaLabel = name || t("Frame");
+  bar.querySelector("output").textContent = bar.labelOf(at);
+};
+
+// ---- what can be dragged on a figure is an input: the control follows, and the link ----
+const draggable = (holder, canvas, tools) => {
+  let held = null;
+  const place = (event) => {
+    const point = event.touches?.[0] ?? event;
+    const box = canvas.getBoundingClientRect();
+    return [point.clientX - box.left, point.clientY - box.top];
+  };
+  const values = (array) => (array?.bdata ? [] : Array.from(array ?? []));
+  const nearest = (event) => {
+    const [px, py] = place(event);
+    let best = null;
+    for (const handle of holder.figure.drag ?? []) {
+      const trace = canvas._fullData?.[handle.trace];
+      if (!trace?.visible || !trace.x) continue;
+      const xa = canvas._fullLayout[`xaxis${(trace.xaxis ?? "x").slice(1)}`];
+      const ya = canvas._fullLayout[`yaxis${(trace.yaxis ?? "y").slice(1)}`];
+      const [xs, ys] = [values(trace._input.x).length ? values(trace._input.x) : values(trace.x), values(trace.y)];
+      ys.forEach((y, i) => {
+        const x = xa._offset + xa.d2p(xs[i] ?? i);
+        const top = ya._offset + ya.d2p(y);
+        const isBar = trace.type === "bar";
+        const away = isBar ? Math.abs(px - x) + Math.min(Math.abs(py - top), 40) * 0.5 : Math.hypot(px - x, py - top);
+        if (away < 22 && (!best || away < best.away)) best = { away, handle, i, xa, ya };
+      });
+    }
+    return best;
+  };
+  const start = (event) => {
+    if (event.button) return;
+    held = nearest(event);
+    if (!held) return;
+    event.preventDefault();
+    event.stopPropagation();
+    canvas.classList.add("dragging");
+  };
+  const move = (event) => {
+    if (!held) { if (event.type === "mousemove") canvas.classList.toggle("can-drag", Boolean(holder.figure.drag && nearest(event))); return; }
+    event.preventDefault();
+    event.stopPropagation();
+    const [px, py] = place(event);
+    const { handle, i, xa, ya } = held;
+    const to = {};
+    if (handle.x) to[handle.x] = xa.p2d(Math.min(Math.max(px - xa._offset, 0), xa._length));
+    if (handle.y) to[handle.y] = ya.p2d(Math.min(Math.max(py - ya._offset, 0), ya._length));
+    tools.set(to, handle.item ? i : null, event.type === "mouseup");
+  };
+  const end = (event) => {
+    if (!held) return;
+    held = null;
+    canvas.classList.remove("dragging");
+    tools.settle();
+    event.stopPropagation();
+  };
+  for (const [kind, act] of [["mousedown", start], ["touchstart", start]]) canvas.addEventListener(kind, act, { capture: true, passive: false });
+  canvas.addEventListener("mousemove", move, true);
+  addEventListener("mousemove", (event) => held && move(event));
+  canvas.addEventListener("touchmove", move, { capture: true, passive: false });
+  addEventListener("mouseup", end, true);
+  addEventListener("touchend", end, true);
+};

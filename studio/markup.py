@@ -1,0 +1,52 @@
+"""Texts of the page as HTML: Markdown, $TeX$ as MathML (which browsers set themselves), and words that name a trace."""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import lru_cache
+
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
+
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
+_MARK = re.compile(r"\[\[([^|\]]+)\|([^\]]+)\]\]")
+_KEPT = re.compile("\ue000(\\d+)\ue001")  # private letters, which no text has
+
+
+@lru_cache(maxsize=4096)
+def to_html(text: str) -> str:
+    """Markdown with $formulas$ and [[trace|words]] as HTML that is safe whatever the text is."""
+    kept: list[str] = []
+
+    def keep(made: str) -> str:
+        kept.append(made)
+        return f"\ue000{len(kept) - 1}\ue001"
+
+    def formula(found: re.Match) -> str:
+        block, inline = found.groups()
+        try:
+            return keep(convert(block or inline, display="block" if block else "inline"))
+        except Exception:  # the library raises what it likes at a formula that is none
+            return found[0]
+
+    def mark(found: re.Match) -> str:
+        return keep(f'<span class="mark" data-mark="{html.escape(found[1])}">{html.escape(found[2])}</span>')
+
+    text = _MARK.sub(mark, _FORMULA.sub(formula, text.replace("\ue000", "").replace("\ue001", "")))
+    return _KEPT.sub(lambda found: kept[int(found[1])], _MARKDOWN.render(text)).strip()
+
+
+def inline(text: str) -> str:
+    """The same for a text of one paragraph, without its <p>."""
+    made = to_html(text)
+    is_one = made.startswith("<p>") and made.endswith("</p>") and made.count("<p>") == 1
+    return made[3:-4] if is_one else made
+
+
+def plain(text: str) -> str:
+    """The same without any markup, for titles and screen readers."""
+    text = _MARK.sub(lambda found: found[2], text)
+    text = re.sub(r"\*\*?|`|\$|\\", "", text)
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)

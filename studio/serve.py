@@ -1,0 +1,159 @@
+"""The server: the script, the style and the texts from addresses that name their content, and the page that asks for them."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+import sys
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import brotli
+import plotly
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from studio.declared import declared
+from studio.exhibit import Upload
+from studio.exhibits import EXHIBITS
+from studio.language import LANGUAGES, translate
+from studio.markup import plain
+from studio.page import page
+from studio.theme import ASSETS, theme
+
+SCRIPTS = ("look", "figures", "panels", "controls", "stage", "home", "app")  # joined in this order into one function
+
+
+class Kept:
+    """A text served compressed, and kept by browsers for good: its address has a digest of it."""
+
+    def __init__(self, name: str, media_type: str, body: bytes, quality: int = 5):
+        stem, ending = name.rsplit(".", 1)
+        self.address = f"studio/{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{ending}"
+        self._type, self._packed = media_type, Future()
+        # in a thread of its own: plotly's bundle takes a second
+        threading.Thread(target=lambda: self._packed.set_result(brotli.compress(body, quality=quality)), daemon=True).start()
+
+    def serve(self, request: Request) -> Response:
+        """The body, as the browser takes it."""
+        kept = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+        if "br" in request.headers.get("accept-encoding", ""):
+            kept["Content-Encoding"] = "br"
+            return Response(self._packed.result(), media_type=self._type, headers=kept)
+        return Response(brotli.decompress(self._packed.result()), media_type=self._type, headers=kept)
+
+    @property
+    def route(self) -> Route:
+        """Where it is."""
+        return Route(f"/{self.address}", self.serve)
+
+
+def script() -> str:
+    """The browser's half of the studio."""
+    parts = [(ASSETS / "studio" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
+
+
+class Front:
+    """Puts into the page's head what belongs there before any script runs: a title, a preview, and what to load."""
+
+    def __init__(self, app: ASGIApp, files: dict[str, Kept]):
+        self._app, self._files = app, files
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; only the page itself is changed."""
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"].rstrip("/") != scope.get("root_path", "").rstrip("/"):
+            await self._app(scope, receive, send)
+            return
+        start: Message = {}
+        body = b""
+
+        async def hold(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+            whole = body.replace(b"</head>", self._head(scope).encode() + b"</head>", 1)
+            start["headers"] = [*headers, (b"content-length", str(len(whole)).encode())]
+            await send(start)
+            await send({"type": "http.response.body", "body": whole})
+
+        await self._app(scope, receive, hold)
+
+    def _head(self, scope: Scope) -> str:
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        language = query.get("lang", [""])[0]
+        if language not in LANGUAGES:
+            accepted = dict(scope["headers"]).get(b"accept-language", b"").decode("latin-1").lower()
+            language = "zh" if accepted.startswith("zh") else "en"
+        slug = query.get("tab", [""])[0].lower()
+        exhibit = next((exhibit for exhibit in EXHIBITS if exhibit.slug == slug), None)
+        title, summary = "Scientific Spaces Studio", translate("The mathematics of Su Jianlin's blog, to be explored by hand.", language)
+        if exhibit:
+            title = f"{translate(exhibit.title, language, slug)} · {title}"
+            summary = plain(translate(exhibit.summary, language, slug))
+        texts = {name.removeprefix("texts-"): kept.address for name, kept in self._files.items() if name.startswith("texts-")}
+        return (
+            f'<meta property="og:title" content="{html.escape(title)}">'
+            f'<meta name="description" content="{html.escape(summary)}">'
+            f'<meta property="og:description" content="{html.escape(summary)}">'
+            '<meta property="og:type" content="website">'
+            f'<link rel="stylesheet" href="{self._files["style"].address}">'
+            f'<link rel="preload" as="fetch" crossorigin href="{texts[language]}">'
+            f"<script>window.studioFiles={{plotly:{self._files['plotly'].address!r},texts:{texts!r}}};"
+            "window.studioReady=new Promise((ready)=>{window.studioMade=ready});</script>"
+            f'<script defer src="{self._files["script"].address}"></script>'
+        )
+
+
+def files() -> dict[str, Kept]:
+    """Everything that the page loads from us, by name."""
+    bundle = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+    return {
+        "plotly": Kept("plotly.js", "text/javascript", bundle),
+        "script": Kept("studio.js", "text/javascript", script().encode()),
+        "style": Kept("studio.css", "text/css", (ASSETS / "studio.css").read_bytes()),
+        **{f"texts-{language}": Kept(f"texts-{language}.json", "application/json", declared(language).encode()) for language in LANGUAGES},
+    }
+
+
+def options() -> dict:
+    """What gradio's `launch` is told wherever the studio is served."""
+    served = files()
+    uploads = [c for exhibit in EXHIBITS for c in exhibit.controls if isinstance(c, Upload)]
+    return {
+        "theme": theme(),
+        "footer_links": ["api", "settings"],
+        # gradio compresses files by their ending and leaves the page itself as it is.
+        "app_kwargs": {
+            "routes": [kept.route for kept in served.values()],
+            "middleware": [Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5), Middleware(Front, files=served)],
+        },
+        "max_file_size": int(1e6 * max(upload.megabytes for upload in uploads)),
+        "ssr_mode": False,
+        "run_history": False,
+        "enable_monitoring": False,
+    }
+
+
+def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | None) -> None:
+    """Serve the studio until it is stopped; None leaves a setting to gradio's environment variables."""
+    page().queue(max_size=64, default_concurrency_limit=8).launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        mcp_server=mcp,
+        inbrowser=sys.stdout.isatty() and not os.environ.get("CI"),
+        **options(),
+    )
