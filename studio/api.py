@@ -8,7 +8,20 @@ from typing import Any, Literal
 import gradio as gr
 
 from studio import link
-from studio.exhibit import Choice, Control, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Toggle, Upload, View
+from studio.exhibit import (
+    Choice,
+    Control,
+    Drawing,
+    Exhibit,
+    Former,
+    Gallery,
+    Numbers,
+    Range,
+    Text,
+    Toggle,
+    Upload,
+    View,
+)
 from studio.language import sentence
 from studio.markup import plain
 from studio.present import labels
@@ -33,16 +46,16 @@ def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) ->
     defaults = {name: view.defaults[name] for name in offered}
     if former and slug != view.slug:
         defaults |= {name: value for name, value in former.values.items() if name in offered}
-    renamed = {then: now for then, now in (former.names.items() if former else ()) if now in offered and then not in offered}
+    renamed = {
+        then: now for then, now in (former.names.items() if former else ()) if now in offered and then not in offered
+    }
 
     def endpoint(*values: Any) -> dict:
         present, past = values[: len(offered)], values[len(offered) :]
         given = dict(zip(offered, present, strict=True))
         given |= {now: value for now, value in zip(renamed.values(), past, strict=True) if value is not None}
         try:
-            wanted = {
-                name: link.parse(control, given[name], view.defaults[name]) for name, control in offered.items()
-            }
+            wanted = {name: link.parse(control, given[name], view.defaults[name]) for name, control in offered.items()}
             for progress in run(exhibit, view, view.defaults | wanted):
                 result = progress.result
         except ValueError as fault:

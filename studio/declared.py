@@ -70,13 +70,19 @@ def _exhibit(exhibit: Exhibit, language: str) -> dict[str, Any]:
         "controls": {name: _control(control, say) for control, name in exhibit.controls.items()},
         "defaults": defaults,
         "whole": [name for name, value in defaults.items() if isinstance(value, int) and not isinstance(value, bool)]
-        + [name for c, name in exhibit.controls.items() if isinstance(c, Numbers) and all(isinstance(v, int) for v in defaults[name])],
+        + [
+            name
+            for c, name in exhibit.controls.items()
+            if isinstance(c, Numbers) and all(isinstance(v, int) for v in defaults[name])
+        ],
         "hasArt": any(isinstance(c, Gallery) or (isinstance(c, Choice) and c.icons) for c in exhibit.controls),
         "views": [_view(exhibit, view, say) for view in exhibit.views],
         "stories": [_story(exhibit, story, say) for story in exhibit.stories],
         "checks": len(exhibit.checks),
         # what it is called in every language, for the search
-        "terms": sorted({translate(text, other, exhibit.slug) for text in (exhibit.title, exhibit.question) for other in LANGUAGES}),
+        "terms": sorted(
+            {translate(text, other, exhibit.slug) for text in (exhibit.title, exhibit.question) for other in LANGUAGES}
+        ),
     }
 
 
@@ -95,7 +101,9 @@ def _view(exhibit: Exhibit, view: View, say: Any) -> dict[str, Any]:
             {
                 "name": named(name),
                 "parameter": name,
-                "when": {named(other): list(values) for other, values in control.when.items() if other in view.settings},
+                "when": {
+                    named(other): list(values) for other, values in control.when.items() if other in view.settings
+                },
             }
             for name, control in view.settings.items()
         ],
@@ -128,7 +136,11 @@ def _story(exhibit: Exhibit, story: Story, say: Any) -> dict[str, Any]:
 
 
 def _control(control: Control, say: Any) -> dict[str, Any]:
-    said: dict[str, Any] = {"kind": type(control).__name__, "label": say(control.label), "help": inline(say(control.help))}
+    said: dict[str, Any] = {
+        "kind": type(control).__name__,
+        "label": say(control.label),
+        "help": inline(say(control.help)),
+    }
     match control:
         case Range():
             return said | {"low": control.low, "high": control.high, "step": control.step, "log": control.log}
@@ -177,7 +189,9 @@ def checks_table(exhibit: Exhibit, outcomes: list[Outcome], language: str) -> st
         _row(check, outcomes[i] if i < len(outcomes) else None, exhibit.slug, language)
         for i, check in enumerate(exhibit.checks)
     )
-    return f"<table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>{rows}</tbody></table>"
+    return (
+        f"<table><thead><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr></thead><tbody>{rows}</tbody></table>"
+    )
 
 
 def _row(check: Check, outcome: Outcome | None, subject: str, language: str) -> str:

@@ -30,9 +30,10 @@ class Control:
 
     def bind(self, **bounds: Any) -> None:
         """Take bounds from an engine; a ValueError where another engine has given others."""
+        taken = self.__dict__.setdefault("engine", {})
         for name, value in bounds.items():
-            if getattr(self, name) not in (None, value):
-                raise ValueError(f"{self.label}: {name} is {getattr(self, name)} here and {value} in an engine")
+            if taken.setdefault(name, value) != value:
+                raise ValueError(f"{self.label}: {name} is {taken[name]} in one engine and {value} in another")
             object.__setattr__(self, name, value)  # once, while the exhibit is declared
 
 
@@ -154,7 +155,11 @@ class View:
         for name, control in self.settings.items():
             if isinstance(control, Numbers) and control.least is None:
                 control.bind(least=1)
-            missing = [f.name for f in fields(control) if f.name in ("low", "high", "most") and getattr(control, f.name) is None]
+            missing = [
+                f.name
+                for f in fields(control)
+                if f.name in ("low", "high", "most") and getattr(control, f.name) is None
+            ]
             if missing:
                 raise ValueError(f"{self.slug}, {name}: nobody says {', '.join(missing)}")
 
@@ -217,7 +222,7 @@ class Story:
 _Story = Story  # TEMPORARY
 
 
-def Story(title: str, *rest: Any, **named: Any) -> _Story:  # noqa: N802 TEMPORARY
+def Story(title: str, *rest: Any, **named: Any) -> _Story:
     if (len(rest) >= 2 and isinstance(rest[1], str)) or "text" in named:
         text, view, *more = *rest, *(named[n] for n in ("text", "view", "settings") if n in named)
         return _Story(title, view, (Step(text, *more),))
@@ -272,6 +277,10 @@ class Exhibit:
         for view in self.views:
             for name, control in view.settings.items():
                 taken = set(named.values())
-                unique = name if name not in taken else next(f"{name}-{i}" for i in range(2, 99) if f"{name}-{i}" not in taken)
+                unique = (
+                    name
+                    if name not in taken
+                    else next(f"{name}-{i}" for i in range(2, 99) if f"{name}-{i}" not in taken)
+                )
                 named.setdefault(control, unique)
         return named

@@ -23,6 +23,8 @@ COLORS = ("#0077bb", "#d9631e", "#009988", "#cc3311", "#8866cc", "#2b93c0", "#a0
 GREY = "#888888"  # of what is beside the matter: reference lines, the past
 INK = "ink"  # the page's own ink
 SEQUENTIAL = "mint"  # TEMPORARY name; from the ground to the strongest colour
+
+
 class _Scale(str):  # TEMPORARY
     def __iter__(self):
         stops = SCALES[self]
@@ -51,7 +53,11 @@ def short(value: float, digits: int = 3) -> str:
         return f"{sign}{size:,.0f}"
     exponent = math.floor(math.log10(float(f"{size:.{digits - 1}e}")))
     if -4 <= exponent < max(digits, 6):
-        text = f"{size:,.{max(digits - 1 - exponent, 0)}f}" if exponent < digits else f"{round(size, digits - 1 - exponent):,.0f}"
+        text = (
+            f"{size:,.{max(digits - 1 - exponent, 0)}f}"
+            if exponent < digits
+            else f"{round(size, digits - 1 - exponent):,.0f}"
+        )
         return sign + (text.rstrip("0").rstrip(".") if "." in text else text)
     mantissa = f"{size / 10.0**exponent:.{digits - 1}f}" if exponent > -300 else f"{size:.{digits - 1}e}".split("e")[0]
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
@@ -107,16 +113,24 @@ class Figure:
         for trace in traces:
             self.add_trace(trace)
 
-    def update_layout(self, **layout: Any) -> None:
+    def update_layout(self, *dicts: Any, **layout: Any) -> None:
+        for some in dicts:
+            _merge(self.layout, some)
         _merge(self.layout, layout)
 
     def update_xaxes(self, **axis: Any) -> None:
         for name in [n for n in self.layout if n.startswith("xaxis")]:
-            _merge(self.layout[name], {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()})
+            _merge(
+                self.layout[name],
+                {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()},
+            )
 
     def update_yaxes(self, **axis: Any) -> None:
         for name in [n for n in self.layout if n.startswith("yaxis")]:
-            _merge(self.layout[name], {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()})
+            _merge(
+                self.layout[name],
+                {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()},
+            )
 
     def add_annotation(self, **note: Any) -> None:
         self.layout.setdefault("annotations", []).append(note)
@@ -151,7 +165,10 @@ class Figure:
 
     def plotly(self) -> dict[str, Any]:
         """Data and layout for plotly itself, in the light colours, for files and the tests."""
-        replaced = {INK: "#33302a", **{name: [[i / (len(s) - 1), c] for i, c in enumerate(s)] for name, s in SCALES.items()}}
+        replaced = {
+            INK: "#33302a",
+            **{name: [[i / (len(s) - 1), c] for i, c in enumerate(s)] for name, s in SCALES.items()},
+        }
         _tick(self)
 
         def paint(value: Any) -> Any:
@@ -175,7 +192,15 @@ def scrubbed(drawing: Figure, frames: Any, labels: Any, name: str = "step", star
 
 
 def figure(
-    data: Any = (), *, x: str = "", y: str = "", height: int = 420, log: str = "", square: bool = False, title: str = "", **layout: Any
+    data: Any = (),
+    *,
+    x: str = "",
+    y: str = "",
+    height: int = 420,
+    log: str = "",
+    square: bool = False,
+    title: str = "",
+    **layout: Any,
 ) -> Figure:
     """An empty house figure.
 
@@ -450,14 +475,20 @@ def across(
 def label(drawing: Figure, x: float, y: float, text: str, color: str | None = None, **more: Any) -> None:
     """A direct label at a point in data units, on log axes too."""
     place = [
-        math.log10(value) if isinstance(value, (int, float, np.number)) and drawing.is_log(which) and value > 0 else value
+        math.log10(value)
+        if isinstance(value, (int, float, np.number)) and drawing.is_log(which) and value > 0
+        else value
         for which, value in (("x", x), ("y", y))
     ]
     _note(drawing, drawn(text), color, {"x": place[0], "y": place[1], "xanchor": "left", "yanchor": "bottom", **more})
 
 
 def scrub(
-    drawing: Figure, frames: Sequence[Sequence[Mapping[str, Any]]], labels: Sequence[str], name: str = "step", start: int = -1
+    drawing: Figure,
+    frames: Sequence[Sequence[Mapping[str, Any]]],
+    labels: Sequence[str],
+    name: str = "step",
+    start: int = -1,
 ) -> Figure:
     """Give a figure frames that the reader scrubs and plays in the browser.
 
@@ -538,7 +569,16 @@ def _categories(drawing: Figure, way: str) -> set[str]:
 
 
 def _scatter(
-    drawing: Figure, x: Any, y: Any, mode: str, opacity: float, hover: str, axis: str, legend: bool, group: str, name: str
+    drawing: Figure,
+    x: Any,
+    y: Any,
+    mode: str,
+    opacity: float,
+    hover: str,
+    axis: str,
+    legend: bool,
+    group: str,
+    name: str,
 ) -> dict[str, Any]:
     trace: dict[str, Any] = {"type": "scatter", "x": _values(x), "y": _values(y), "mode": mode}
     trace |= {"showlegend": bool(name) and legend, "hovertemplate": _hover(hover or "%{x:.4~g}, %{y:.4~g}", name)}

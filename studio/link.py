@@ -14,7 +14,20 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from engines.arguments import Refusal, quoted
-from studio.exhibit import Choice, Control, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Toggle, Upload, View
+from studio.exhibit import (
+    Choice,
+    Control,
+    Drawing,
+    Exhibit,
+    Former,
+    Gallery,
+    Numbers,
+    Range,
+    Text,
+    Toggle,
+    Upload,
+    View,
+)
 
 Settings = dict[str, Any]
 
@@ -29,7 +42,11 @@ def parse(control: Control, raw: Any, default: Any, clamp: bool = False) -> Any:
         case Range() | Gallery():
             return _number(control, raw, _is_integer(default), clamp)
         case Numbers():
-            parts = re.split(r"[,;，；、\s]+", raw.strip(" ,;()[]，；、\n\t")) if isinstance(raw, str) else _items(label, raw)
+            parts = (
+                re.split(r"[,;，；、\s]+", raw.strip(" ,;()[]，；、\n\t"))
+                if isinstance(raw, str)
+                else _items(label, raw)
+            )
             integer = all(map(_is_integer, default))
             values = [_number(control, part, integer, clamp) for part in parts[: control.most + 1] if part != ""]
             if clamp:
@@ -120,7 +137,7 @@ def _changed(exhibit: Exhibit, view: View, settings: Mapping[str, Any]) -> list[
 
 def _settings(view: View, pairs: Mapping[str, str], prefix: str, former: Former | None) -> Settings:
     settings = view.defaults | (dict(former.values) if former else {})
-    present = {then: now for then, now in former.names.items()} if former else {}
+    present = former.names if former else {}
     given = {present.get(name, name): value for name, value in _own(pairs, prefix).items()}
     for name, control in view.settings.items():
         raw = given.get(name)
@@ -137,7 +154,9 @@ def _own(pairs: Mapping[str, str], prefix: str) -> dict[str, str]:
 
 
 def _items(label: str, raw: Any) -> list:
-    if not isinstance(raw, list | tuple) or any(isinstance(i, bool) or not isinstance(i, str | int | float) for i in raw):
+    if not isinstance(raw, list | tuple) or any(
+        isinstance(i, bool) or not isinstance(i, str | int | float) for i in raw
+    ):
         raise Refusal("{parameter}: give a list of plain entries, none of them empty.", parameter=label)
     return list(raw)
 
@@ -147,9 +166,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _not_offered(control: Choice) -> Refusal:
-    return Refusal(
-        "{parameter}: choose among {options}.", parameter=control.label, options=", ".join(control.options)
-    )
+    return Refusal("{parameter}: choose among {options}.", parameter=control.label, options=", ".join(control.options))
 
 
 def _number(control: Range | Gallery | Numbers, raw: Any, integer: bool, clamp: bool) -> float | int:

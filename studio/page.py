@@ -79,7 +79,9 @@ def arrive(asked: Any) -> str:
         settings = exhibit.stories[number].settings(view, step)
     notice = ""
     if pairs.get("view") and pairs["view"].lower() not in {v.slug for v in exhibit.views} | exhibit.former.keys():
-        notice = translate("There is no view called {name} here: this is the first one.", language).format(name=pairs["view"][:40])
+        notice = translate("There is no view called {name} here: this is the first one.", language).format(
+            name=pairs["view"][:40]
+        )
     return json.dumps(
         {
             "exhibit": exhibit.slug,
@@ -201,7 +203,7 @@ def _language(language: Any) -> str:
 
 
 def _story(exhibit: Exhibit, said: str) -> list[int] | None:
-    """"2.3" -> [1, 2], the third step of the second story; None where there is none."""
+    """ "2.3" -> [1, 2], the third step of the second story; None where there is none."""
     number, _, step = said.partition(".")
     if not (number.isdigit() and len(number) < 4 and (step == "" or (step.isdigit() and len(step) < 4))):
         return None

@@ -114,7 +114,9 @@ def overlaid(panels: list[Any], pinned: list[Any]) -> list[Any]:
         ghost = next(figures, None) if isinstance(panel, Figure) else None
         both += [panel] if ghost is None else with_ghost(panel, ghost)
     beside = [panel for panel in pinned if isinstance(panel, Table | Pictures | Writing)]
-    titled = [(panel, say("Pinned: {title}", title=drawn(panel.title)) if panel.title else say("Pinned")) for panel in beside]
+    titled = [
+        (panel, say("Pinned: {title}", title=drawn(panel.title)) if panel.title else say("Pinned")) for panel in beside
+    ]
     return both + [dataclasses.replace(panel, title=title) for panel, title in titled]
 
 
@@ -160,7 +162,10 @@ def pack(panel: Any) -> str:
 
 def _written(panel: Writing) -> dict[str, Any]:
     frames = [
-        [[[piece.text, piece.color, round(float(piece.shade), 3), drawn(piece.note)] for piece in line] for line in frame]
+        [
+            [[piece.text, piece.color, round(float(piece.shade), 3), drawn(piece.note)] for piece in line]
+            for line in frame
+        ]
         for frame in panel.frames
     ]
     return {

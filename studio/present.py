@@ -91,7 +91,9 @@ def differences(exhibit: Exhibit, view: View, settings: Mapping[str, Any]) -> li
 
 def refusal(text: str, exhibit: Exhibit, view: View) -> str:
     """A stage of a view that only says what is wrong; address and figure stay as they are, if it is of that view."""
-    return json.dumps({"exhibit": exhibit.slug, "view": view.slug, "error": text, "status": "", "busy": False, "panels": None})
+    return json.dumps(
+        {"exhibit": exhibit.slug, "view": view.slug, "error": text, "status": "", "busy": False, "panels": None}
+    )
 
 
 def labels(view: View) -> dict[str, str]:

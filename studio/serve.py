@@ -39,7 +39,9 @@ class Kept:
         self.address = f"studio/{stem}-{hashlib.sha256(body).hexdigest()[:12]}.{ending}"
         self._type, self._packed = media_type, Future()
         # in a thread of its own: plotly's bundle takes a second
-        threading.Thread(target=lambda: self._packed.set_result(brotli.compress(body, quality=quality)), daemon=True).start()
+        threading.Thread(
+            target=lambda: self._packed.set_result(brotli.compress(body, quality=quality)), daemon=True
+        ).start()
 
     def serve(self, request: Request) -> Response:
         """The body, as the browser takes it."""
@@ -69,7 +71,11 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; only the page itself is changed."""
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["path"].rstrip("/") != scope.get("root_path", "").rstrip("/"):
+        if (
+            scope["type"] != "http"
+            or scope["method"] != "GET"
+            or scope["path"].rstrip("/") != scope.get("root_path", "").rstrip("/")
+        ):
             await self._app(scope, receive, send)
             return
         start: Message = {}
@@ -99,11 +105,16 @@ class Front:
             language = "zh" if accepted.startswith("zh") else "en"
         slug = query.get("tab", [""])[0].lower()
         exhibit = next((exhibit for exhibit in EXHIBITS if exhibit.slug == slug), None)
-        title, summary = "Scientific Spaces Studio", translate("The mathematics of Su Jianlin's blog, to be explored by hand.", language)
+        title, summary = (
+            "Scientific Spaces Studio",
+            translate("The mathematics of Su Jianlin's blog, to be explored by hand.", language),
+        )
         if exhibit:
             title = f"{translate(exhibit.title, language, slug)} · {title}"
             summary = plain(translate(exhibit.summary, language, slug))
-        texts = {name.removeprefix("texts-"): kept.address for name, kept in self._files.items() if name.startswith("texts-")}
+        texts = {
+            name.removeprefix("texts-"): kept.address for name, kept in self._files.items() if name.startswith("texts-")
+        }
         return (
             f'<meta property="og:title" content="{html.escape(title)}">'
             f'<meta name="description" content="{html.escape(summary)}">'
@@ -124,7 +135,10 @@ def files() -> dict[str, Kept]:
         "plotly": Kept("plotly.js", "text/javascript", bundle),
         "script": Kept("studio.js", "text/javascript", script().encode()),
         "style": Kept("studio.css", "text/css", (ASSETS / "studio.css").read_bytes()),
-        **{f"texts-{language}": Kept(f"texts-{language}.json", "application/json", declared(language).encode()) for language in LANGUAGES},
+        **{
+            f"texts-{language}": Kept(f"texts-{language}.json", "application/json", declared(language).encode())
+            for language in LANGUAGES
+        },
     }
 
 
@@ -138,7 +152,10 @@ def options() -> dict:
         # gradio compresses files by their ending and leaves the page itself as it is.
         "app_kwargs": {
             "routes": [kept.route for kept in served.values()],
-            "middleware": [Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5), Middleware(Front, files=served)],
+            "middleware": [
+                Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5),
+                Middleware(Front, files=served),
+            ],
         },
         "max_file_size": int(1e6 * max(upload.megabytes for upload in uploads)),
         "ssr_mode": False,

@@ -2,15 +2,21 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from engines.arguments import rules
 from studio import link
-from studio.exhibit import Choice, Drawing, Numbers, Range, Text, Toggle, Upload
+from studio.exhibit import Choice, Drawing, Gallery, Numbers, Range, Text, Toggle, Upload
 from studio.exhibits import EXHIBITS
-from studio.present import arrays, in_python, panels, present, run
+from studio.figure import Figure
+from studio.panels import inside
+from studio.present import panels, present
+from studio.results import arrays, run
+from studio.snippet import in_python
 
 VIEWS = [pytest.param(e, v, id=f"{e.slug}-{v.slug}") for e in EXHIBITS for v in e.views]
 STORIES = [pytest.param(e, s, id=f"{e.slug}-{s.title}") for e in EXHIBITS for s in e.stories]
@@ -25,7 +31,7 @@ def brief(view):
 def another(control, value):
     """A permitted value of a control other than this one."""
     match control:
-        case Range():
+        case Range() | Gallery():
             return type(value)(control.low if value != control.low else control.high)
         case Choice(several=True):
             return tuple(itertools.islice(control.options, 1)) if len(value) != 1 else tuple(control.options)
@@ -51,11 +57,21 @@ def test_names_are_unique():
 
 
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.slug)
-def test_controls_of_one_name_are_one_control(exhibit):
-    for one, other in itertools.combinations(exhibit.views, 2):
-        for name in one.controls.keys() & other.controls.keys():
-            assert one.controls[name] == other.controls[name]
-            assert one.defaults[name] == other.defaults[name]
+def test_a_shared_control_has_one_default(exhibit):
+    found = {}
+    for view in exhibit.views:
+        for name, control in view.settings.items():
+            default = found.setdefault(control, view.defaults[name])
+            assert default == view.defaults[name], f"{view.slug}: {control.label}"
+    assert len(set(exhibit.controls.values())) == len(exhibit.controls)
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_bounds_are_those_of_the_engine(exhibit, view):
+    known = rules(view.compute)
+    for name, control in view.controls.items():
+        if isinstance(control, Range | Gallery | Numbers | Text):
+            assert name in known, f"{view.compute.__name__}: {name} has no bounds in the signature"
 
 
 def without(control, values):
@@ -70,23 +86,23 @@ def without(control, values):
         pytest.param(exhibit, view, name, id=f"{exhibit.slug}-{view.slug}-{name}")
         for exhibit in EXHIBITS
         for view in exhibit.views
-        for name, control in view.controls.items()
-        if control.when.keys() & view.controls.keys() and not isinstance(control, Upload | Drawing)
+        for name, control in view.settings.items()
+        if control.when.keys() & view.settings.keys() and not isinstance(control, Upload | Drawing)
     ],
 )
 def test_a_hidden_control_changes_nothing_that_is_seen(exhibit, view, name):
-    control = view.controls[name]
-    others = {other: values for other, values in control.when.items() if other in view.controls}
+    control = view.settings[name]
+    others = {other: values for other, values in control.when.items() if other in view.settings}
     for other, values in others.items():
-        assert set(values) <= set(view.controls[other].options)
-    settings = brief(view) | {other: without(view.controls[other], values) for other, values in others.items()}
+        assert set(values) <= set(view.settings[other].options)
+    settings = brief(view) | {other: without(view.settings[other], values) for other, values in others.items()}
     if view.slug == "speed":
         pytest.skip("a measured time is never the same twice")
     seen = []
     for value in (settings[name], another(control, settings[name])):
         *_, last = present(exhibit, view, settings | {name: value})
         said = json.loads(last)
-        seen.append((said["panels"], said["prose"], said["error"]))
+        seen.append((said["panels"], said["error"]))
     assert seen[0] == seen[1]
 
 
@@ -97,14 +113,14 @@ def test_what_streams_is_not_live(exhibit, view):
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_defaults_are_permitted(exhibit, view):
-    for name, control in view.controls.items():
+    for name, control in view.settings.items():
         parsed = link.parse(control, view.defaults[name], view.defaults[name])
         assert link.text(parsed) == link.text(view.defaults[name])
 
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_link_says_it_all(exhibit, view):
-    changed = {name: another(control, view.defaults[name]) for name, control in view.controls.items()}
+    changed = {name: another(control, view.defaults[name]) for name, control in view.settings.items()}
     for settings, pinned in (
         (view.defaults, None),
         (changed, None),
@@ -121,7 +137,7 @@ def test_link_says_it_all(exhibit, view):
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_the_longest_link_still_opens(exhibit, view):
-    texts = {name: "中" * control.most for name, control in view.controls.items() if isinstance(control, Text)}
+    texts = {name: "中" * control.most for name, control in view.settings.items() if isinstance(control, Text)}
     settings = view.defaults | texts
     query = link.write(exhibit, view, settings, settings)
     assert link.read(exhibit, query) == (view, settings, settings)
@@ -130,10 +146,10 @@ def test_the_longest_link_still_opens(exhibit, view):
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_junk_in_a_link_is_ignored(exhibit, view):
-    junk = "&".join(f"{name}=%00nan;[](){{}}" for name in view.controls)
+    junk = "&".join(f"{name}=%00nan;[](){{}}" for name in view.settings)
     found, settings, pinned = link.read(exhibit, f"?tab={exhibit.slug}&view={view.slug}&{junk}&pin=x&unknown=1")
     assert found is view and pinned is None
-    for name, control in view.controls.items():
+    for name, control in view.settings.items():
         if not isinstance(control, Text):
             assert link.text(settings[name]) == link.text(view.defaults[name])
 
@@ -146,22 +162,39 @@ def test_view_is_drawn(exhibit, view):
         assert len(json.dumps(panel)) < LIMIT.get(exhibit.slug, 300_000)
 
 
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_figures_are_of_plotlys_schema(exhibit, view):
+    *_, last = run(exhibit, view, brief(view))
+    for panel in inside(panels(view, last.result, brief(view))):
+        if isinstance(panel, Figure):
+            go.Figure(panel.plotly())  # refuses what the schema does not know
+            for moment in panel.frames:
+                for change, trace in zip(moment, panel.data, strict=False):
+                    go.Figure([{"type": trace["type"]} | change])
+            names = [trace.get("name") for trace in panel.data if trace.get("showlegend")]
+            assert len(set(names)) == len(names), f"two entries of the legend are {names}"
+
+
 def traces(shown):
-    return sum(len(panel.data) for panel in shown if isinstance(panel, go.Figure))
+    return sum(len(panel.data) for panel in shown if isinstance(panel, Figure))
 
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_pinned_view_is_drawn(exhibit, view):
-    *_, last = run(exhibit, view, brief(view))
-    other = last.result
-    for name, control in view.controls.items() if view.live else ():
+    settings = brief(view)
+    *_, last = run(exhibit, view, settings)
+    other, behind = last.result, settings
+    for name, control in view.settings.items() if view.live else ():
         try:
-            *_, told = run(exhibit, view, brief(view) | {name: another(control, brief(view)[name])})
+            behind = settings | {name: another(control, settings[name])}
+            *_, progress = run(exhibit, view, behind)
         except ValueError:
+            behind = settings
             continue  # an empty text, a drawing that is not there
-        other = told.result
+        other = progress.result
         break
-    shown, ours, theirs = (panels(view, *given)[0] for given in ((last.result, other), (last.result,), (other,)))
+    shown = panels(view, last.result, settings, other, behind)
+    ours, theirs = panels(view, last.result, settings), panels(view, other, behind)
     assert shown and traces(shown) == traces(ours) + traces(theirs)
     assert len(shown) >= len(ours)
 
@@ -180,15 +213,22 @@ def test_python_makes_the_same_arrays(exhibit, view):
 
 
 @pytest.mark.parametrize("exhibit, story", STORIES)
-def test_story_opens(exhibit, story):
-    view = next(view for view in exhibit.views if view.slug == story.view)
-    assert story.settings.keys() <= view.controls.keys()
-    settings = view.defaults | dict(story.settings)
-    for name, control in view.controls.items():
-        link.parse(control, settings[name], view.defaults[name])
-    if view.live:
-        said = [json.loads(stage) for stage in present(exhibit, view, settings)][-1]
-        assert not said["error"] and said["panels"]
+def test_story_opens_at_every_step(exhibit, story):
+    view = exhibit.view(story.view)
+    keys = set()
+    for number, step in enumerate(story.steps):
+        assert step.settings.keys() <= view.settings.keys()
+        assert not step.control or step.control in view.settings
+        settings = story.settings(view, number)
+        for name, control in view.settings.items():
+            link.parse(control, settings[name], view.defaults[name])
+        if view.is_direct:
+            said = [json.loads(stage) for stage in present(exhibit, view, settings)][-1]
+            assert not said["error"] and said["panels"]
+            plots = [panel["figure"] for panel in said["panels"] if panel["kind"] == "plot"]
+            keys |= {trace.get("meta", {}).get("key") for plot in plots for trace in plot["data"]}
+            assert not step.mark or step.mark in keys
+            assert {found[1] for found in re.finditer(r"\[\[([^|\]]+)\|", step.text)} <= keys
 
 
 @pytest.mark.parametrize("check", CHECKS)
