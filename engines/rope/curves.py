@@ -215,8 +215,8 @@ def similarity_curves(
     """f_b at every distance up to `distance`, for up to six bases at once (arXiv 2405.14591, figure 4), and RoFormer's
     long-term decay (arXiv 2104.09864, §3.4.3, figure 2).
 
-    The settings of the scaling are those of `inverse_frequencies`; longrope needs factors and is not offered. A pair that
-    is not rotated adds cos 0 = 1 at every distance.
+    The settings of the scaling are those of `inverse_frequencies`; longrope needs factors and is not offered, and
+    proportional has a factor of 1. A pair that is not rotated adds cos 0 = 1 at every distance.
     """
     edges = np.unique(np.concatenate(([0], np.geomspace(1, distance, _BINS).astype(np.int64))))
     spread = np.geomspace(1, distance, 900).astype(np.int64)
@@ -227,7 +227,7 @@ def similarity_curves(
             head_dim,
             base,
             scaling,
-            factor=factor,
+            factor=1.0 if scaling == "proportional" else factor,
             context_length=context_length,
             length=int(factor * context_length),
             partial_rotary_factor=partial_rotary_factor,

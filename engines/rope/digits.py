@@ -34,6 +34,7 @@ class Dials:
     start: int; where it stands in `positions`
     digit_turns: float32 [t, w, digits], turns; how far round its dial each digit is, lowest digit first
     rotary_turns: float32 [t, w, digits], turns; the same for RoPE's pairs, nθ/2π mod 1
+    rotary_period: float64 [w, digits], tokens; a full turn of each pair
     digit_seen: float32 [digits], turns; the part of each digit's dial that training went over
     rotary_seen: float32 [digits], turns; the part of each pair's
     radices: float64 [w, digits]; the radix of each digit, lowest digit first
@@ -51,6 +52,7 @@ class Dials:
     start: int
     digit_turns: np.ndarray
     rotary_turns: np.ndarray
+    rotary_period: np.ndarray
     digit_seen: np.ndarray
     rotary_seen: np.ndarray
     radices: np.ndarray
@@ -63,12 +65,12 @@ def dials(
     position: Annotated[int, Between(0, 100_000)] = 1749,
     radix: Annotated[int, Between(2, 64)] = 10,
     digits: Annotated[int, Between(2, 8)] = 4,
-    trained_length: Annotated[int, Between(2, 100_000)] = 1000,
+    context_length: Annotated[int, Between(2, 100_000)] = 1000,
     factor: Factor = 8.0,
     numerals: Annotated[Sequence[str], SomeOf(NUMERALS)] = NUMERALS,
     exponent: Exponent = 0.625,
 ) -> Dials:
-    """A position as digits and as RoPE's angles, under ways of reaching factor × trained_length positions.
+    """A position as digits and as RoPE's angles, under ways of reaching factor × context_length positions.
 
     numerals: none (write n as it is), linear (write n/k), ntk_fixed (write n in radix βk^(1/digits)) or ntk_mixed (in a
     mixed radix, low digits stretched most: kexue.fm/archives/9706; exponent as in `inverse_frequencies`).
@@ -81,9 +83,9 @@ def dials(
 
     plain = periods("none")
     period = np.stack([periods(numeral) for numeral in numerals])
-    reach = math.ceil(trained_length * factor)
+    reach = math.ceil(context_length * factor)
     positions = np.unique(np.append(np.linspace(0, reach - 1, _FRAMES).astype(np.int64), position))
-    turns, seen = positions[:, None, None] / period, trained_length / plain
+    turns, seen = positions[:, None, None] / period, context_length / plain
     radices, values, carried = [], [], []
     for way in numerals:
         places = plain if way == "linear" else periods(way)  # linear just counts n/k
@@ -99,13 +101,14 @@ def dials(
         position=position,
         radix=radix,
         digits=digits,
-        context_length=trained_length,
+        context_length=context_length,
         factor=factor,
         numerals=numerals,
         positions=positions,
         start=int(np.searchsorted(positions, position)),
         digit_turns=(turns % 1).astype(np.float32),
         rotary_turns=(turns * radix / (2 * np.pi) % 1).astype(np.float32),
+        rotary_period=2 * np.pi / radix * period,
         digit_seen=np.minimum(seen, 1).astype(np.float32),
         rotary_seen=np.minimum(seen * radix / (2 * np.pi), 1).astype(np.float32),
         radices=np.stack(radices),

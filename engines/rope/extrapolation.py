@@ -73,7 +73,7 @@ def extrapolation(
     trained_bases: Annotated[Sequence[str], SomeOf(TRAINED_BASES)] = ("10000",),
     scalings: Scalings = ("none", "linear", "ntk", "yarn"),
     factor: Factor = 8.0,
-    bytes_read: Annotated[int, Between(256, LONGEST)] = LONGEST,
+    length: Annotated[int, Between(256, LONGEST)] = LONGEST,
     texts: Annotated[int, Between(1, 16)] = 4,
     exponent: Exponent = 0.625,
     attention: Annotated[float, Between(0, 4)] = 0.0,
@@ -86,9 +86,9 @@ def extrapolation(
     dynamic is what it is in use: the frequencies at position n are those for n bytes (here for n rounded up to 128 times a
     power of two). longrope likewise: its short factors to the trained length, its long ones for whatever is longer.
     attention: the attention_factor of yarn and longrope; 0 leaves it to the scaling. The factors are spread over the
-    pairs as in `wavelengths`. partial_rotary_factor is used by proportional alone: the models rotate all pairs.
+    pairs as in `wavelengths`. partial_rotary_factor is used by proportional alone (with a factor of 1): the models rotate all pairs.
     """
-    tokens = held_back()[:texts, :bytes_read]
+    tokens = held_back()[:texts, :length]
     curves = [(base, name) for base in trained_bases for name in scalings]
     losses, near = [], {}
     for base, name in curves:
@@ -98,7 +98,8 @@ def extrapolation(
             pairs = model.config.head_dim // 2
             own["factors"] = spread_factors(longrope_factors, pairs, "longrope_factors")
             own["short_factors"] = spread_factors(longrope_short_factors, pairs, "longrope_short_factors")
-        losses.append(position_losses(model, tokens, name, factor, attention or None, exponent=exponent, **own))
+        k = 1.0 if name == "proportional" else factor
+        losses.append(position_losses(model, tokens, name, k, attention or None, exponent=exponent, **own))
         if base not in near:
             near[base] = near_losses(model, tokens)
         done = curves[: len(losses)]

@@ -312,7 +312,8 @@ def wavelengths(
 ) -> Wavelengths:
     """Wavelengths 2π/θ_i against the training length, for each scaling (YaRN, arXiv 2309.00071, §3.1–3.2).
 
-    dynamic and longrope are taken at their target, factor × context_length. longrope_factors are LongRoPE's long ones,
+    dynamic and longrope are taken at their target, factor × context_length, proportional with a factor of 1, which is
+    transformers' default: it does not stretch. longrope_factors are LongRoPE's long ones,
     spread evenly over the pairs and interpolated by ratio; one for each rotated pair sets each pair.
     """
     pairs = int(partial_rotary_factor * check_head_dim(head_dim)) // 2
@@ -324,7 +325,7 @@ def wavelengths(
             head_dim,
             base,
             scaling,
-            factor=factor,
+            factor=1.0 if scaling == "proportional" else factor,
             context_length=context_length,
             length=reach,
             exponent=exponent,

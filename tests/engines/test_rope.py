@@ -406,6 +406,7 @@ def test_dials_turn_as_digits_do():
     assert result.digit_turns[result.start, 0] == pytest.approx([0.9, 0.49, 0.749, 0.1749], abs=1e-6)
     assert result.rotary_turns[result.start, 0, 3] == pytest.approx(1.749 / (2 * math.pi), abs=1e-6)
     assert list(result.digit_seen) == pytest.approx([1, 1, 1, 0.1])
+    assert (result.positions[9] / result.rotary_period % 1) == pytest.approx(result.rotary_turns[9], abs=1e-4)
     # n/k stands where n did, an eighth as far round
     assert result.digit_turns[result.start, 1, 3] == pytest.approx(0.1749 / 8, abs=1e-6)
 

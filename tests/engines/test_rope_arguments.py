@@ -37,7 +37,7 @@ CALLS = {
     curves.similarity_curves: {"distance": 20},
     bases.feasible_bases: {"length": 20},
     digits.dials: {},
-    extrapolation.extrapolation: {"bytes_read": 256, "texts": 1},
+    extrapolation.extrapolation: {"length": 256, "texts": 1},
     extrapolation.position_losses: {"model": MODEL, "tokens": TOKENS, "scaling": "none"},
     extrapolation.near_losses: {"model": MODEL, "tokens": TOKENS},
     rotate: {"x": torch.rand(2, 5, 4), "cos": torch.rand(5, 2), "sin": torch.rand(5, 2)},

@@ -87,7 +87,7 @@ def test_bins_hold_the_mean_and_its_error(model):
 
 
 def test_the_shipped_models_are_read():
-    steps = list(extrapolation(("100", "1000000"), ("none", "ntk"), bytes_read=512, texts=1))
+    steps = list(extrapolation(("100", "1000000"), ("none", "ntk"), length=512, texts=1))
     assert [p.step for p in steps] == [1, 2, 3, 4] and steps[-1].total == 4
     result = steps[-1].result
     assert isinstance(result, Extrapolation)
@@ -97,7 +97,7 @@ def test_the_shipped_models_are_read():
     # within half the trained length the reference is the model itself; far beyond, more context only hurts it
     np.testing.assert_allclose(result.excess[::2, result.position < 50], 0, atol=1e-5)
     assert (result.excess[::2, -4:].mean(1) > 0.05).all()
-    again = list(extrapolation(("100", "1000000"), ("none", "ntk"), bytes_read=512, texts=1))[-1].result
+    again = list(extrapolation(("100", "1000000"), ("none", "ntk"), length=512, texts=1))[-1].result
     np.testing.assert_array_equal(result.loss, again.loss)
     assert held_back().shape == (16, 2048)
 
@@ -111,7 +111,7 @@ def test_the_shipped_models_are_read():
         ({"scalings": ("none", "none")}, "scalings"),
         ({"factor": float("nan")}, "factor"),
         ({"factor": 0.5}, "factor"),
-        ({"bytes_read": 10**9}, "bytes_read"),
+        ({"length": 10**9}, "length"),
         ({"texts": 0}, "texts"),
         ({"longrope_factors": (float("inf"),)}, "longrope_factors"),
         ({"scalings": ("longrope",), "longrope_factors": (1.0,) * 17}, "longrope_factors"),
