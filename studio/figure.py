@@ -504,12 +504,17 @@ def scrub(
     return drawing
 
 
-def drag(drawing: Figure, trace: int, *, x: str = "", y: str = "", item: bool = False) -> Figure:
+def drag(
+    drawing: Figure, trace: int, *, x: str = "", y: str = "", item: bool = False, turn: Mapping[str, Any] | None = None
+) -> Figure:
     """Let the points of a trace be dragged: along x they set parameter `x`, along y parameter `y`.
 
     item: the parameter is a list, and the point's number says which entry is set
+    turn: for points on circles. "set": the parameter; "x", "y": each point's centre; "period": what a full turn clockwise
+        adds to the parameter; "values": the parameter at each frame
     """
-    drawing.extra.setdefault("drag", []).append({"trace": trace, "x": x, "y": y, "item": item})
+    handle = {"trace": trace, "x": x, "y": y, "item": item} | ({"turn": dict(turn)} if turn else {})
+    drawing.extra.setdefault("drag", []).append(handle)
     return drawing
 
 

@@ -52,7 +52,10 @@ const drawPlot = async (holder, figure, name, tools) => {
   clearTimeout(holder.rest);
   holder.refit = refit;
   const Plotly = await loadPlotly();
-  if (holder.dataset.name !== name || holder.frame >= figure.frames?.length) holder.frame = undefined;
+  // a scrubbed frame stays, unless another is now the one to begin with
+  const first = figure.scrub?.labels[figure.scrub.start];
+  if (holder.dataset.name !== name || holder.first !== first || holder.frame >= figure.frames?.length) holder.frame = undefined;
+  holder.first = first;
   // Plotly draws twice to make room for labels: under a moving hand the margins stay, and are fitted once it rests.
   // (Other traces have another legend, which needs its room at once.)
   const canvas = holder.querySelector(":scope > .plot") ?? holder.appendChild(node("div", "plot"));
@@ -151,7 +154,8 @@ const draggable = (holder, canvas, tools) => {
     const box = canvas.getBoundingClientRect();
     return [point.clientX - box.left, point.clientY - box.top];
   };
-  const values = (array) => (array?.bdata ? [] : Array.from(array ?? []));
+  // (an array that plotly unpacked still carries its packed form)
+  const values = (array) => (ArrayBuffer.isView(array) || Array.isArray(array) ? Array.from(array) : []);
   const nearest = (event) => {
     const [px, py] = place(event);
     let best = null;
@@ -171,10 +175,21 @@ const draggable = (holder, canvas, tools) => {
     }
     return best;
   };
+  // of the pointer about the held point's circle, in turns, clockwise
+  const angle = (event) => {
+    const { handle: { turn }, i, xa, ya } = held;
+    const [px, py] = place(event);
+    return Math.atan2(px - xa._offset - xa.d2p(turn.x[i]), ya._offset + ya.d2p(turn.y[i]) - py) / (2 * Math.PI);
+  };
   const start = (event) => {
     if (event.button) return;
     held = nearest(event);
     if (!held) return;
+    if (held.handle.turn) {
+      held.value = held.handle.turn.values[holder.frame ?? holder.figure.scrub?.start ?? 0];
+      held.angle = angle(event);
+      holder.frame = undefined;
+    }
     event.preventDefault();
     event.stopPropagation();
     canvas.classList.add("dragging");
@@ -187,6 +202,12 @@ const draggable = (holder, canvas, tools) => {
     const { handle, i, xa, ya } = held;
     const to = {};
     if (handle.x) to[handle.x] = xa.p2d(Math.min(Math.max(px - xa._offset, 0), xa._length));
+    if (handle.turn) {
+      const now = angle(event);
+      held.value += (((now - held.angle + 1.5) % 1) - 0.5) * handle.turn.period[i];
+      held.angle = now;
+      to[handle.turn.set] = held.value;
+    }
     if (handle.y) to[handle.y] = ya.p2d(Math.min(Math.max(py - ya._offset, 0), ya._length));
     tools.set(to, handle.item ? i : null, event.type === "mouseup");
   };
