@@ -43,7 +43,7 @@ def main() -> None:
 
     @torch.inference_mode()
     def naive() -> None:
-        state = start.to(model.device)
+        state = start.to(model.device, copy=True)
         for _ in range(options.sweeps):
             for place in free.tolist():
                 state[:, place] = model.mask

@@ -42,7 +42,7 @@ class GibbsSample:
     ess: float, draws; effective sample size of the same, of C * T draws, or NaN
     acceptance: float; share of Metropolis proposals accepted (1 without the correction)
     hamming: float64 [lags + 1]; autocorrelation of the free words at lags of 0, 1, ... sweeps
-    self_bleu: float; BLEU-2 of the chains' last texts against each other, fixed words included; NaN with one chain
+    self_bleu: float; BLEU-2 of the chains' last words against each other, the fixed ones left out; NaN with one chain
     texts: C texts; the last ones, set as a reader expects
     chinese: bool; whether tokens are set without spaces
     model: name of the model
@@ -182,7 +182,9 @@ def sample(
             ess=diagnostics.effective_sample_size(kept) if complete else math.nan,
             acceptance=1 - rejected / max(1, proposed),
             hamming=diagnostics.hamming_autocorrelation(history[1 : finished + 1, :, free].numpy(), 20),
-            self_bleu=diagnostics.self_bleu(tokens[-1], 2) if complete else math.nan,
+            self_bleu=diagnostics.self_bleu([[row[i - 1] for i in free.tolist()] for row in tokens[-1]], 2)
+            if complete
+            else math.nan,
             texts=tuple(model.text(row) for row in now[-1]),
             chinese=model.chinese,
             model=name,

@@ -40,8 +40,7 @@ def make_tokenizer(texts: Sequence[str], pieces: int, kept: Path):
 def train(a: Namespace, pieces: int = PIECES, **sizes) -> Run:
     """Train, measure and export; the finished run."""
     paragraphs = masked.lines(a.data / "storybook.txt")
-    block = min(50, max(1, len(paragraphs) // 20))
-    is_held = np.arange(len(paragraphs)) // block % 10 == 9
+    is_held = masked.held_back(len(paragraphs))
     training = [p for p, h in zip(paragraphs, is_held, strict=True) if not h]
     tokenizer = make_tokenizer(training, pieces, a.out / "checkpoints" / "vocabulary.json")
     skip = tokenizer.all_special_ids
@@ -65,10 +64,11 @@ def train(a: Namespace, pieces: int = PIECES, **sizes) -> Run:
         if h and len(row := tokenizer(p, add_special_tokens=False)["input_ids"]) >= 20:
             held.append(tokenizer.decode(row[:30]))
     data = f"""
-storybook.txt: {len(paragraphs):,} paragraphs of classic English stories (Standard Ebooks), CC0 / public domain. Every
-tenth run of {block} paragraphs is held back; `held-back.txt` shows the first 30 tokens of some of them."""
-    export = masked.export
-    export(a, run, model, tokenizer, held, counts, skip, "bert-storybook", data, f"{BATCH} x {LENGTH} tokens", samples)
+storybook.txt: {len(paragraphs):,} paragraphs of classic English stories (Standard Ebooks), CC0 / public domain, book
+after book. The last tenth is held back: books that were not trained on, but for the one in which it begins.
+`held-back.txt` shows the first 30 tokens of some of its paragraphs."""
+    batch = f"{BATCH} x {LENGTH} tokens"
+    masked.export(a, run, model, tokenizer, held, counts, skip, "bert-storybook", data, batch, samples)
     return run
 
 

@@ -38,7 +38,7 @@ def build(tokenizer, width: int = 192, layers: int = 4, heads: int = 4, hidden: 
 def hidden_loss(model, tokens: Tensor, hide: Tensor, mask_id: int) -> Tensor:
     """Negative log-likelihoods [hidden tokens] of the tokens [batch, length] where `hide` is true.
 
-    The vocabulary head, the dearest layer of so small a model, runs only there.
+    The vocabulary head, the most costly layer of so small a model, runs only there.
     """
     states = model.bert(input_ids=tokens.masked_fill(hide, mask_id)).last_hidden_state
     return F.cross_entropy(model.cls(states[hide]), tokens[hide], reduction="none")
@@ -117,8 +117,12 @@ def export(
     data: str,
     batch: str,
     samples: Callable[[object, object, Sequence[int]], str],
+    limits: str = "",
 ) -> None:
-    """Write model, tokenizer, held-back sample and card in the format of transformers."""
+    """Write model, tokenizer, held-back sample and card in the format of transformers.
+
+    data, limits: what its card says of the texts, and of what the model has never seen
+    """
     picked = np.linspace(0, len(held) - 1, min(SAMPLE, len(held))).round().astype(int)
     texts = [held[i] for i in picked]
     a.out.mkdir(parents=True, exist_ok=True)
@@ -152,7 +156,8 @@ On {len(texts)} held-back texts (`held-back.txt`), hiding one token at a time:
 
 {card_table(["", "right", "nats a token", "pseudo-perplexity"], rows)}""",
         "Samples": samples(model, tokenizer, skip),
-        "Limits": "Small, and trained briefly (see Training); a toy to watch a sampler with.",
+        "Limits": f"""
+Small, and trained briefly (see Training): good for watching a sampler, not for writing. {limits}""",
         "Licence": "Apache-2.0 for the weights.",
     }
     figures = measured | {f"pseudo_nll_first_{QUICK}": quick, "unigram_nll": guessed["pseudo_nll"]}
@@ -172,6 +177,12 @@ def gibbs(model, tokenizer, tokens: Tensor, free: Tensor, sweeps: int, seed: int
             chosen = torch.multinomial((logits / 0.7).softmax(-1), 1, generator=generator)[:, 0]
             tokens[:, place] = chosen.to(tokens.device)
     return tokens
+
+
+def held_back(count: int) -> np.ndarray:
+    """Which of `count` texts in the order of their books are held back: the last tenth, so that, but for the book in which it begins, its
+    books are whole and none of their texts is trained on. bool [count]."""
+    return np.arange(count) >= count - max(1, count // 10)
 
 
 def lines(path: Path) -> list[str]:

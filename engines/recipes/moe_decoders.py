@@ -127,7 +127,8 @@ seed, data and order of batches. Balancing: `none`; `auxiliary` (Switch's loss n
 [moments, layers, experts], the share of the routed places each expert had over training.""",
         "Data": f"""
 A third each: storybook.txt (Standard Ebooks, CC0 / public domain), quatrains-7.txt (chinese-poetry, MIT), and the
-standard library's source of Python {sys.version.split()[0]} (PSF licence). Every tenth block of 16 KiB is held back;
+standard library's source of Python {sys.version.split()[0]} (PSF licence). The last tenth of each is held back:
+books, poets and modules of which nothing is trained on, but for the one in which it begins;
 `held-back.safetensors` holds 32 sequences of {context} bytes of each domain, on which the figures were measured.""",
         "Training": f"""
 `python -m engines.recipes.moe_decoders --data DATA --out OUT --seed {a.seed} --minutes {a.minutes:g}`;

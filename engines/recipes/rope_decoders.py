@@ -78,8 +78,8 @@ Five byte-level decoders (`engines.decoder.Decoder`: RMSNorm, rotary attention, 
 {sum(p.numel() for p in model.parameters()):,} parameters), alike in seed, data and order of batches, trained at length
 {config.context}, with rotary bases {", ".join(f"{b:,}" for b in BASES)}.""",
         "Data": f"""
-storybook.txt: classic English stories (Standard Ebooks), CC0 / public domain. Every tenth block of 16 KiB is held
-back, so the held-back texts come from the same books as the training text: expect a higher loss on any other book.
+storybook.txt: classic English stories (Standard Ebooks), CC0 / public domain. The last tenth is held back: books
+of which nothing is trained on, but for the one in which it begins.
 `held-back.safetensors` holds {len(held)} held-back sequences of {length:,} bytes, on which the figures
 were measured.""",
         "Training": f"""

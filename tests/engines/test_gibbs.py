@@ -217,6 +217,9 @@ def test_sample_keeps_what_is_written(bert):
     assert found.acceptance == 1
     assert found.temperature[[0, -1]] == pytest.approx([1.0, 0.5])
     assert found.hamming[0] == pytest.approx(1)
+    words = found.tokens[-1][:, found.free].tolist()
+    assert found.self_bleu == diagnostics.self_bleu(words, 2)
+    assert found.self_bleu < diagnostics.self_bleu(found.tokens[-1].tolist(), 2)  # fixed words are alike by themselves
 
 
 @pytest.mark.parametrize("scan", sampling.SCANS)

@@ -221,8 +221,9 @@ def test_the_schedule_ends_after_its_minutes(tmp_path):
     assert run.progress == 1 and run.rate <= 0.02
 
 
-def test_split_holds_back_every_tenth_block_and_windows_stay_inside():
+def test_split_holds_back_the_last_tenth_and_windows_stay_inside():
     training, held = text.split(bytes(range(200)) * 10)
+    assert (held[0] == np.arange(100)).all() and (training[-1] == np.arange(100, 200)).all()
     assert len(training) == 18 and len(held) == 2 and training.shape[1] == 100
     drawn = text.windows(training, 50, 10, np.random.default_rng(0))
     assert drawn.shape == (50, 10)
