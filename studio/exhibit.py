@@ -80,7 +80,7 @@ class Numbers(Control):
     low: float | None = None
     high: float | None = None
     most: int | None = None
-    least: int | None = None
+    least: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +153,6 @@ class View:
                     if unknown:
                         raise ValueError(f"{self.slug}, {name}: the engine has no {', '.join(unknown)}")
         for name, control in self.settings.items():
-            if isinstance(control, Numbers) and control.least is None:
-                control.bind(least=1)
             missing = [
                 f.name
                 for f in fields(control)

@@ -7,7 +7,7 @@ from gradio_client.exceptions import AppError
 
 from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
-from studio.present import arrays
+from studio.results import arrays
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_an_endpoint_returns_the_engine_s_arrays(client):
         ({"head_dim": 10**9}, "Head dimension d: give a number from"),
         ({"bases": [0.5]}, "Bases b: give a number from"),
         ({"bases": ["x" * 1000]}, "is not a number"),
-        ({"scaling": "__import__"}, "Scaling: choose one of"),
+        ({"scaling": "__import__"}, "Scaling: choose among"),
     ],
 )
 def test_a_bad_argument_gets_a_sentence(client, settings, sentence):
@@ -46,9 +46,13 @@ def test_an_endpoint_takes_all_controls_but_files(client):
         for view in exhibit.views:
             endpoint = endpoints[f"/{exhibit.slug}_{view.slug}".replace("-", "_")]
             told = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-            assert told == [n for n, control in view.controls.items() if not isinstance(control, Upload | Drawing)]
+            wanted = [n for n, control in view.controls.items() if not isinstance(control, Upload | Drawing)]
+            assert told[: len(wanted)] == wanted
+            former = exhibit.former.get(view.slug)
+            assert set(told[len(wanted) :]) <= set(former.names if former else ())
 
 
-def test_the_pages_own_handlers_are_private(client):
+def test_views_and_their_former_names_are_all_that_is_offered(client):
     names = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(names) == {f"/{e.slug}_{v.slug}".replace("-", "_") for e in EXHIBITS for v in e.views}
+    slugs = {(e.slug, slug) for e in EXHIBITS for slug in [*(v.slug for v in e.views), *e.former]}
+    assert set(names) == {f"/{exhibit}_{view}".replace("-", "_") for exhibit, view in slugs}

@@ -6,65 +6,152 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from studio.controls import held, shown_value
+from studio import page
+from studio.declared import declared
+from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
-from studio.page import Turns, _answer
-from studio.present import present
+from studio.present import present, shown_values
+from studio.turns import Turns
 
-ROPE = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
-VIEW = ROPE.views[0]
+ROPE = page.BY_SLUG["rope"]
+VIEW = ROPE.view("similarity")
+TABLE = Upload("Table", (".csv",), 0.001)
 
 
 def values(**others):
-    shown = {name: shown_value(control, VIEW.defaults[name]) for name, control in VIEW.controls.items()}
-    return held(VIEW.controls, shown | others)
+    return shown_values(ROPE, VIEW, VIEW.defaults) | others
 
 
-def answer(*asked):
-    return json.loads(_answer(ROPE, *asked))
+def draw(*asked):
+    return json.loads(page.draw(list(asked)))
 
 
-def test_a_live_view_is_answered_as_gradio_s_event_would():
-    said = answer([VIEW.slug, values(head_dim=64)])
+def test_a_live_view_is_answered_at_once():
+    said = draw("rope", "similarity", values(head_dim=64), None, "en")
     *_, told = present(ROPE, VIEW, VIEW.defaults | {"head_dim": 64})
-    same = ("id", "address", "key", "code", "panels", "prose", "direct")
+    same = ("exhibit", "view", "address", "key", "code", "panels")
     assert said["panels"] and [said[name] for name in same] == [json.loads(told)[name] for name in same]
 
 
-def test_a_bad_setting_is_refused_by_name():
-    assert "Head dimension d" in answer([VIEW.slug, values(head_dim="wide")])["error"]
-    assert answer([VIEW.slug, None])["error"]
+def test_a_pin_is_drawn_and_said():
+    said = draw("rope", "similarity", values(), values(head_dim=64), "en")
+    assert said["pinned"] == [["Head dimension d", "64"]] and "pin.head_dim=64" in said["address"]
 
 
-@pytest.mark.parametrize("asked", [None, 3, "similarity", [], ["similarity"], {}, [None, {}], [["similarity"], {}]])
+def test_a_bad_setting_is_refused_by_the_label_that_is_seen():
+    assert "Head dimension d" in draw("rope", "similarity", values(head_dim="wide"), None, "en")["error"]
+    assert "Head dimension d" not in draw("rope", "similarity", values(head_dim="wide"), None, "zh")["error"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [None, 3, "rope", [], ["rope"] * 5, {}, ["rope", "similarity", [], None, "en"], ["rope", "x", {}, None, "en"]],
+)
 def test_junk_is_refused(asked):
-    assert answer(asked) == {"error": "This view waits for Run.", "panels": None}
+    said = json.loads(page.draw(asked))
+    assert "reload" in said["error"] and said["panels"] is None
+    assert [*page._run({"ask": asked})] == [page.draw(asked)]
+
+
+def test_junk_values_mean_the_defaults_or_a_sentence():
+    for junk in ({}, {"x": 1}, {"head_dim": None}, {"head_dim": [1]}, {"bases": {}}):
+        said = draw("rope", "similarity", junk, None, "tlh")
+        assert said["error"] or said["panels"]
 
 
 def test_long_work_is_not_done_past_the_queue():
     for exhibit in EXHIBITS:
         for view in exhibit.views:
-            if view.streams or not view.live:
-                assert "waits for Run" in _answer(exhibit, [view.slug, {}])
+            if not view.is_direct:
+                said = draw(exhibit.slug, view.slug, shown_values(exhibit, view, view.defaults), None, "en")
+                assert said["panels"] is None and said["waits"]
+
+
+@pytest.mark.parametrize("query", ["", "?", "?tab=", "?view=similarity"])
+def test_no_address_is_the_opening_page(query):
+    assert json.loads(page.arrive([query, "en"])) == {"exhibit": None, "notice": ""}
+
+
+def test_what_an_address_names_wrongly_is_said():
+    assert "nosuch" in json.loads(page.arrive(["?tab=nosuch", "en"]))["notice"]
+    found = json.loads(page.arrive(["?tab=ROPE&view=nosuch", "en"]))
+    assert found["exhibit"] == "rope" and "nosuch" in found["notice"]
+
+
+def test_a_story_is_a_place():
+    story = ROPE.stories[0]
+    found = json.loads(page.arrive(["?tab=rope&story=1.2", "en"]))
+    assert found["story"] == [0, 1] and found["view"] == story.view
+    for said in ("", "0.1", "1.99", "99.1", "x", "1.x", "1" * 50):
+        assert json.loads(page.arrive([f"?tab=rope&story={said}", "en"]))["story"] is None
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_is_declared_is_whole(language):
+    told = json.loads(declared(language))
+    assert [exhibit["slug"] for exhibit in told["exhibits"]] == [exhibit.slug for exhibit in EXHIBITS]
+    for exhibit in told["exhibits"]:
+        for view in exhibit["views"]:
+            names = [control["name"] for control in view["controls"]]
+            assert set(names) <= exhibit["controls"].keys() and len(set(names)) == len(names)
+            assert view["defaults"].keys() <= exhibit["defaults"].keys()
+
+
+@pytest.fixture
+def uploads(tmp_path, monkeypatch):
+    """The folder into which gradio puts what browsers send."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    (tmp_path / "uploads").mkdir()
+    return tmp_path / "uploads"
+
+
+def test_a_file_that_was_sent_is_given(uploads):
+    (uploads / "points.csv").write_text("1,2\n")
+    path = str(uploads / "points.csv")
+    assert page.sent_file(TABLE, path) == path
+
+
+@pytest.mark.parametrize(
+    "raw", ["/etc/passwd", "../secret.csv", "no\0thing", "half \ud800", "x" * 5000, 7, ["a"], {"path": "a"}]
+)
+def test_other_files_of_this_machine_are_not(uploads, raw):
+    with pytest.raises(ValueError, match="Table: the file is no longer here; send it again"):
+        page.sent_file(TABLE, raw)
+
+
+def test_a_way_out_of_the_folder_is_not_taken(uploads):
+    (uploads.parent / "secret.csv").write_text("1\n")
+    with pytest.raises(ValueError, match="no longer here"):
+        page.sent_file(TABLE, str(uploads / ".." / "secret.csv"))
+    (uploads / "way.csv").symlink_to(uploads.parent / "secret.csv")
+    with pytest.raises(ValueError, match="no longer here"):
+        page.sent_file(TABLE, str(uploads / "way.csv"))
+
+
+def test_size_and_ending_are_bounded(uploads):
+    (uploads / "long.csv").write_text("1\n" * 1000)
+    with pytest.raises(ValueError, match=r"Table: the file is larger than 0.001 MB"):
+        page.sent_file(TABLE, str(uploads / "long.csv"))
+    (uploads / "points.pkl").write_text("1")
+    with pytest.raises(ValueError, match=r"Table: choose a file ending in .csv."):
+        page.sent_file(TABLE, str(uploads / "points.pkl"))
+    (uploads / "drawing.png").write_bytes(b"1")
+    assert page.sent_file(Drawing("Curve"), str(uploads / "drawing.png")).endswith("drawing.png")
 
 
 def test_what_was_overtaken_says_nothing_more():
     turns, visitor = Turns(), SimpleNamespace(session_hash="one")
 
     def stream():
-        yield "first", "of two"
-        yield "second", "of two"
+        yield "first"
+        yield "second"
 
-    def overtaken():
-        turns.at_once(lambda: "newer")(visitor)
-        return "older"
-
-    skip = gr.skip()
-    assert [*turns(stream)(visitor)] == [("first", "of two"), ("second", "of two")]
+    assert [*turns(stream)(visitor)] == ["first", "second"]
     running = turns(stream)(visitor)
-    assert next(running) == ("first", "of two")
-    assert turns.at_once(lambda: "newer")(visitor) == "newer"
-    assert [*running] == [(skip, skip)]
-    assert turns.at_once(overtaken)(visitor) == skip
-    turns.at_once(lambda: None)(SimpleNamespace(session_hash="two"))
-    assert turns.at_once(lambda: "alone")(visitor) == "alone"
+    assert next(running) == "first"
+    newer = turns(stream)(visitor)
+    assert next(newer) == "first"
+    assert [*running] == [gr.skip()]
+    assert [*newer] == ["second"]
+    other = turns(stream)(SimpleNamespace(session_hash="two"))
+    assert [*other] == ["first", "second"]
