@@ -75,7 +75,17 @@ TOY = Exhibit(
     "Toy",
     "",
     (),
-    (View("survey", "Survey", "", survey, {"points": Range("Points", 10, 900), "k": Range("k", 1, 99)}, draw, looks={"log": Toggle("Log")}),),
+    (
+        View(
+            "survey",
+            "Survey",
+            "",
+            survey,
+            {"points": Range("Points", 10, 900), "k": Range("k", 1, 99)},
+            draw,
+            looks={"log": Toggle("Log")},
+        ),
+    ),
     former={
         "survey": Former("survey", names={"few_points": "points"}, values={"k": 5}),
         "mine": Former("survey", names={"n": "points"}, values={"points": 100}),
@@ -117,7 +127,9 @@ def test_links_made_before_the_renewal_open(address):
         now = former.names.get(name, name) if former else name
         assert now in settings, f"{name} has no successor in {exhibit.slug}/{view.slug}"
         said = link.text(settings[now])
-        assert sorted(said.split(",")) == sorted(text.split(",")) or float(said) == float(text), f"{name}={text} became {said}"
+        assert sorted(said.split(",")) == sorted(text.split(",")) or float(said) == float(text), (
+            f"{name}={text} became {said}"
+        )
 
 
 def test_half_a_surrogate_pair_is_no_text():
