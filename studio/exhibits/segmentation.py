@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import html
 import math
-from collections import Counter
 from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
 
-from engines.segmentation import (
-    METHODS,
-    AlphaSweep,
+from engines.segmentation.checks import CHECKS
+from engines.segmentation.experiments import (
     Comparison,
     LatticeView,
     Reading,
     Throughput,
-    alpha_sweep,
     compare,
-    edge_posteriors,
-    enumerate_segmentations,
     lattice,
-    log_partition,
-    parse_pieces,
     read,
-    sample,
     throughput,
-    viterbi_sampling_law,
 )
-from studio.exhibit import Check, Choice, Exhibit, Prose, Range, Story, Table, Text, View, verbatim
+from studio.exhibit import Choice, Exhibit, Prose, Range, Story, Table, Text, View, verbatim
 from studio.figure import COLORS, GREY, across, figure, label
 
 ABABAB = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
@@ -55,18 +46,19 @@ ALPHA = Range(
 TEXT = Text("Text", most=40, help="A word or two. Chinese needs the Chinese vocabulary.")
 SEED = Range("Seed", 0, 999, step=1)
 NBEST = Range("n of n-best", 1, 64, step=1, when={"method": ["n-best"], "methods": ["n-best"]})
-DRAWS = Range("Draws", 100, 10_000, step=100, log=True)
+DRAWS = Range("Draws", step=1, log=True)
 
 
-def dotted(segmentation: str) -> str:
-    """A segmentation as shown: pieces parted by a middle dot."""
-    return segmentation.replace("|", "·")
+def dotted(text: str, cuts: np.ndarray) -> str:
+    """A segmentation as shown: pieces separated by a middle dot."""
+    return "·".join(text[i:j] for i, j in pairwise(np.flatnonzero(cuts).tolist()))
 
 
 def draw_comparison(result: Comparison) -> list:
     """Exact probabilities as bars, the shares of each sampler as marks on them."""
-    top = min(12, len(result.segmentations))
-    names = [html.escape(dotted(s), quote=False) for s in result.segmentations[:top]]
+    top = min(12, len(result.cuts))
+    spelled = [dotted(result.text, row) for row in result.cuts]
+    names = [html.escape(s, quote=False) for s in spelled[:top]]
     drawn = figure(x="probability", height=130 + 30 * top)
     drawn.add_trace(
         go.Bar(
@@ -92,19 +84,19 @@ def draw_comparison(result: Comparison) -> list:
     drawn.update_yaxes(autorange="reversed", automargin=True, tickfont={"size": 12})
     drawn.update_xaxes(rangemode="tozero", automargin=True)
     drawn.update_layout(margin={"l": 10})
-    rows = [[METHODS[m], f"{d:.4f}"] for m, d in zip(result.methods, result.distance, strict=True)]
-    rows.append(["what chance alone gives to exact draws", f"{result.noise:.4f}"])
+    rows = [[SHORT[m], f"{d:.4f}"] for m, d in zip(result.methods, result.distance, strict=True)]
+    rows.append(["what chance alone gives to exact draws", f"{result.chance:.4f}"])
     said = (
         f"{verbatim(result.text)} has **{result.count:,}** segmentations; the {top} shown hold "
         f"{result.exact[:top].sum():.1%} of the probability. {result.n:,} draws of each method."
     )
     if "viterbi-sampling" in result.methods and np.isfinite(result.published).all():
-        pairs = zip(result.segmentations, result.exact, result.published, strict=True)
+        pairs = zip(spelled, result.exact, result.published, strict=True)
         worst = max(pairs, key=lambda row: abs(row[1] - row[2]))
         if abs(worst[1] - worst[2]) > 5e-4:
             said += (
                 " Followed through all its comparisons, Viterbi Sampling as first published gives "
-                f"{verbatim(dotted(worst[0]))} {worst[2]:.3f} instead of {worst[1]:.3f}: no number of draws will cure that."
+                f"{verbatim(worst[0])} {worst[2]:.3f} instead of {worst[1]:.3f}: no number of draws will cure that."
             )
     return [drawn, Table(("method", "total variation from the exact law"), rows), Prose(said)]
 
@@ -161,7 +153,9 @@ def draw_lattice(result: LatticeView) -> list:
     top = float((result.target - result.source).max()) ** 0.8
     drawn.update_yaxes(visible=False, range=[-0.05 * top, 1.13 * top])  # the dots below, the labels above, unclipped
     drawn.update_layout(margin={"l": 16, "r": 16, "b": 40})
-    best = ", ".join(map(dotted, result.segmentations)) + ", …" * (result.ties > len(result.segmentations))
+    best = ", ".join(dotted(result.text, row) for row in result.best_cuts) + ", …" * (
+        result.ties > len(result.best_cuts)
+    )
     rows = [
         ["segmentations", f"{math.exp(result.log_count):,.0f}"],
         ["log Z (nats)", result.log_z],
@@ -173,31 +167,38 @@ def draw_lattice(result: LatticeView) -> list:
     return [drawn, Table(("of this text", f"at α = {result.alpha:g}"), rows)]
 
 
-def draw_sweep(result: AlphaSweep) -> list:
+def draw_sweep(result: LatticeView) -> list:
     """Entropy against alpha, and how many pieces to expect."""
     alphas = result.alphas.astype(np.float32)
+    most = result.log_count / math.log(2)
     entropy = figure(x="α", y="entropy (bits)", height=340)
     entropy.add_trace(
-        go.Scatter(x=alphas, y=result.entropy.astype(np.float32), mode="lines", line={"width": 3}, showlegend=False)
+        go.Scatter(
+            x=alphas,
+            y=(result.sweep_entropy / math.log(2)).astype(np.float32),
+            mode="lines",
+            line={"width": 3},
+            showlegend=False,
+        )
     )
-    across(entropy, y=result.most_entropy, line={"dash": "dash", "width": 1, "color": GREY})
-    label(entropy, float(alphas[-1]), result.most_entropy, f"all {2**result.most_entropy:,.0f} alike", xanchor="right")
-    entropy.update_yaxes(rangemode="tozero", range=[0, 1.15 * result.most_entropy + 0.1])
+    across(entropy, y=most, line={"dash": "dash", "width": 1, "color": GREY})
+    label(entropy, float(alphas[-1]), most, f"all {2**most:,.0f} alike", xanchor="right")
+    entropy.update_yaxes(rangemode="tozero", range=[0, 1.15 * most + 0.1])
     other = figure(x="α", y="pieces", height=340)
     other.add_trace(
         go.Scatter(
             x=alphas,
-            y=result.pieces.astype(np.float32),
+            y=result.sweep_pieces.astype(np.float32),
             mode="lines",
             line={"width": 3, "color": COLORS[2]},
             name="expected pieces",
             showlegend=False,
         )
     )
-    across(other, y=result.best_pieces, line={"dash": "dash", "width": 1, "color": GREY})
-    label(other, float(alphas[-1]), result.best_pieces, "pieces of the best one", xanchor="right")
-    halfway = np.flatnonzero(result.best_probability >= 0.5)
-    said = f"The best segmentation alone has probability {result.best_probability[-1]:.3f} at α = {alphas[-1]:g}"
+    across(other, y=int(result.best_cuts[0].sum()) - 1, line={"dash": "dash", "width": 1, "color": GREY})
+    label(other, float(alphas[-1]), int(result.best_cuts[0].sum()) - 1, "pieces of the best one", xanchor="right")
+    halfway = np.flatnonzero(result.sweep_best >= 0.5)
+    said = f"The best segmentation alone has probability {result.sweep_best[-1]:.3f} at α = {alphas[-1]:g}"
     said += f", and reaches one half at α ≈ {alphas[halfway[0]]:.2f}." if len(halfway) else ", less than one half."
     return [entropy, other, Prose(said)]
 
@@ -206,9 +207,7 @@ def draw_reading(result: Reading) -> list:
     """The first draws as lines, and the cut frequencies beside their probabilities."""
     spelled = []
     for row in result.cuts:
-        places = np.flatnonzero(row).tolist()
-        pieces = [result.text[i:j] for i, j in pairwise(places)]
-        spelled.append("·".join(pieces).replace("·▁", " ").replace("▁", " ").strip())
+        spelled.append(dotted(result.text, row).replace("·▁", " ").replace("▁", " ").strip())
     places = np.flatnonzero(result.exact < 1 - 1e-9)
     around = [html.escape(f"{result.text[max(0, i - 6) : i]}|{result.text[i : i + 6]}", quote=False) for i in places]
     drawn = figure(x="place in the text", y="probability of a cut", height=320)
@@ -251,7 +250,7 @@ def draw_reading(result: Reading) -> list:
 
 def draw_throughput(result: Throughput) -> list:
     """Megabytes a second of each method."""
-    speed = result.bytes_per_seconds / 1e6
+    speed = result.size / result.seconds / 1e6
     drawn = figure(x="MB/s, here and now", height=300)
     drawn.add_trace(
         go.Bar(
@@ -269,32 +268,8 @@ def draw_throughput(result: Throughput) -> list:
         f"{result.size / 1000:,.0f} kB that begin “{result.start}…”, in {result.chunks:,} chunks between forced cuts, "
         f"of which {result.distinct:,} differ."
     )
-    rows = [
-        [METHODS[m], float(s), int(p)] for m, s, p in zip(result.methods, result.seconds, result.pieces, strict=True)
-    ]
+    rows = [[SHORT[m], float(s), int(p)] for m, s, p in zip(result.methods, result.seconds, result.pieces, strict=True)]
     return [drawn, Table(("method", "seconds", "pieces"), rows), Prose(said)]
-
-
-def sampled_distance(method: str, n: int = 20_000) -> float:
-    """Total variation between n draws of "ababab" and the exact law."""
-    pieces, law = enumerate_segmentations("ababab", parse_pieces(ABABAB))
-    counts = Counter(map(tuple, sample("ababab", parse_pieces(ABABAB), method, 1.0, n, seed=0)))
-    return sum(abs(counts[tuple(p)] / n - q) for p, q in zip(pieces, law, strict=True)) / 2
-
-
-def published_distance() -> float:
-    """Total variation of Viterbi Sampling's own law on "ababab" from the exact one."""
-    exact = dict(
-        zip(map(tuple, (found := enumerate_segmentations("ababab", parse_pieces(ABABAB)))[0]), found[1], strict=True)
-    )
-    pieces, law = viterbi_sampling_law("ababab", parse_pieces(ABABAB))
-    own = dict(zip(map(tuple, pieces), law, strict=True))
-    return sum(abs(own.get(path, 0.0) - q) for path, q in exact.items()) / 2
-
-
-def three_ways() -> list[float]:
-    """The published sampler's law on the three equal segmentations of "watching", ascending."""
-    return sorted(viterbi_sampling_law("watching", parse_pieces(WATCHING))[1])
 
 
 EXHIBIT = Exhibit(
@@ -325,7 +300,7 @@ EXHIBIT = Exhibit(
                 "text": TEXT,
                 "vocabulary": VOCABULARY,
                 "pieces": PIECES,
-                "methods": Choice("Samplers", METHODS, several=True),
+                "methods": Choice("Samplers", SHORT, several=True),
                 "alpha": ALPHA,
                 "n": DRAWS,
                 "nbest": NBEST,
@@ -353,12 +328,12 @@ EXHIBIT = Exhibit(
                 "At $\\alpha=0$ all segmentations are alike and the entropy is the logarithm of their number; as $\\alpha$ "
                 "grows the best one takes everything. Useful noise for training lies between."
             ),
-            compute=alpha_sweep,
+            compute=lattice,
             controls={
                 "text": TEXT,
                 "vocabulary": VOCABULARY,
                 "pieces": PIECES,
-                "most": Range("Greatest α", 0.5, 5, step=0.5),
+                "alpha_max": Range("Greatest α", 0.5, 5, step=0.5),
             },
             draw=draw_sweep,
         ),
@@ -375,7 +350,7 @@ EXHIBIT = Exhibit(
                 "passage": Text("Passage", most=400, lines=3),
                 "vocabulary": VOCABULARY,
                 "pieces": PIECES,
-                "method": Choice("Sampler", METHODS),
+                "method": Choice("Sampler", SHORT),
                 "alpha": ALPHA,
                 "n": DRAWS,
                 "nbest": NBEST,
@@ -397,7 +372,7 @@ EXHIBIT = Exhibit(
             controls={
                 "vocabulary": VOCABULARY,
                 "pieces": PIECES,
-                "kilobytes": Range("Kilobytes", 10, 500, step=10, log=True),
+                "kilobytes": Range("Kilobytes", step=1, log=True),
                 "alpha": ALPHA,
                 "seed": SEED,
             },
@@ -448,65 +423,5 @@ EXHIBIT = Exhibit(
             {"passage": "人间万事何须问，不知天上有人间，明月照流水。", "vocabulary": "chinese", "alpha": 0.3},
         ),
     ),
-    checks=(
-        Check(
-            "ababab: number of segmentations",
-            "enumeration",
-            24,
-            0,
-            lambda: len(enumerate_segmentations("ababab", parse_pieces(ABABAB))[0]),
-        ),
-        Check(
-            "ababab: log Z at α = 1",
-            "forward recursion",
-            -2.688704,
-            5e-7,
-            lambda: log_partition("ababab", parse_pieces(ABABAB)),
-        ),
-        Check(
-            "ababab: log Z at α = 0 is ln 24",
-            "closed form",
-            math.log(24),
-            1e-13,
-            lambda: log_partition("ababab", parse_pieces(ABABAB), 0.0),
-        ),
-        Check(
-            "watching: the exact law",
-            "three equal ways",
-            (1 / 3, 1 / 3, 1 / 3),
-            1e-14,
-            lambda: enumerate_segmentations("watching", parse_pieces(WATCHING))[1],
-        ),
-        Check("watching: Viterbi Sampling as first published", "kexue.fm 9811", (0.25, 0.25, 0.5), 1e-14, three_ways),
-        Check(
-            "ababab: the perfect sampler's distance over 20,000 draws (chance: 0.011)",
-            "exact law",
-            0.0,
-            0.025,
-            lambda: sampled_distance("perfect"),
-        ),
-        Check(
-            "ababab: FFBS's distance over 20,000 draws (chance: 0.011)",
-            "exact law",
-            0.0,
-            0.025,
-            lambda: sampled_distance("ffbs"),
-        ),
-        Check(
-            "ababab: Viterbi Sampling's distance, exactly",
-            "all outcomes of its 9 comparisons",
-            0.238851,
-            1e-6,
-            published_distance,
-        ),
-        Check(
-            "edges into the last place: their posteriors sum to",
-            "every path ends there",
-            1.0,
-            1e-12,
-            lambda: edge_posteriors("人间万事何须问", "chinese", 0.3)[2][
-                edge_posteriors("人间万事何须问", "chinese", 0.3)[1] == 7
-            ].sum(),
-        ),
-    ),
+    checks=CHECKS,
 )

@@ -1,29 +1,32 @@
+"""The samplers against enumeration, brute force, closed forms and tokenizers; texts as people type them; refusals."""
+
+import inspect
 import itertools
 import math
+import unicodedata
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
-from engines import segmentation
+from engines.arguments import rules
 from engines.segmentation import (
     METHODS,
     Lattice,
     Vocabulary,
-    alpha_sweep,
-    compare,
     edge_posteriors,
     enumerate_segmentations,
     load_vocabulary,
     log_partition,
     nbest,
     parse_pieces,
-    read,
     sample,
+    sample_bpe,
     sample_cuts,
     viterbi_sampling_law,
 )
+from engines.segmentation.experiments import compare, lattice, read, throughput
 
 AB = parse_pieces("a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1")
 WATCHING = Vocabulary.of(dict.fromkeys(["w", "wat", "watch", "atching", "ching", "ing"], math.log(0.1)))
@@ -173,31 +176,100 @@ def test_a_long_text_without_a_forced_cut():
     assert cuts.shape == (1, 4001)
 
 
-def test_views_tell_the_same_story():
-    seen = segmentation.lattice("ababab", "own", alpha=1.0)
-    assert seen.segmentations == ("ab|ab|ab",) and seen.ties == 1
+def pieces_of(text, cuts):
+    places = np.flatnonzero(cuts).tolist()
+    return [text[i:j] for i, j in itertools.pairwise(places)]
+
+
+def test_experiments_agree_with_enumeration():
+    seen = lattice("ababab", "own", alpha=1.0)
+    assert pieces_of(seen.text, seen.best_cuts[0]) == ["ab", "ab", "ab"] and seen.ties == 1
     assert seen.best.sum() == 3
     assert seen.log_z == pytest.approx(-2.688704, abs=1e-6)
     _, law = enumerate_segmentations("ababab", AB)
     assert seen.entropy == pytest.approx(-(law * np.log(law)).sum(), abs=1e-13)
     assert seen.best_probability == pytest.approx(law[0], abs=1e-14)
+    assert seen.log_count == pytest.approx(math.log(24))
+    assert seen.alphas[20] == 1 and seen.sweep_entropy[20] == pytest.approx(seen.entropy)
+    assert (np.diff(seen.sweep_entropy) < 0).all() and (np.diff(seen.sweep_best) > 0).all()
     found = compare("ababab", "own", methods=list(METHODS), alpha=1.0, n=2000)
     assert found.count == 24
-    assert dict(zip(found.methods, found.distance, strict=True))["perfect"] < 2 * found.noise
+    assert dict(zip(found.methods, found.distance, strict=True))["perfect"] < 2 * found.chance
     assert found.published[0] == pytest.approx(0.299685, abs=1e-6)
-    sweep = alpha_sweep("ababab", "own")
-    assert sweep.most_entropy == pytest.approx(math.log2(24))
-    assert (np.diff(sweep.entropy) < 0).all()
+    assert found.published_distance == pytest.approx(0.238851, abs=1e-6)
     reading = read("ababab", "own", n=2000)
     assert reading.frequency == pytest.approx(reading.exact, abs=0.06)
 
 
 def test_the_lattice_shows_all_the_best_where_they_tie():
-    seen = segmentation.lattice("watching", "own", "watch=1, ing=1, wat=1, ching=1, w=1, atching=1", 1.0)
-    assert seen.ties == 3 and set(seen.segmentations) == {"watch|ing", "wat|ching", "w|atching"}
+    seen = lattice("watching", "own", "watch=1, ing=1, wat=1, ching=1, w=1, atching=1", alpha=1.0)
+    best = {"|".join(pieces_of(seen.text, row)) for row in seen.best_cuts}
+    assert seen.ties == 3 and best == {"watch|ing", "wat|ching", "w|atching"}
     assert seen.best.all() and seen.best_probability == pytest.approx(1 / 3)
-    many = segmentation.lattice("ab" * 20, "own", "a=0.5, b=0.5, ab=0.25", 1.0)
-    assert many.ties == 2**20 and len(many.segmentations) == 4
+    many = lattice("ab" * 20, "own", "a=0.5, b=0.5, ab=0.25", alpha=1.0)
+    assert many.ties == 2**20 and len(many.best_cuts) == 4
+
+
+@pytest.mark.parametrize("scale", [2.0**-500, 1e-20, 1.0, 1e20])
+def test_log_probabilities_of_any_size(scale):
+    """Only alpha log p matters: scaled by powers of two, the law at alpha / scale is the same; the best is the best."""
+    scaled = Vocabulary(AB.pieces, AB.log_probs * scale)
+    assert nbest("ababab", scaled, 1)[0] == [["ab", "ab", "ab"]]
+    assert sample("ababab", scaled, "viterbi") == [["ab", "ab", "ab"]]
+    _, law = enumerate_segmentations("ababab", scaled, 1.0)
+    assert law.sum() == pytest.approx(1) and (np.diff(law) <= 0).all()
+    half = Vocabulary(AB.pieces, np.float16(AB.log_probs))
+    assert log_partition("ababab", half) == pytest.approx(
+        log_partition("ababab", Vocabulary(AB.pieces, half.log_probs))
+    )
+
+
+def test_texts_as_keyboards_and_files_give_them():
+    """Straight quotes, decomposed and full-width letters, line ends, separators and byte order marks read as what pieces have."""
+    expected = sample("“Oh, don’t!” said Café Alice.", "english", "viterbi")
+    for text in (
+        '"Oh, don\'t!" said Café Alice.',
+        unicodedata.normalize("NFD", "“Oh, don’t!” said Café Alice."),
+        "\ufeff“Oh, don’t!”\r\nsaid\tCafé\u3000Alice.\r\n",
+        "“Oh, don’t!” said Café\u00a0\u200bＡｌｉｃｅ．",
+        "“Ｏｈ， don´t！” said Café Al\u00adice.",
+    ):
+        assert sample(text, "english", "viterbi") == expected, text
+    line = "不知天上有人间，明月照流水。"
+    for text in (
+        "不知天上有人间,明月照流水.",
+        "\ufeff不知天上有人间，\r\n明月照流水｡",
+        "不知天上有人间﹐\u3000明月照流水．",
+    ):
+        assert "".join(sample(text, "chinese", "viterbi")[0]) == line
+    assert sample("ａｂ　ab", AB, "viterbi") == [["ab", "ab"]]
+    assert parse_pieces("é=1，ab＝0.5").pieces == parse_pieces("é=1, ab=0.5").pieces
+    spaced = sample("a b\r\na\u3000b", {"a": -1.0, "b": -1.0, " ": -1.0, "\n": -1.0}, "viterbi")
+    assert spaced == [["a", " ", "b", "\n", "a", " ", "b"]]
+
+
+def test_no_piece_crosses_the_end_of_a_word():
+    text, cuts = sample_cuts("ab ab", AB, "ffbs", 0.0, 500, 1)
+    assert text == "abab" and cuts[:, 2].all() and not cuts[:, 1].all()
+    for method in METHODS:
+        assert sample_cuts("ab ab", AB, method, 1.0, 50)[1][:, 2].all()
+    source, target, _ = edge_posteriors("ab ab", AB)
+    assert not ((source < 2) & (target > 2)).any() and ((source == 0) & (target == 2)).any()
+    assert len(enumerate_segmentations("ab ab", AB)[0]) == 4
+
+
+def test_unknown_characters_are_refused_by_name_or_stand_alone():
+    with pytest.raises(ValueError, match=r"'ñ' \(U\+00F1\), '日' \(U\+65E5\)"):
+        sample("mañana 日", "english")
+    assert sample("aña", AB, "viterbi", unknown="piece") == [["a", "ñ", "a"]]
+    assert sample("abñ", AB, "viterbi", unknown="bytes") == [["ab", "<0xC3>", "<0xB1>"]]
+    penalty = AB.log_probs.min() - 10  # as sentencepiece and tokenizers have it
+    assert log_partition("ab日ab", AB, unknown="piece") == pytest.approx(2 * log_partition("ab", AB) + penalty)
+    # a letter that occurs in pieces but is none: alone it costs the same
+    table = {"ab": -1.0, "a": -2.0}
+    assert log_partition("ba", table, unknown="piece") == pytest.approx(-12 - 2)
+    for method in METHODS:
+        assert "".join(sample("ab日ba", AB, method, unknown="piece")[0]) == "ab日ba"
 
 
 @pytest.mark.parametrize(
@@ -205,10 +277,19 @@ def test_the_lattice_shows_all_the_best_where_they_tie():
     [
         (lambda: sample("", AB), "text is empty"),
         (lambda: sample("   ", AB), "text is empty"),
-        (lambda: sample("abc", AB), "'c', a character that is in no piece"),
-        (lambda: sample("a\x00b", AB), "in no piece"),
+        (lambda: sample("abc", AB), "'c' .*no piece of this vocabulary has"),
+        (lambda: sample("a\x00b", AB), "no piece of this vocabulary has"),
+        (lambda: sample("\ufeff", AB), "text is empty"),
+        (lambda: sample("a\ud800", AB), "lone surrogate"),
+        (lambda: sample("ab", AB, unknown="skip"), "unknown must be one of"),
+        (lambda: sample("ab", [("a", 1)]), "vocabulary must be"),
+        (lambda: sample_bpe("ab", AB), "tokenizer must be a BPE"),
+        (lambda: load_vocabulary("file"), "file is missing"),
+        (lambda: read("ab", "own", method="bpe-dropout"), "needs the file of a BPE"),
+        (lambda: Vocabulary(("a", "b"), [0.0, "x"]), "finite log-probability"),
+        (lambda: Vocabulary(("a", 3), [0.0, 0.0]), "pieces of at least one character"),
         (lambda: sample("ba", {"b": -1.0, "ab": -1.0}), "cannot be cut"),
-        (lambda: segmentation.lattice("a" * 100_000, "own"), "at most 60"),
+        (lambda: lattice("a" * 100_000, "own"), "at most 60"),
         (lambda: read("a" * 100_000, "own"), "at most 600"),
         (lambda: sample("a" * 2_000_000, AB), "at most 1,000,000"),
         (lambda: sample("ab", AB, alpha=float("nan")), "alpha must be"),
@@ -219,15 +300,15 @@ def test_the_lattice_shows_all_the_best_where_they_tie():
         (lambda: sample("ab", AB, n=30_000_000), "can be drawn"),
         (lambda: sample("ab", AB, n=True), "n must be"),
         (lambda: sample("ab", AB, seed=-1), "seed must be"),
-        (lambda: nbest("ab", AB, 0), "nbest must be"),
+        (lambda: nbest("ab", AB, 0), "k must be"),
         (lambda: enumerate_segmentations("ab" * 20, AB), "too many to list"),
         (lambda: viterbi_sampling_law("ab" * 20, AB), "comparisons"),
         (lambda: parse_pieces("a"), "piece=probability"),
         (lambda: parse_pieces("a=1 a=2"), "twice"),
         (lambda: parse_pieces("a=inf"), "positive number"),
         (lambda: parse_pieces(""), "pieces is empty"),
-        (lambda: parse_pieces(None), "pieces must be text"),
-        (lambda: segmentation.throughput("own", "\ud800=1, a=1", 1), "lone surrogate"),
+        (lambda: parse_pieces(None), "pieces must be a? ?text"),
+        (lambda: throughput("own", "\ud800=1, a=1", 1), "lone surrogate"),
         (lambda: load_vocabulary("klingon"), "vocabulary must be one of"),
         (lambda: load_vocabulary(["own"]), "vocabulary must be one of"),
         (lambda: compare("ab", "own", methods=[["perfect"]]), "methods must be"),
@@ -239,3 +320,60 @@ def test_the_lattice_shows_all_the_best_where_they_tie():
 def test_bad_arguments_get_a_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("function", (compare, lattice, read, throughput), ids=lambda function: function.__name__)
+def test_every_parameter_refuses_what_it_cannot_take(function):
+    """Every parameter but the file has a rule, and each wrong value of it a sentence that names it."""
+    assert set(rules(function)) | {"file"} == set(inspect.signature(function).parameters)
+    for name in rules(function):
+        for wrong in (object(), math.nan, math.inf, 10**400, -(10**9), True, (), [[1], [2]], "x" * 2000):
+            with pytest.raises(ValueError, match=rf"^{name}\b.*\.$"):
+                function(**{name: wrong})
+    for wrong in (object(), 3, "", "/nowhere", "\0", math.nan):
+        with pytest.raises(ValueError, match=r"^file .*\.$"):
+            function(**{"vocabulary": "file", "file": wrong})
+
+
+WRONG = [None, "☃", math.nan, math.inf, -1, 10**400, object(), [], {}, {"": 1.0}, {"a": "b"}, {3: 1.0}, True, 2.5]
+
+
+@pytest.mark.parametrize(
+    "function, right",
+    [
+        (
+            sample,
+            {
+                "text": "ab",
+                "vocabulary": AB,
+                "method": "n-best",
+                "alpha": 1,
+                "n": 2,
+                "seed": 0,
+                "nbest": 2,
+                "unknown": "piece",
+            },
+        ),
+        (sample_cuts, {"text": "ab", "vocabulary": AB, "method": "n-best", "alpha": 1, "n": 2, "seed": 0, "nbest": 2}),
+        (nbest, {"text": "ab", "vocabulary": AB, "k": 2}),
+        (log_partition, {"text": "ab", "vocabulary": AB, "alpha": 1}),
+        (enumerate_segmentations, {"text": "ab", "vocabulary": AB, "alpha": 1, "most": 5}),
+        (viterbi_sampling_law, {"text": "ab", "vocabulary": AB, "alpha": 1}),
+        (edge_posteriors, {"text": "ab", "vocabulary": AB, "alpha": 1}),
+        (load_vocabulary, {"name": "own", "pieces": "a=1"}),
+        (parse_pieces, {"pieces": "a=1"}),
+    ],
+)
+def test_each_argument_wrong_in_turn_is_refused_with_a_sentence(function, right):
+    """Only ValueError with a sentence that names the argument; what fits after all gives a result."""
+    function(**right)
+    for name in right:
+        refused = 0
+        for wrong in WRONG:
+            try:
+                function(**{**right, name: wrong})
+            except ValueError as refusal:
+                refused += 1
+                named = "vocabulary" if function is load_vocabulary and name == "name" else name
+                assert str(refusal).startswith(named) and str(refusal).endswith("."), str(refusal)
+        assert refused >= 9, (name, refused)

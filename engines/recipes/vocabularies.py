@@ -1,6 +1,6 @@
 """Train the two unigram vocabularies of the segmentation exhibit.
 
-    python assets/segmentation/train.py --data DATA
+    python -m engines.recipes.vocabularies --data DATA
 
 DATA holds storybook.txt and quatrains-7.txt. English is cut into words, with the space before each written "▁", Chinese at
 its punctuation; tokenizers' UnigramTrainer (Kudo 2018, expectation-maximisation and pruning) does the rest and is
@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+from engines.segmentation.vocabulary import ASSETS
 
 PIECES = 8000
 KINDS = {
@@ -38,7 +40,7 @@ def train(data: Path, out: Path, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--out", type=Path, default=ASSETS)
     parser.add_argument("--only", choices=KINDS)
     options = parser.parse_args()
     for name in [options.only] if options.only else KINDS:

@@ -1,0 +1,107 @@
+"""Known results of random segmentation: python -m engines.checks segmentation."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from engines.checks import Check
+from engines.segmentation import (
+    edge_posteriors,
+    enumerate_segmentations,
+    log_partition,
+    parse_pieces,
+    sample,
+    viterbi_sampling_law,
+)
+
+ABABAB = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
+WATCHING = "watch=1, ing=1, wat=1, ching=1, w=1, atching=1"
+
+
+def sampled_distance(method: str, n: int = 20_000) -> float:
+    """Total variation between n draws of "ababab" and the exact law."""
+    pieces, law = enumerate_segmentations("ababab", parse_pieces(ABABAB))
+    counts = Counter(map(tuple, sample("ababab", parse_pieces(ABABAB), method, 1.0, n, seed=0)))
+    return sum(abs(counts[tuple(p)] / n - q) for p, q in zip(pieces, law, strict=True)) / 2
+
+
+def published_distance() -> float:
+    """Total variation of Viterbi Sampling's own law on "ababab" from the exact one."""
+    pieces, law = enumerate_segmentations("ababab", parse_pieces(ABABAB))
+    published, own = viterbi_sampling_law("ababab", parse_pieces(ABABAB))
+    share = dict(zip(map(tuple, published), own, strict=True))
+    return sum(abs(share.get(tuple(path), 0.0) - q) for path, q in zip(pieces, law, strict=True)) / 2
+
+
+def last_posteriors() -> float:
+    """Summed probability of the pieces that end a line of seven characters."""
+    _, target, posterior = edge_posteriors("人间万事何须问", "chinese", 0.3)
+    return float(posterior[target == 7].sum())
+
+
+CHECKS = (
+    Check(
+        "ababab: number of segmentations",
+        "enumeration",
+        24,
+        0,
+        lambda: len(enumerate_segmentations("ababab", parse_pieces(ABABAB))[0]),
+    ),
+    Check(
+        "ababab: log Z at α = 1",
+        "forward recursion",
+        -2.688704,
+        5e-7,
+        lambda: log_partition("ababab", parse_pieces(ABABAB)),
+    ),
+    Check(
+        "ababab: log Z at α = 0 is ln 24",
+        "closed form",
+        math.log(24),
+        1e-13,
+        lambda: log_partition("ababab", parse_pieces(ABABAB), 0.0),
+    ),
+    Check(
+        "watching: three segmentations, each with probability 1/3",
+        "closed form",
+        (1 / 3, 1 / 3, 1 / 3),
+        1e-14,
+        lambda: enumerate_segmentations("watching", parse_pieces(WATCHING))[1],
+    ),
+    Check(
+        "watching: Viterbi Sampling as first published gives 1/4, 1/4, 1/2",
+        "kexue.fm 9811",
+        (0.25, 0.25, 0.5),
+        1e-14,
+        lambda: sorted(viterbi_sampling_law("watching", parse_pieces(WATCHING))[1]),
+    ),
+    Check(
+        "ababab: total variation of 20,000 draws of the perfect sampler from the exact law (0.011 expected)",
+        "exact law",
+        0.0,
+        0.025,
+        lambda: sampled_distance("perfect"),
+    ),
+    Check(
+        "ababab: total variation of 20,000 draws of FFBS from the exact law (0.011 expected)",
+        "exact law",
+        0.0,
+        0.025,
+        lambda: sampled_distance("ffbs"),
+    ),
+    Check(
+        "ababab: total variation of the law of Viterbi Sampling from the exact law",
+        "all outcomes of its 9 comparisons",
+        0.238851,
+        1e-6,
+        published_distance,
+    ),
+    Check(
+        "posteriors of the pieces that end a text sum to 1",
+        "every segmentation ends there",
+        1.0,
+        1e-12,
+        last_posteriors,
+    ),
+)
