@@ -489,17 +489,20 @@ def scrub(
     labels: Sequence[str],
     name: str = "step",
     start: int = -1,
+    once: bool = False,
 ) -> Figure:
     """Give a figure frames that the reader scrubs and plays in the browser.
 
     frames: for each moment, in order, what changes in the first traces; `drawing` itself shows frame `start`
     labels: a short text a frame; name: what is scrubbed ("step", "time")
+    once: played once when the figure is first seen
     """
     drawing.frames = [[dict(change) for change in moment] for moment in frames]
     drawing.extra["scrub"] = {
         "labels": [str(text) for text in labels],
         "name": str(drawn(name)),
         "start": start % len(drawing.frames) if drawing.frames else 0,
+        "once": once,
     }
     return drawing
 

@@ -36,6 +36,10 @@ class Said(str):
         said.english = english
         return said
 
+    def __getnewargs__(self) -> tuple[str, str]:
+        """A copy is made of both."""
+        return str(self), self.english
+
 
 @cache
 def table(language: str, subject: str) -> dict[str, str]:

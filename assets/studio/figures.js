@@ -136,6 +136,8 @@ const scrubber = (holder, panel, redraw) => {
     bar.play = () => { if (!timer) play.click(); };
     bar.range = range;
     holder.append(bar);
+    // what is to be seen moving first: played once, where motion is welcome
+    if (panel.scrub?.once && !matchMedia("(prefers-reduced-motion: reduce)").matches) setTimeout(() => bar.play(), 600);
   }
   bar.redraw = redraw;
   bar.labelOf = (i) => `${name} ${labels[i] ?? i}`.trim();
