@@ -43,7 +43,7 @@ def declared(language: str) -> str:
         "language": language,
         "languages": LANGUAGES,
         "ui": {text: translate(text, language) for text in UI},
-        "themes": {theme: translate(f"theme: {theme}", language).removeprefix("theme: ") for theme in THEMES},
+        "themes": {theme: translate(title, language) for theme, title in THEMES.items()},
         "exhibits": [_exhibit(exhibit, language) for exhibit in EXHIBITS],
     }
     return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
@@ -184,7 +184,13 @@ def art(slug: str) -> str:
 
 def checks_table(exhibit: Exhibit, outcomes: list[Outcome], language: str) -> str:
     """The checks as HTML; the first ones with what was measured just now."""
-    heads = [translate(text, language) for text in ("Claim", "Source", "Expected", "Measured", "Error (allowed)")]
+    heads = [
+        translate("Claim", language),
+        translate("Source", language),
+        translate("Expected", language),
+        translate("Measured", language),
+        translate("Error (allowed)", language),
+    ]
     rows = "".join(
         _row(check, outcomes[i] if i < len(outcomes) else None, exhibit.slug, language)
         for i, check in enumerate(exhibit.checks)

@@ -241,14 +241,21 @@ class Former:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
-THEMES = ("generation", "sequences", "attention", "geometry", "text", "training")
+THEMES = {
+    "generation": "Generation",
+    "sequences": "Sequences",
+    "attention": "Attention and routing",
+    "geometry": "Geometry",
+    "text": "Text",
+    "training": "Training",
+}
 
 
 @dataclass(frozen=True)
 class Exhibit:
     """A tab.
 
-    question: what it answers, for its card; theme: one of THEMES
+    question: what it answers, for its card; theme: a key of THEMES
     sources: (name, address) of the papers and posts it follows
     former: slug of a view in former addresses -> what it meant
     """
