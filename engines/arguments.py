@@ -29,7 +29,7 @@ class Refusal(ValueError):
         super().__init__(template.format(**{name: spelled(value) for name, value in fields.items()}))
 
     def __reduce__(self) -> tuple:
-        return functools.partial(Refusal, self.template, **self.fields), ()
+        return functools.partial(type(self), self.template, **self.fields), ()
 
 
 def spelled(value: Any) -> str:

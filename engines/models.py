@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from engines.arguments import Refusal, quoted
 from engines.decoder import Decoder, DecoderConfig
 from engines.device import resolve
 
@@ -64,7 +65,7 @@ HUB = {
 MOE_TYPES = ("olmoe", "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3")
 
 
-class ModelError(ValueError):
+class ModelError(Refusal):
     """A model cannot be had; the message says why and what to do."""
 
 
@@ -92,9 +93,9 @@ def load(name: str, family: str | None = None, device: str | torch.device | None
     Raises ModelError, a ValueError.
     """
     if not isinstance(name, str) or len(name) > 200:
-        raise ModelError("model must be the name of a model")
+        raise ModelError("model must be the name of a model.")
     if family is not None and family not in FAMILIES:
-        raise ModelError(f"family must be one of {', '.join(FAMILIES)}")
+        raise ModelError("family must be one of {options}.", options=", ".join(FAMILIES))
     device = resolve(device)
     key = (name, family, device)
     with _lock:  # one load at a time: two visitors asking for one model wait for one copy
@@ -121,7 +122,9 @@ def _bytes(model: torch.nn.Module) -> int:
 
 def _need(name: str, has: str, family: str | None) -> None:
     if family is not None and has != family:
-        raise ModelError(f"{name} is {FAMILIES[has]}; {FAMILIES[family]} is needed here")
+        raise ModelError(
+            "{name} is {found}; {needed} is needed here.", name=name, found=FAMILIES[has], needed=FAMILIES[family]
+        )
 
 
 def _checked(path: Path) -> str:
@@ -130,14 +133,14 @@ def _checked(path: Path) -> str:
     told = folder / "SHA256SUMS"
     if not path.exists() or not told.exists():
         raise ModelError(
-            f"the weights {path.relative_to(ASSETS)} are missing from assets/models: get the project again"
+            "The weights {file} are missing from assets/models: get the project again.", file=path.relative_to(ASSETS)
         )
     sums = dict(reversed(line.split(maxsplit=1)) for line in told.read_text(encoding="utf-8").splitlines())
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != sums.get(path.relative_to(folder).as_posix()):
         raise ModelError(
-            f"the weight file {path.relative_to(ASSETS)} is cut short or altered (its checksum differs from SHA256SUMS): "
-            "get the project again"
+            "The weight file {file} is cut short or altered (its checksum differs from SHA256SUMS): get the project again.",
+            file=path.relative_to(ASSETS),
         )
     return found
 
@@ -167,14 +170,20 @@ def _row(name: str, family: str | None) -> tuple[str | None, str, str, float | N
         return has, name, revision, size
     repository, _, revision = name.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise ModelError(f"there is no model named {name!r}; the choice is {', '.join(names(family))}")
+        raise ModelError(
+            "There is no model named {name}; the choice is {options}.",
+            name=quoted(name),
+            options=", ".join(names(family)),
+        )
     if os.environ.get(ALLOW) != "1":
         raise ModelError(
-            f"{repository} is not among the models of this studio ({', '.join(names(family))}); "
-            f"its host can allow others by setting {ALLOW}=1"
+            "{repository} is not among the models of this studio ({options}); its host can allow others by setting {variable}=1.",
+            repository=repository,
+            options=", ".join(names(family)),
+            variable=ALLOW,
         )
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise ModelError(f"pin the revision: write {repository}@ and the 40 digits of a commit")
+        raise ModelError("Pin the revision: write {repository}@ and the 40 digits of a commit.", repository=repository)
     return None, repository, revision, None
 
 
@@ -184,13 +193,23 @@ def _load_hub(name: str, family: str | None, device: torch.device) -> Loaded:
         _need(name, has, family)
     room = _memory(device) / 1e9
     if gigabytes and gigabytes > 0.9 * room:
-        raise ModelError(f"{name} needs about {gigabytes:g} GB; the {device.type} device here has {room:.0f} GB")
+        raise ModelError(
+            "{name} needs about {needed} GB; the {device} device here has {room} GB.",
+            name=name,
+            needed=gigabytes,
+            device=device.type,
+            room=round(room),
+        )
     folder = Path(_download(repository, revision))
     if not any(folder.rglob("*.safetensors")):
-        raise ModelError(f"{name} has no weights as safetensors at this revision, and no other kind is loaded")
+        raise ModelError(
+            "{name} has no weights as safetensors at this revision, and no other kind is loaded.", name=name
+        )
     found = _family(folder)
     if found is None:
-        raise ModelError(f"{name} is none of the kinds the studio knows: {'; '.join(FAMILIES.values())}")
+        raise ModelError(
+            "{name} is none of the kinds the studio knows: {kinds}.", name=name, kinds="; ".join(FAMILIES.values())
+        )
     # a mixture of experts is a causal model too
     if not (family == "causal" and found == "moe"):
         _need(name, found, family)
@@ -199,7 +218,9 @@ def _load_hub(name: str, family: str | None, device: torch.device) -> Loaded:
     except ModelError:
         raise
     except Exception as error:  # the libraries below have a dozen kinds
-        raise ModelError(f"{name} was fetched but does not load: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            "{name} was fetched but does not load: {reason}.", name=name, reason=str(error).splitlines()[0]
+        ) from error
 
 
 def _memory(device: torch.device) -> int:
@@ -224,19 +245,21 @@ def _download(repository: str, revision: str) -> str:
         HfApi().model_info(repository, revision=revision, timeout=5)
         return snapshot_download(**wanted)
     except errors.GatedRepoError:
-        raise ModelError(f"{repository} asks its users to agree to terms: log in with an account that did") from None
+        raise ModelError(
+            "{repository} asks its users to agree to terms: log in with an account that did.", repository=repository
+        ) from None
     except errors.RepositoryNotFoundError:
-        raise ModelError(f"the Hub has no public model {repository}") from None
+        raise ModelError("The Hub has no public model {repository}.", repository=repository) from None
     except errors.RevisionNotFoundError:
-        raise ModelError(f"{repository} has no commit {revision}") from None
+        raise ModelError("{repository} has no commit {revision}.", repository=repository, revision=revision) from None
     except Exception:  # connection, time-out, proxy, offline mode: the libraries below raise a dozen kinds
         pass
     try:
         return snapshot_download(**wanted, local_files_only=True)
     except errors.LocalEntryNotFoundError:
         raise ModelError(
-            f"{repository} could not be fetched: the Hugging Face Hub cannot be reached from here, "
-            "and no copy is on this machine. The embedded models work without a network"
+            "{repository} could not be fetched: the Hugging Face Hub cannot be reached from here, and no copy is on this machine. The embedded models work without a network.",
+            repository=repository,
         ) from None
 
 
@@ -268,7 +291,7 @@ def _from_folder(folder: Path, family: str, device: torch.device) -> Loaded:
             folder / "unet" if inner else folder, torch_dtype=torch.float32, low_cpu_mem_usage=False, **safe
         )
         if model.config.in_channels != 3 or model.config.out_channels != 3:
-            raise ModelError(f"{folder.name} does not work on RGB pixels")
+            raise ModelError("{name} does not work on RGB pixels.", name=folder.name)
         # as diffusers' DiT pipeline keeps them; the class after the last of these stands for any
         names = _read(folder / "model_index.json").get("id2label") or {}
         model.labels = tuple(str(names[i]) for i in sorted(names, key=int))

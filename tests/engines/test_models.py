@@ -151,8 +151,8 @@ def test_damaged_weights_are_refused(damage, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, family, message",
     [
-        ("nonsense", None, "there is no model named"),
-        ("../../etc/passwd", None, "there is no model named"),
+        ("nonsense", None, "There is no model named"),
+        ("../../etc/passwd", None, "There is no model named"),
         ("some/model", None, "host can allow others"),
         ("moe-none", "masked", "is a tiny byte-level decoder; a masked language model"),
         ("google/ddpm-cifar10-32", "moe", "is a pixel diffusion model"),
@@ -170,7 +170,7 @@ def test_a_cut_network_is_said(no_network, monkeypatch):
     monkeypatch.setenv(models.ALLOW, "1")
     with pytest.raises(ModelError, match="cannot be reached"):
         load(f"studio-tests/no-such-model@{COMMIT}", device="cpu")
-    with pytest.raises(ModelError, match="pin the revision"):
+    with pytest.raises(ModelError, match="Pin the revision"):
         load("studio-tests/no-such-model@main", device="cpu")
 
 

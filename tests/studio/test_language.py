@@ -77,7 +77,9 @@ def subject(request):
     figures = ROOT / "studio" / "exhibits" / exhibit.slug
     needed = {text for text in declared_texts(exhibit) if needs_entry(text)}
     needed |= {text for text in drawn_texts(exhibit) if needs_entry(text)}
-    needed |= {text for text in constants(engine, "Refusal") | constants(figures, "say", "Refusal") if needs_entry(text)}
+    needed |= {
+        text for text in constants(engine, "Refusal") | constants(figures, "say", "Refusal") if needs_entry(text)
+    }
     return exhibit.slug, needed
 
 
@@ -96,7 +98,11 @@ def test_no_entry_is_left_over(subject):
     source = "".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "studio" / "exhibits" / slug).rglob("*.py")))
     source += "".join(p.read_text(encoding="utf-8") for p in sorted((ROOT / "engines" / slug).rglob("*.py")))
     # texts that are drawn at other settings only are still constants of the code
-    texts = {node.value for node in ast.walk(ast.parse(source.replace("from __future__ import annotations", ""))) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(source.replace("from __future__ import annotations", "")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
     stale = sorted(table("zh", slug).keys() - needed - texts)
     assert not stale, f"{len(stale)} entries of {slug} belong to no text: {stale[:20]}"
 
@@ -132,8 +138,12 @@ def test_both_sides_agree(file):
 
 
 def test_the_pages_own_texts_have_their_chinese():
-    python = set().union(*(constants(file, "say", "translate", "Refusal") for file in sorted((ROOT / "studio").glob("*.py"))))
-    shared = set().union(*(constants(file, "Refusal") for file in sorted((ROOT / "engines").glob("*.py"))))
+    python = set().union(
+        *(constants(file, "say", "translate", "Refusal") for file in sorted((ROOT / "studio").glob("*.py")))
+    )
+    shared = set().union(
+        *(constants(file, "Refusal", "ModelError") for file in sorted((ROOT / "engines").glob("*.py")))
+    )
     needed = {text for text in python | shared | set(declared.UI) if needs_entry(text)}
     missing = sorted(needed - table("zh", PAGE).keys())
     assert not missing, missing
@@ -155,7 +165,9 @@ def test_texts_with_values_are_filled_in_the_visitors_language():
 
 
 def test_a_refusal_speaks_of_the_label_that_is_seen():
-    fault = Refusal("{parameter} must be a whole number from {low} to {high}, not {given}.", parameter="k", low=1, high=9, given="x")
+    fault = Refusal(
+        "{parameter} must be a whole number from {low} to {high}, not {given}.", parameter="k", low=1, high=9, given="x"
+    )
     assert str(fault) == "k must be a whole number from 1 to 9, not x."
     assert sentence(fault, "en", "studio", {"k": "Neighbours"}).startswith("Neighbours must be")
     assert "Neighbours" in sentence(fault, "zh", "studio", {"k": "Neighbours"})
