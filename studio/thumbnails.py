@@ -5,6 +5,7 @@ They are SVG in the page's own ink, so that they turn with light and dark.
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import torch
@@ -122,18 +123,6 @@ def hippo() -> str:
     return curve(signal, "currentColor", -1.2, 1.2, 1.2, 0.45) + curve(remembered, COLORS[1], -1.2, 1.2, 2)
 
 
-def rope() -> str:
-    """Similarity over distance for two bases."""
-    from engines.rope import similarity
-
-    distance = torch.logspace(0, 4.3, 260, dtype=torch.float64)
-    drawn = "".join(
-        curve(similarity(distance, 128, base), color, -22, 66) for base, color in ((1e4, COLORS[1]), (5e5, COLORS[0]))
-    )
-    zero = HEIGHT - 4 - 22 / 88 * (HEIGHT - 8)
-    return f'<path d="M0 {zero:.1f}H{WIDTH:g}" stroke="currentColor" opacity="0.35"/>' + drawn
-
-
 def moe() -> str:
     """Which of eight experts each token is given."""
     from engines.moe import route
@@ -197,9 +186,15 @@ def segmentation() -> str:
 
 def main() -> None:
     """Write assets/thumbnails/<subject>.svg for every subject."""
-    for draw in (diffusion, ddcm, hippo, rope, moe, softmax, hubness, gibbs, segmentation):
+    from studio.exhibits import EXHIBITS
+
+    for exhibit in EXHIBITS:
+        try:
+            draw = importlib.import_module(f"studio.exhibits.{exhibit.slug}.thumbnail").draw
+        except ModuleNotFoundError:
+            draw = globals()[exhibit.slug]
         picture = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" preserveAspectRatio="xMidYMid meet" aria-hidden="true">{draw()}</svg>'
-        path = ASSETS / "thumbnails" / f"{draw.__name__}.svg"
+        path = ASSETS / "thumbnails" / f"{exhibit.slug}.svg"
         path.parent.mkdir(exist_ok=True)
         path.write_text(picture + "\n")
         print(path.name, len(picture))

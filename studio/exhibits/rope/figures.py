@@ -1,0 +1,403 @@
+"""RoPE's figures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.rope.bases import COSINE_INTEGRAL_ZERO, FeasibleBases
+from engines.rope.curves import SimilarityCurves
+from engines.rope.digits import Dials
+from engines.rope.extrapolation import Extrapolation
+from engines.rope.frequencies import Wavelengths
+from studio.figure import (
+    COLORS,
+    GREY,
+    INK,
+    Figure,
+    across,
+    band,
+    drag,
+    figure,
+    label,
+    line,
+    points,
+    scrub,
+    short,
+)
+from studio.language import Said, raw, say
+from studio.panels import Folded, Prose, Table
+
+BLUE, ORANGE, GREEN, RED = COLORS[:4]
+SCALING = {
+    "none": "no scaling",
+    "linear": "linear (position interpolation)",
+    "ntk": "NTK-aware",
+    "ntk_fixed": "NTK-RoPE-fixed",
+    "ntk_mixed": "NTK-RoPE-mixed",
+    "dynamic": "dynamic NTK",
+    "by_parts": "NTK-by-parts",
+    "yarn": "YaRN",
+    "llama3": "Llama 3",
+    "longrope": "LongRoPE, given factors",
+    "proportional": "proportional (p-RoPE)",
+}
+# one colour and dash for a scaling, in every figure
+HUE = dict(zip(SCALING, (INK, BLUE, ORANGE, GREEN, *COLORS[5:8], RED, COLORS[4], GREEN, BLUE), strict=True))
+DASH = {"longrope": "dash", "proportional": "dash"}
+NUMERAL = {
+    "none": "n as it is",
+    "linear": "n/k (interpolation)",
+    "ntk_fixed": "n in a larger radix (NTK-fixed)",
+    "ntk_mixed": "n in a mixed radix (NTK-mixed)",
+}
+POWERS = "⁰¹²³⁴⁵⁶⁷"
+
+
+def draw_similarity(result: SimilarityCurves) -> list:
+    """f_b over distance with its first negative value, and the decay bound."""
+    drawing = figure(x="distance m (tokens)", y="similarity f<sub>b</sub>(m)", log="x", height=500)
+    decay = figure(
+        x="distance m (tokens)", y="mean |S<sub>j</sub>|", log="x", height=340, title="RoFormer's decay bound"
+    )
+    size, rows, firsts = result.head_dim, [], []
+    for i, base in enumerate(result.bases):
+        color, name = COLORS[i % len(COLORS)], say("b = {base}", base=short(base))
+        x, low, high = result.bin_distance[1:], result.low[i, 1:], result.high[i, 1:]
+        band(drawing, x, low, high, color=color, opacity=0.35)
+        line(
+            drawing,
+            x,
+            low,
+            name,
+            color,
+            width=1,
+            customdata=high,
+            hover="m = %{x:,}<br>f: %{y:.2f} … %{customdata:.2f}",
+        )
+        line(
+            decay,
+            result.bound_distance[1:],
+            result.bound[i, 1:],
+            name,
+            color,
+            width=1.5,
+            legend=False,
+            hover="m = %{x:,}<br>|S|: %{y:.2f}",
+        )
+        first = int(result.first_negative[i])
+        if first >= 0:
+            # the labels hang below the bands, where nothing covers them
+            below = -size * (0.2 + 0.045 * i)
+            hover = say("first negative at distance {first}", first=first)
+            line(drawing, [first, first], [0, below], color=color, width=1, dash="dot", hover=hover)
+            points(drawing, [first], [0], name, color, size=11, symbol="x", hover=hover, legend=False)
+            label(drawing, first, below, raw(f"{first:,}"), color, xanchor="right", yanchor="middle", xshift=-5)
+        firsts.append(say("{base}: {first}", base=name, first=first if first >= 0 else "–"))
+        none = say("none up to {distance}", distance=result.distance)
+        rows.append([float(base), first if first >= 0 else none, result.lowest[i], int(result.lowest_distance[i])])
+    across(drawing, y=0, dash="solid", width=1)
+    drawing.x(span=(1, result.distance))
+    drawing.y(range=[-size * (0.21 + 0.045 * len(result.bases)), size * 0.52])
+    decay.y(rangemode="tozero")
+    drawing.alt = say("First negative distance, by base: {firsts}.", firsts="; ".join(firsts))
+    columns = ("base b", "first distance with f < 0", "least f", "at distance")
+    return [drawing, decay, Table(columns, rows)]
+
+
+def draw_bases(result: FeasibleBases) -> list:
+    """The map of bases and lengths, the least base for one length, and the published tables."""
+    base, length = result.base, result.length
+    drawing = figure(x="base b", y="context length L (tokens)", log="xy", height=520)
+    line(
+        drawing,
+        result.bases,
+        result.lengths,
+        "longest feasible context",
+        GREEN,
+        width=1.5,
+        fill="tozeroy",
+        fillcolor="rgba(0,153,136,0.25)",
+        hover="b = %{x:,.6~g}<br>L ≤ %{y:,}",
+    )
+    record = np.maximum.accumulate(result.lengths)
+    line(drawing, result.bases, record, "longest for any base up to b", BLUE, width=1.5, dash="dot", hover="L ≤ %{y:,}")
+    inside = (result.table_lengths <= result.limit) & np.isfinite(result.blog)
+    if inside.any():
+        at = result.table_lengths[inside]
+        hover = "b = %{x:,}<br>L = %{y:,}"
+        points(drawing, result.blog[inside], at, "Su's table", ORANGE, size=10, symbol="circle-open", hover=hover)
+        points(drawing, result.paper[inside], at, "the paper's table", INK, size=9, symbol="x-thin-open", hover=hover)
+    points(drawing, [base], [length], "least base b*", RED, size=13, hover="b* = %{x:,.8~g}<br>L = %{y:,}")
+    drag(drawing, len(drawing.data) - 1, y="length")
+    across(drawing, y=length, color=RED)
+    label(drawing, base, length, raw(f"b* = {base:,.0f}"), RED, xanchor="right", xshift=-8)
+    drawing.x(span=(min(result.bases[0], base) / 1.1, max(result.bases[-1], base) * 1.1))
+    drawing.y(span=(max(1, min(int(result.lengths.min()), length) / 2), max(result.limit, length) * 1.3))
+    drawing.alt = say("The least base for {length} tokens is {base}.", length=length, base=f"{base:,.1f}")
+
+    tokens = say("min f over m < {length}", length=length)
+    around = figure(x="base b", y=tokens, log="x", height=340, title="Lowest similarity in the context")
+    near = figure(x="b − b*", y=tokens, height=340, title="The first feasible stretch, close up")
+    for drawn, x, y in (
+        (around, result.around, result.around_lowest),
+        (near, result.near - base, result.near_lowest),
+    ):
+        band(drawn, x, np.zeros(len(x)), np.maximum(y, 0), color=GREEN, opacity=0.35)
+        line(
+            drawn,
+            x,
+            y,
+            color=BLUE,
+            hover="b: %{x:,.6~g}<br>min f: %{y:.3f}" if drawn is around else "+%{x:,.4~g}<br>min f: %{y:.3f}",
+        )
+        across(drawn, y=0, dash="solid", width=1)
+    points(around, [base], [0], color=RED, size=10, hover="b* = %{x:,.8~g}")
+    facts = [
+        [say("least base b*"), raw(f"{base:,.4f}")],
+        [say("f is 0 at distance"), result.touching],
+        [say("b* is feasible with at most this added"), result.fails_again - base],
+        [say("estimate for d → ∞, L/0.6165"), result.estimate],
+    ]
+    summary = Table(("", say("L = {length}, d = {head_dim}", length=length, head_dim=result.head_dim)), facts)
+    return [drawing, around, near, summary, *_published(result)]
+
+
+def _published(result: FeasibleBases) -> list:
+    """The least bases of 1,024 tokens doubled again and again, beside those in print."""
+    lengths = [raw(f"{length >> 10}k") for length in result.table_lengths]
+    estimates = result.table_lengths / COSINE_INTEGRAL_ZERO
+    if np.isnan(result.blog).any() or not len(lengths):
+        rows = list(zip(lengths, result.table_bases, estimates, strict=True))
+        return [Table(("L", "least base", "L/0.6165"), rows, "Least bases")] if rows else []
+
+    def cells(published: np.ndarray, passes: np.ndarray) -> list[tuple[Said, Said]]:
+        ratios = published / result.table_bases
+        return [
+            (raw(f"{base:.1e}".replace("e+0", "e")), raw(f"{ratio:.3f}{'' if fits else ' ✗'}"))
+            for base, ratio, fits in zip(published, ratios, passes, strict=True)
+        ]
+
+    rows = [
+        [length, raw(f"{least:,.1f}"), *su, *paper, estimate]
+        for length, least, su, paper, estimate in zip(
+            lengths,
+            result.table_bases,
+            cells(result.blog, result.blog_passes),
+            cells(result.paper, result.paper_passes),
+            estimates,
+            strict=True,
+        )
+    ]
+    off = [
+        ", ".join(
+            length
+            for length, b, ours in zip(lengths, table, result.table_bases, strict=True)
+            if abs(b / ours - 1) > 0.05
+        )
+        for table in (result.blog, result.paper)
+    ]
+    verdict = say(
+        "Su's table is more than 5 % off at: {su}. The paper's: {paper}. Feasible bases come in narrow stretches, so a least "
+        "base that is rounded to two digits may already lie outside the first one: ✗ marks bases that fail as printed.",
+        su=off[0] or "–",
+        paper=off[1] or "–",
+    )
+    columns = ("L", "least base", "Su", "Su / least", "paper", "paper / least", "L/0.6165")
+    return [Folded("Published tables, recomputed", [Table(columns, rows), Prose(verdict)])]
+
+
+def draw_wavelengths(result: Wavelengths) -> list:
+    """Wavelength of each pair under each scaling, against the training length."""
+    drawing = figure(x="pair i", y="wavelength 2π/θ (tokens)", log="y", height=520)
+    rows = []
+    for name, wave, unseen, incomplete, attention in zip(
+        result.scalings, result.wavelength, result.unseen, result.incomplete, result.attention, strict=True
+    ):
+        line(
+            drawing,
+            result.pair,
+            wave,
+            SCALING[name],
+            HUE[name],
+            dash=DASH.get(name),
+            hover="i = %{x}<br>2π/θ = %{y:,.4~g}",
+        )
+        rows.append([say(SCALING[name]), wave[np.isfinite(wave)][-1], int(incomplete), int(unseen.sum()), attention])
+        if unseen.any():
+            points(
+                drawing,
+                result.pair[unseen],
+                wave[unseen],
+                SCALING[name],
+                HUE[name],
+                size=7,
+                symbol="circle-open",
+                legend=False,
+                hover="pair %{x} meets angles that training never showed",
+            )
+    trained, wanted = result.context_length, result.factor * result.context_length
+    for tokens, text in (
+        (trained, say("training length L = {length}", length=trained)),
+        (wanted, say("wanted: kL = {length}", length=short(wanted))),
+    ):
+        across(drawing, y=tokens)
+        label(drawing, 1.5, tokens, text, GREY)
+    points(drawing, [0], [trained], "training length L", GREY, size=11, hover="L = %{y:,}", legend=False)
+    drag(drawing, len(drawing.data) - 1, y="context_length")
+    finite = result.wavelength[np.isfinite(result.wavelength)]
+    drawing.y(span=(finite.min() / 1.3, max(finite.max(), wanted) * 1.5))
+    columns = ("scaling", "longest wavelength", "no full turn in L", "unseen angles", "cos and sin times")
+    return [drawing, Table(columns, rows, "Pairs")]
+
+
+def draw_dials(result: Dials) -> list:
+    """A matrix of dials: a row for each way of writing, a column for each digit and its pair."""
+    ways, digits = len(result.numerals), result.digits
+    step = 2.5
+    spots = np.arange(digits)[::-1] * step  # the lowest digit stands on the right
+    heights = np.arange(ways)[::-1] * (step + 0.4)
+    radii = (0.6, 1.0)  # of the digits' rings, of the pairs'
+    circle = np.linspace(0, 1, 49)
+    seen = (result.digit_seen, result.rotary_seen)
+    turns = (result.digit_turns, result.rotary_turns)
+
+    def at(turn: np.ndarray, radius: float, spot: np.ndarray | float, height: np.ndarray | float) -> list[np.ndarray]:
+        return [spot + radius * np.sin(2 * np.pi * turn), height + radius * np.cos(2 * np.pi * turn)]
+
+    def moment(t: int) -> list[dict]:
+        """What moves: the beads of both rings, and the digits."""
+        beads = []
+        for turn, radius, known, size in zip(turns, radii, seen, (11, 14), strict=True):
+            x, y = at(turn[t], radius, spots, heights[:, None])
+            color = np.where(turn[t] <= known + 1e-6, BLUE, RED).ravel().tolist()
+            beads.append(
+                {
+                    "x": x.ravel().round(3).tolist(),
+                    "y": y.ravel().round(3).tolist(),
+                    "marker": {"color": color, "size": size},
+                }
+            )
+        digit = np.floor(result.digit_turns[t] * result.radices + 1e-5).astype(int)
+        return [*beads, {"text": digit.ravel().astype(str).tolist()}]
+
+    drawing = figure(height=600 if ways > 2 else 260 * ways, square=ways > 2, showlegend=False)
+    places = [(float(spot), float(height)) for height in heights for spot in spots]
+    x, y = map(list, zip(*places, strict=True))
+    inner, outer, texts = moment(result.start)
+    for name, beads in (("digits", inner), ("RoPE's pairs", outer)):
+        points(drawing, beads["x"], beads["y"], name, hoverinfo="skip", marker=beads["marker"], zorder=1)
+    drawing.add(
+        {"type": "scatter", "x": x, "y": y, "mode": "text", "textfont": {"size": 17}, "hoverinfo": "skip", **texts}
+    )
+    for share, color, width, dash in ((None, GREY, 1, "dot"), (seen, GREEN, 4, None)):
+        ring = [
+            np.concatenate(
+                [
+                    np.append(
+                        at(circle * (1 if share is None else share[kind][i % digits]), radius, *place)[axis], np.nan
+                    )
+                    for kind, radius in enumerate(radii)
+                    for i, place in enumerate(places)
+                ]
+            )
+            for axis in (0, 1)
+        ]
+        drawing.add(
+            {
+                "type": "scatter",
+                "x": ring[0],
+                "y": ring[1],
+                "mode": "lines",
+                "line": {"color": color, "width": width, "dash": dash, "simplify": False},  # else plotly makes polygons
+                "hoverinfo": "skip",
+            }
+        )
+    for numeral, height in zip(result.numerals, heights, strict=True):
+        label(drawing, -1.2, height + 1.15, say(NUMERAL[numeral]))
+    for m, spot in enumerate(spots):
+        label(drawing, spot, -1.2, raw(f"{result.radix}{POWERS[m]}"), GREY, xanchor="center", yanchor="top")
+    for axis, low, high in ((drawing.x, -1.3, spots[0] + 1.3), (drawing.y, -1.9, heights[0] + 1.9)):
+        axis(visible=False, fixedrange=True, range=[low, high])
+    drawing.y(scaleanchor="x")
+    drawing.update(margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    drag(
+        drawing,
+        1,
+        turn={
+            "set": "position",
+            "x": x,
+            "y": y,
+            "period": result.rotary_period.ravel().tolist(),
+            "values": result.positions.tolist(),
+        },
+    )
+    scrub(
+        drawing,
+        [moment(t) for t in range(len(result.positions))],
+        [f"{position:,}" for position in result.positions],
+        name="position",
+        start=result.start,
+    )
+    rows = [
+        [
+            say(NUMERAL[way]),
+            raw(" · ".join(f"{radix:.4g}" for radix in radices[::-1])),
+            raw(" · ".join(f"{value:g}" for value in values[::-1].round(3))),
+            int(carried) or raw("–"),
+        ]
+        for way, radices, values, carried in zip(
+            result.numerals, result.radices, result.values, result.carried, strict=True
+        )
+    ]
+    columns = ("way of writing", "radices", say("digits of {position}", position=result.position), "carried over")
+    drawing.alt = say("Digits of {position} as it is: {digits}.", position=result.position, digits=rows[0][2])
+    return [drawing, Table(columns, rows)]
+
+
+def draw_extrapolation(result: Extrapolation) -> list:
+    """What context beyond the trained length costs the embedded models, and their loss itself."""
+    excess = _over_position(result, result.excess, "excess loss (nats a byte)", 500)
+    across(excess, y=0, dash="solid", width=1)
+    loss = _over_position(result, result.loss, "loss (nats a byte)", 340, title="The loss itself", showlegend=False)
+    rows = [
+        [float(base), say(SCALING[scaling]), inside, beyond, beyond - inside]
+        for base, scaling, inside, beyond in zip(
+            result.bases, result.scalings, result.inside, result.beyond, strict=True
+        )
+    ]
+    trained, length = result.context_length, result.length
+    spans = [
+        say("bytes {first} to {last}", first=first, last=last)
+        for first, last in ((trained // 2, trained), (length // 2, length))
+    ]
+    return [excess, loss, Table(("base b", "scaling", *spans, "change"), rows, "Loss (nats a byte)")]
+
+
+def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: int, **layout) -> Figure:
+    drawing = figure(x="position (bytes)", y=y, log="x", height=height, **layout)
+    bases, scalings = list(dict.fromkeys(result.bases.tolist())), list(dict.fromkeys(result.scalings))
+    for c, (base, scaling) in enumerate(zip(result.bases, result.scalings, strict=True)):
+        place = bases.index(base)
+        of_base, of_scaling = say("b = {base}", base=short(base)), say(SCALING[scaling])
+        name = of_base if len(scalings) == 1 else of_scaling
+        if len(bases) > 1 and len(scalings) > 1:
+            name = say("{base}, {scaling}", base=of_base, scaling=of_scaling)
+        color = HUE[scaling] if len(scalings) > 1 else COLORS[place]
+        dash = ("solid", "dash", "dot", "dashdot", "longdash")[place] if len(scalings) > 1 else "solid"
+        x, error = result.position[1:], result.error[c, 1:]
+        if len(result.bases) <= 6 and values is result.excess and error.any():
+            band(drawing, x, values[c, 1:] - error, values[c, 1:] + error, color=color)
+        line(
+            drawing,
+            x,
+            values[c, 1:],
+            name,
+            color,
+            dash=dash if len(bases) > 1 else DASH.get(scaling),
+            customdata=error,
+            hover="%{x:,.0f}: %{y:.3f} ± %{customdata:.3f}",
+        )
+    across(drawing, x=result.context_length, text=say("trained on {length}", length=result.context_length))
+    octaves = [8 << i for i in range(9) if 8 << i <= result.length]
+    drawing.x(tickvals=octaves, ticktext=[f"{n:,}" for n in octaves], span=(8, result.length))
+    return drawing
