@@ -168,7 +168,7 @@ def _published(result: FeasibleBases) -> list:
     estimates = result.table_lengths / COSINE_INTEGRAL_ZERO
     if np.isnan(result.blog).any() or not len(lengths):
         rows = list(zip(lengths, result.table_bases, estimates, strict=True))
-        return [Table(("L", "least base", "L/0.6165"), rows, "Least bases")] if rows else []
+        return [Table(("L", "least base", "L/0.6165"), rows)] if rows else []
 
     def cells(published: np.ndarray, passes: np.ndarray) -> list[tuple[Said, Said]]:
         ratios = published / result.table_bases
