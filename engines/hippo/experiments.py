@@ -32,7 +32,7 @@ Scheme = Annotated[str, OneOf(SCHEMES)]
 Samples = Annotated[int, Between(64, 4096)]
 Window = Annotated[float, Between(0.02, 1)]
 Length = Annotated[int, Between(64, 4096)]
-Seed = Annotated[int, Between(0, 2**31 - 1)]
+Seed = Annotated[int, Between(0, 999)]
 
 
 def _odd(measure: str, order: int) -> int:

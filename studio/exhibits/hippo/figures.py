@@ -1,0 +1,325 @@
+"""What the views of HiPPO, S4 and RTF draw."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from engines.hippo.experiments import MOST, Forgetting, Kernels, Matrices, Memory, Orders, Rational, Steps
+from studio.figure import (
+    COLORS,
+    DIVERGING,
+    GREY,
+    INK,
+    Figure,
+    across,
+    band,
+    drag,
+    figure,
+    heat,
+    label,
+    line,
+    points,
+    scrub,
+    short,
+)
+from studio.language import drawn, raw, say
+from studio.panels import Folded, Prose, Table
+
+MEASURES = {
+    "legs": "LegS: Legendre, all the past",
+    "legt": "LegT: Legendre, a window",
+    "lmu": "LMU: LegT in other units",
+    "lagt": "LagT: Laguerre, fading",
+    "fout": "FouT with 2/w: Fourier, a window",
+    "fout_blog": "FouT with 1/w: the blog's first form",
+    "foud": "FouD: Fourier, fading",
+    "fous": "Fourier-LegS: Fourier, all the past",
+}
+NAMES = {
+    "legs": "LegS",
+    "legt": "LegT",
+    "lmu": "LMU",
+    "lagt": "LagT",
+    "fout": "FouT, 2/w",
+    "fout_blog": "FouT, 1/w",
+    "foud": "FouD",
+    "fous": "Fourier-LegS",
+}
+TINT = dict(zip(MEASURES, COLORS, strict=True))  # a measure has its colour in every view
+METHODS = {
+    "zoh": "Zero-order hold (exact)",
+    "bilinear": "Bilinear",
+    "backward": "Backward Euler",
+    "forward": "Forward Euler",
+    "gbt": "Generalised bilinear",
+}
+MODELS = {
+    "resonators": "Resonators",
+    "memory": "A delay line (a = 0, how RTF starts)",
+    "legs": "HiPPO-LegS, from (A, B, C)",
+}
+
+
+def finite(value: float) -> float:
+    """A number, infinite where the engine has MOST for what overflowed."""
+    return math.inf if value >= MOST else float(value)
+
+
+def signed_heat(fig: Figure, values: np.ndarray, bar: str, hover: str, **axes) -> None:
+    """A heat map of signed values, coloured by their square root, so that small ones show; one byte each."""
+    most = max(float(np.abs(values).max()), 1e-30)
+    scaled = values.astype(np.float64) / most
+    level = np.round(127 * np.sign(scaled) * np.sqrt(np.abs(scaled))).astype(np.int8)
+    trace = heat(fig, level, scale=DIVERGING, low=-127, high=127, bar=bar, hover=hover, **axes)
+    trace["colorbar"] |= {"tickvals": [-127, 0, 127], "ticktext": [short(-most, 2), "0", short(most, 2)]}
+
+
+def draw_memory(result: Memory) -> list:
+    """The signal, what is recalled of it at each moment, and the N numbers over time."""
+    low, high = float(result.values.min()), float(result.values.max())
+    room = 0.35 * (high - low) or 1.0
+    floor = low - room
+    every = np.unique(np.linspace(0, len(result.weight) - 1, 40).round().astype(int))
+    frames = []  # later frames carry only what changes: the browser keeps the rest
+    for end, past, recalled in zip(result.ends, result.past, result.recalled, strict=True):
+        seen = past >= 0
+        curve = np.clip(recalled[seen], low - 20 * room, high + 20 * room)
+        frames.append([{"x": past[seen], "y": curve}, {"x": np.array([end, end])}, {"x": past[every]}])
+    time = "time t (s)" if result.unit else "time t"
+    fig = figure(x=time, y="u(t)", height=480)
+    line(fig, frames[-1][0]["x"], frames[-1][0]["y"], "recalled", TINT[result.measure], width=3)
+    line(fig, frames[-1][1]["x"], [floor, high + room], "now", GREY, width=1, hover="%{x:.4~g}")
+    height = floor + 0.8 * room * result.weight[every]
+    line(fig, frames[-1][2]["x"], height, "weight of the past", GREY, dash="dash", hover="%{x:.4~g}")
+    line(fig, result.time, result.values, "signal", INK, width=1, opacity=0.8)
+    fig.x(range=[0, float(result.time[-1])]).y(range=[floor, high + room])
+    scrub(fig, frames, [short(end) for end in result.ends], "t =")
+    error, share = float(result.error[-1]), float(result.error[-1]) / max(result.scale, 1e-12)
+    fig.alt = say("{measure}: error at the end {share} % of the signal.", measure=NAMES[result.measure], share=short(100 * share))
+    numbers = figure(x=time, y="coefficient n", height=320)
+    signed_heat(
+        numbers,
+        result.coefficients,
+        "x<sub>n</sub>",
+        "n = %{y}, t = %{x:.3~g}",
+        x=result.coefficient_time,
+        y=np.arange(result.order),
+    )
+    text = say(
+        "**{measure}, N = {order}, {method}.** At the end the root mean square error over the past that is covered is {error}: "
+        "{share} % of the signal's root mean square.",
+        measure=NAMES[result.measure],
+        order=result.order,
+        method=drawn(METHODS[result.method]),
+        error=short(error),
+        share=short(100 * share),
+    )
+    notes = [note for note in (source_note(result), growth_note(result)) if note]
+    return [fig, *map(Prose, (text, *notes)), numbers]
+
+
+def source_note(result: Memory) -> str:
+    """What was read of a visitor's file."""
+    facts = result.facts
+    if result.kind == "none":
+        return say("This is a stand-in: choose a file or draw a curve to see your own.")
+    if result.kind == "sound":
+        text = say(
+            "Read: {seconds} s of sound, {rate} samples a second, {bits} bits, {channels} channels (averaged).",
+            seconds=short(facts["samples"] / facts["rate"]),
+            rate=facts["rate"],
+            bits=facts["bits"],
+            channels=facts["channels"],
+        )
+        ended = say("The file's header has no true length, as when a recorder is killed; it was read to its end.")
+        return f"{text} {ended}" if facts["unclosed"] else text
+    if result.kind == "table":
+        template = (
+            "Read: {rows} rows of one column, taken for values at equal distances; {headings} heading lines."
+            if facts["columns"] == 1
+            else "Read: {rows} rows of times and values, brought to equal distances; times count from the first; {headings} heading lines."
+        )
+        return say(template, rows=facts["rows"], headings=facts["headings"])
+    return ""
+
+
+def growth_note(result: Memory) -> str:
+    """What the discretisation does to the state, where it grows."""
+    condition = short(finite(result.condition), 2)
+    if result.growth > 1 + 1e-9:
+        return say(
+            "This method is unstable here: each step multiplies by up to {growth}. Take a smaller N, more samples or another "
+            "method. (Condition number of the eigenvectors of A: {condition}.)",
+            growth=short(result.growth),
+            condition=condition,
+        )
+    if result.peak > 100:
+        return say(
+            "In the first steps the state grows to {peak} times the signal. (Condition number of the eigenvectors of A: {condition}.)",
+            peak=short(finite(result.peak), 2),
+            condition=condition,
+        )
+    return ""
+
+
+def draw_orders(result: Orders) -> list:
+    """Error against N, with the best each basis could do."""
+    fig = figure(x="numbers kept, N", y="RMSE / RMS of the signal", height=480, log="xy")
+    alike = [np.isclose(result.floor, floor, rtol=1e-4).all(1).nonzero()[0].tolist() for floor in result.floor]
+    for i, same in enumerate(alike):
+        if i == same[0]:  # one floor of several measures is drawn once, in nobody's colour
+            names = raw(", ".join(NAMES[result.measures[j]] for j in same))
+            color = TINT[result.measures[i]] if len(same) == 1 else GREY
+            name = say("least possible: {names}", names=names)
+            line(fig, result.orders, result.floor[i], name, color, width=6, opacity=0.3, legend=len(same) > 1)
+    for measure, error in zip(result.measures, result.error, strict=True):
+        line(fig, result.orders, error, raw(NAMES[measure]), TINT[measure], marks=5, hover="N = %{x}: %{y:.3~g}")
+    fig.x(tickvals=[2, 4, 8, 16, 32, 64, 96], ticktext=["2", "4", "8", "16", "32", "64", "96"])
+    top = max(1.0, min(10.0, float(result.error.max())))
+    fig.y(span=(max(float(result.floor.min()), 1e-8) / 1.6, 1.3 * top))
+    last = ", ".join(f"{NAMES[m]} {short(e[-1])}" for m, e in zip(result.measures, result.error, strict=True))
+    fig.alt = say("At N = {order}: {errors}.", order=int(result.orders[-1]), errors=last)
+    shown = (2, 4, 6, 8, 9)
+    rows = [
+        [raw(NAMES[m]), *(float(e[j]) for j in shown), float(f[-1])]
+        for m, e, f in zip(result.measures, result.error, result.floor, strict=True)
+    ]
+    columns = [
+        "measure",
+        *(f"N = {result.orders[j]}" for j in shown),
+        say("least possible, N = {order}", order=int(result.orders[-1])),
+    ]
+    return [fig, Table(columns, rows, say("RMSE / RMS of the signal, {method}", method=drawn(METHODS[result.method])))]
+
+
+def draw_steps(result: Steps) -> list:
+    """Error against the number of steps, and the size of the state on the way."""
+    fig = figure(x="number of steps K", y="relative error of the final state", height=440, log="xy")
+    size = figure(x="step k of K = 1,024", y="length of the state |x<sub>k</sub>|", height=360, log="xy")
+    step = np.arange(1, result.size.shape[1] + 1)
+    rows = []
+    for method, error, lengths, color in zip(result.methods, result.error, result.size, COLORS, strict=False):
+        name = METHODS[method].split(" (")[0]
+        line(fig, result.samples, error, name, color, marks=6, hover="K = %{x}: %{y:.3~g}")
+        line(size, step, np.where(lengths < MOST, lengths, np.nan), name, color, hover="k = %{x}: %{y:.3~g}")
+        above = np.flatnonzero(lengths > 10 * result.scale)
+        rows.append([name, float(error[-1]), finite(lengths.max()), int(step[above[-1]]) if len(above) else 0])
+    counts = [int(count) for count in result.samples]
+    fig.x(tickvals=counts, ticktext=[short(count) for count in counts])
+    fig.y(span=(max(float(result.error.min()), 1e-8) / 2, min(max(2.0, float(result.error.max())), 100.0)))
+    across(size, y=result.scale, text="greatest |u|")
+    columns = ("discretisation", "error at K = 1,024", "greatest |x<sub>k</sub>|", "last k with |x<sub>k</sub>| over 10 max |u|")
+    text = say(
+        "{measure}, N = {order}. The eigenvectors of A have the condition number {condition}.",
+        measure=NAMES[result.measure],
+        order=result.order,
+        condition=short(finite(result.condition), 2),
+    )
+    return [fig, Prose(text), size, Table(columns, rows)]
+
+
+def draw_matrices(result: Matrices) -> list:
+    """A, its spectrum, its impulse response, and the measure."""
+    tint = TINT[result.measure]
+    matrix = figure(x="column k", y="row n", height=520, square=True)
+    signed_heat(matrix, result.A, "A<sub>nk</sub>", "n = %{y}, k = %{x}: %{customdata:.4~g}", customdata=result.A)
+    matrix.y(autorange="reversed")
+    spectrum = figure(x="Re λ", y="Im λ", height=400)
+    points(spectrum, result.real, result.imag, "eigenvalues", tint, size=7, legend=False)
+    impulse = figure(x="ln(T / t₀)" if result.scaled else "time since the impulse (windows)", y="state after an impulse", height=360)
+    for n, (row, color) in enumerate(zip(result.impulse, COLORS, strict=False)):
+        line(impulse, result.time, row, f"x<sub>{n}</sub>", color)
+    weight = figure(x="age, of the time gone by" if result.scaled else "age (windows)", y="weight of the past", height=300)
+    band(weight, result.age, np.zeros_like(result.weight), result.weight, color=tint)
+    line(weight, result.age, result.weight, "weight of the past", tint, legend=False)
+    condition = finite(result.condition)
+    fields = {"measure": drawn(MEASURES[result.measure]), "order": result.order, "condition": short(condition, 2)}
+    if math.isinf(condition):
+        text = say("**{measure}, N = {order}.** All eigenvalues are one, with one eigenvector: A cannot be diagonalised.", **fields)
+    elif condition > 1e12:
+        text = say(
+            "**{measure}, N = {order}.** The eigenvectors have the condition number {condition}: what is computed through them in "
+            "double precision is noise.",
+            **fields,
+        )
+    else:
+        text = say("**{measure}, N = {order}.** The eigenvectors have the condition number {condition}.", **fields)
+    return [matrix, Prose(text), spectrum, weight, impulse]
+
+
+def draw_forgetting(result: Forgetting) -> list:
+    """Error at each age."""
+    fig = figure(x="age (fraction of the signal)", y="mean square error / that of recalling nothing", height=480, log="y")
+    for measure, error in zip(result.measures, result.error, strict=True):
+        line(fig, result.age, error, raw(NAMES[measure]), TINT[measure], hover="%{x:.2f}: %{y:.3~g}")
+    across(fig, y=1, text="nothing recalled")
+    fig.x(range=[0, 1]).y(span=(max(1e-8, float(result.error.min()) / 2), 10))
+    if any(measure not in ("legs", "fous") for measure in result.measures):
+        points(fig, [result.window], [1], "window w: drag", INK, size=13, symbol="diamond", hover="w = %{x:.2f}")
+        drag(fig, len(fig.data) - 1, x="window")
+    return [fig]
+
+
+def draw_kernels(result: Kernels) -> list:
+    """S4's kernel with and without its low-rank term, beside S4D."""
+    fig = figure(x="time t", y="kernel K(t)", height=480)
+    line(fig, result.time, result.recurrent, "recurrence", COLORS[0], width=6, opacity=0.3)
+    line(fig, result.time, result.cauchy, "S4: Cauchy sums", COLORS[0], width=1.6)
+    line(fig, result.time, result.uncorrected, "without the low-rank term", COLORS[3], width=1.6, dash="dot")
+    line(fig, result.time, result.diagonal, "S4D: B/2", COLORS[1], width=1.6, dash="dash")
+    nearest = int(np.abs(result.time - result.delay).argmin())
+    height = float(result.cauchy[nearest])
+    points(fig, [result.delay], [height], "delay: drag", INK, size=13, symbol="diamond", hover="%{x:.2f}")
+    drag(fig, len(fig.data) - 1, x="delay")
+    fig.x(range=[0, float(result.time[-1])])
+    poles = figure(x="ω, where λ = −½ + iω", y="|C<sub>n</sub> B<sub>n</sub>|", height=320)
+    points(poles, result.pole_imag, result.pole_weight, "λ = −½ + iω", COLORS[0], legend=False)
+    fig.alt = say("Recurrence and Cauchy sums differ by at most {gap}.", gap=short(result.kernel_gap, 2))
+    n, length = result.order, result.length
+    rows = [
+        ["kernel: recurrence − Cauchy sums", result.kernel_gap],
+        ["output on noise: recurrence − convolution", result.output_gap],
+        ["S + Sᵀ, greatest entry", result.skew_gap],
+    ]
+    title = say("N = {order}, L = {length}, Δ = {step}", order=n, length=length, step=short(result.step))
+    transforms = 3 * length * math.log2(2 * length)
+    costs = [
+        ["Powers of A, one by one", float(length * n**3), length],
+        ["Recurrence, step by step", float(length * n**2), length],
+        ["S4: Cauchy sums", float(2 * length * n + length * math.log2(length)), 1],
+        ["RTF: FFTs", float(transforms), 1],
+    ]
+    cost = Table(("way to one kernel", "multiplications, about", "steps that wait for one another"), costs)
+    note = Prose("`python -m benchmarks.hippo` measures the times on your machine.")
+    return [fig, poles, Table(("difference", "greatest"), rows, title), Folded("Cost against length", [cost, note])]
+
+
+def draw_rational(result: Rational) -> list:
+    """RTF's kernel by one FFT and by the companion recurrence; poles and gain."""
+    fig = figure(x="step k", y="kernel K<sub>k</sub>", height=440)
+    line(fig, result.step, result.recurrent, "recurrence", COLORS[0], width=6, opacity=0.3)
+    line(fig, result.step, result.fft, "one FFT each way", COLORS[0], width=1.6)
+    last = int(np.flatnonzero(np.abs(result.fft) > 1e-3 * np.abs(result.fft).max())[-1])
+    fig.x(range=[0, min(result.length, 1.2 * last + 8)])
+    fig.alt = say("FFT and recurrence differ by at most {gap}.", gap=short(result.kernel_gap, 2))
+    plane = figure(x="Re λ", y="Im λ", height=420, square=True)
+    turn = np.linspace(0, 2 * math.pi, 121)
+    line(plane, np.cos(turn), np.sin(turn), "|λ| = 1", GREY, width=1)
+    points(plane, result.pole_real, result.pole_imag, "poles", COLORS[1], size=7)
+    if result.model == "resonators":
+        points(plane, [result.radius], [0], "greatest |λ|: drag", INK, size=13, symbol="diamond", hover="%{x:.3f}")
+        drag(plane, len(plane.data) - 1, x="damping")
+    plane.x(range=[-1.1, 1.1]).y(range=[-1.1, 1.1])
+    gain = figure(x="frequency (cycles per step)", y="gain |H| (dB)", height=320)
+    line(gain, result.frequency, result.gain, "|H|", COLORS[2], legend=False)
+    rows = [
+        ["kernel: FFT − recurrence", result.kernel_gap],
+        ["output: state-free − companion form", result.output_gap],
+        ["greatest |pole|", result.radius],
+    ]
+    title = say(
+        "{model}, N = {order}, L = {length}", model=drawn(MODELS[result.model]), order=result.order, length=result.length
+    )
+    return [fig, plane, gain, Table(("", "measured"), rows, title)]
