@@ -18,7 +18,6 @@ from studio.figure import (
     drag,
     figure,
     heat,
-    label,
     line,
     points,
     scrub,
@@ -97,7 +96,9 @@ def draw_memory(result: Memory) -> list:
     fig.x(range=[0, float(result.time[-1])]).y(range=[floor, high + room])
     scrub(fig, frames, [short(end) for end in result.ends], "t =")
     error, share = float(result.error[-1]), float(result.error[-1]) / max(result.scale, 1e-12)
-    fig.alt = say("{measure}: error at the end {share} % of the signal.", measure=NAMES[result.measure], share=short(100 * share))
+    fig.alt = say(
+        "{measure}: error at the end {share} % of the signal.", measure=NAMES[result.measure], share=short(100 * share)
+    )
     numbers = figure(x=time, y="coefficient n", height=320)
     signed_heat(
         numbers,
@@ -210,7 +211,12 @@ def draw_steps(result: Steps) -> list:
     fig.x(tickvals=counts, ticktext=[short(count) for count in counts])
     fig.y(span=(max(float(result.error.min()), 1e-8) / 2, min(max(2.0, float(result.error.max())), 100.0)))
     across(size, y=result.scale, text="greatest |u|")
-    columns = ("discretisation", "error at K = 1,024", "greatest |x<sub>k</sub>|", "last k with |x<sub>k</sub>| over 10 max |u|")
+    columns = (
+        "discretisation",
+        "error at K = 1,024",
+        "greatest |x<sub>k</sub>|",
+        "last k with |x<sub>k</sub>| over 10 max |u|",
+    )
     text = say(
         "{measure}, N = {order}. The eigenvectors of A have the condition number {condition}.",
         measure=NAMES[result.measure],
@@ -228,16 +234,23 @@ def draw_matrices(result: Matrices) -> list:
     matrix.y(autorange="reversed")
     spectrum = figure(x="Re λ", y="Im λ", height=400)
     points(spectrum, result.real, result.imag, "eigenvalues", tint, size=7, legend=False)
-    impulse = figure(x="ln(T / t₀)" if result.scaled else "time since the impulse (windows)", y="state after an impulse", height=360)
+    impulse = figure(
+        x="ln(T / t₀)" if result.scaled else "time since the impulse (windows)", y="state after an impulse", height=360
+    )
     for n, (row, color) in enumerate(zip(result.impulse, COLORS, strict=False)):
         line(impulse, result.time, row, f"x<sub>{n}</sub>", color)
-    weight = figure(x="age, of the time gone by" if result.scaled else "age (windows)", y="weight of the past", height=300)
+    weight = figure(
+        x="age, of the time gone by" if result.scaled else "age (windows)", y="weight of the past", height=300
+    )
     band(weight, result.age, np.zeros_like(result.weight), result.weight, color=tint)
     line(weight, result.age, result.weight, "weight of the past", tint, legend=False)
     condition = finite(result.condition)
     fields = {"measure": drawn(MEASURES[result.measure]), "order": result.order, "condition": short(condition, 2)}
     if math.isinf(condition):
-        text = say("**{measure}, N = {order}.** All eigenvalues are one, with one eigenvector: A cannot be diagonalised.", **fields)
+        text = say(
+            "**{measure}, N = {order}.** All eigenvalues are one, with one eigenvector: A cannot be diagonalised.",
+            **fields,
+        )
     elif condition > 1e12:
         text = say(
             "**{measure}, N = {order}.** The eigenvectors have the condition number {condition}: what is computed through them in "
@@ -251,7 +264,9 @@ def draw_matrices(result: Matrices) -> list:
 
 def draw_forgetting(result: Forgetting) -> list:
     """Error at each age."""
-    fig = figure(x="age (fraction of the signal)", y="mean square error / that of recalling nothing", height=480, log="y")
+    fig = figure(
+        x="age (fraction of the signal)", y="mean square error / that of recalling nothing", height=480, log="y"
+    )
     for measure, error in zip(result.measures, result.error, strict=True):
         line(fig, result.age, error, raw(NAMES[measure]), TINT[measure], hover="%{x:.2f}: %{y:.3~g}")
     across(fig, y=1, text="nothing recalled")
@@ -284,15 +299,15 @@ def draw_kernels(result: Kernels) -> list:
         ["S + Sᵀ, greatest entry", result.skew_gap],
     ]
     title = say("N = {order}, L = {length}, Δ = {step}", order=n, length=length, step=short(result.step))
-    transforms = 3 * length * math.log2(2 * length)
+    powers, per_length = float(length * n**3), length * math.log2(length)
     costs = [
-        ["Powers of A, one by one", float(length * n**3), length],
-        ["Recurrence, step by step", float(length * n**2), length],
-        ["S4: Cauchy sums", float(2 * length * n + length * math.log2(length)), 1],
-        ["RTF: FFTs", float(transforms), 1],
+        ["powers of A, one by one", raw("N³ L"), powers, length],
+        ["recurrence, step by step", raw("N² L"), float(length * n**2), length],
+        ["S4: Cauchy sums", raw("N L + L log₂ L"), n * length + per_length, 1],
+        ["RTF: FFTs", raw("L log₂ L"), per_length, 1],
     ]
-    cost = Table(("way to one kernel", "multiplications, about", "steps that wait for one another"), costs)
-    note = Prose("`python -m benchmarks.hippo` measures the times on your machine.")
+    cost = Table(("way to one kernel", "order of the cost", "here", "steps one after another"), costs)
+    note = Prose("`python -m benchmarks.hippo` measures the times.")
     return [fig, poles, Table(("difference", "greatest"), rows, title), Folded("Cost against length", [cost, note])]
 
 
@@ -320,6 +335,9 @@ def draw_rational(result: Rational) -> list:
         ["greatest |pole|", result.radius],
     ]
     title = say(
-        "{model}, N = {order}, L = {length}", model=drawn(MODELS[result.model]), order=result.order, length=result.length
+        "{model}, N = {order}, L = {length}",
+        model=drawn(MODELS[result.model]),
+        order=result.order,
+        length=result.length,
     )
     return [fig, plane, gain, Table(("", "measured"), rows, title)]

@@ -1,0 +1,398 @@
+"""HiPPO, S4 and RTF: a function remembered by N numbers, and two fast ways to its kernel."""
+
+from __future__ import annotations
+
+from engines.hippo.checks import CHECKS
+from engines.hippo.experiments import SCHEMES, forgetting, kernels, matrices, memory, orders, rational, steps
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Range, Step, Story, Text, Upload, View
+from studio.exhibits.hippo import thumbnail
+from studio.exhibits.hippo.figures import (
+    MEASURES,
+    METHODS,
+    MODELS,
+    draw_forgetting,
+    draw_kernels,
+    draw_matrices,
+    draw_memory,
+    draw_orders,
+    draw_rational,
+    draw_steps,
+)
+
+SIGNAL = Choice(
+    "Signal",
+    {
+        "waves": "Two sines",
+        "chirp": "Chirp: ever faster",
+        "square": "Square wave",
+        "steps": "Random steps",
+        "noise": "Smooth noise",
+        "white": "White noise",
+        "speech": "Speech-like",
+        "formula": "Your formula",
+        "own": "Your file or drawing",
+    },
+    icons=thumbnail.signals,
+)
+FORMULA = Text(
+    "Formula in t",
+    help="t runs from 0 to 6π. It may use sin, cos, exp, log, abs and piecewise(t < 9, sin(t), 0).",
+    when={"signal": ["formula"]},
+)
+UPLOAD = Upload(
+    "A sound (.wav) or a table (.csv)",
+    (".wav", ".csv"),
+    64,
+    help="A table has a column of values, or times and values. A long sound is averaged down to the number of samples.",
+    when={"signal": ["own"]},
+)
+DRAWING = Drawing(
+    "Or draw a curve", 256, 160, help="A file, where one is chosen, comes first.", when={"signal": ["own"]}
+)
+MEASURE = Choice("Measure", MEASURES, icons=thumbnail.measures)
+SEVERAL = Choice("Measures", MEASURES, several=True, icons=thumbnail.measures)
+ORDER = Range("Numbers kept, N", step=1)
+METHOD = Choice("Discretisation", {name: METHODS[name] for name in SCHEMES})
+SAMPLES = Range("Samples", step=64)
+WINDOWED = [name for name in MEASURES if name not in ("legs", "fous")]
+WINDOW = Range("Window, fraction of the signal", step=0.01, when={"measure": WINDOWED, "measures": WINDOWED})
+SEED = Range("Seed", step=1, when={"signal": ["steps", "noise", "white"]})
+LENGTH = Range("Kernel length L", step=64)
+OWN = {"signal": SIGNAL, "formula": FORMULA, "upload": UPLOAD, "drawing": DRAWING}
+
+VIEWS = (
+    View(
+        slug="memory",
+        title="The past in N numbers",
+        caption=(
+            "A signal is read once, from left to right, and only $N$ numbers are kept; the coloured curve is the past that they give "
+            "back at the moment “now”. Play the moments: LegS stretches one polynomial over all that has been, the other measures slide "
+            "a window along or let the past fade (dashed: the weight of each age). The map below shows the $N$ numbers over "
+            "time, coloured by their square root. A fixed number of coefficients is a memory of any length, at a resolution that "
+            "falls as the past grows."
+        ),
+        compute=memory,
+        controls={
+            **OWN,
+            "measure": MEASURE,
+            "order": ORDER,
+            "window": WINDOW,
+            "method": METHOD,
+            "samples": SAMPLES,
+            "seed": SEED,
+        },
+        draw=draw_memory,
+    ),
+    View(
+        slug="orders",
+        title="Error against N",
+        caption=(
+            "Thin lines are the error of the memory at the end of the signal; broad pale lines are the least error that any $N$ numbers "
+            "could reach with the same functions, by least squares (grey where measures share it). Look where a thin line leaves its "
+            "broad one. With zero-order hold LegS and LagT stay on theirs: read sample by sample, they are still the best projection. A "
+            "sliding window must guess the value that leaves it; LegT guesses well, a Fourier series with $2/w$ improves slowly, with "
+            "$1/w$ it does not converge. The floor that polynomials reach is there because samples are held constant; it falls with more samples."
+        ),
+        compute=orders,
+        controls={"measures": SEVERAL, **OWN, "method": METHOD, "samples": SAMPLES, "window": WINDOW, "seed": SEED},
+        draw=draw_orders,
+        seconds=0.3,
+    ),
+    View(
+        slug="forgetting",
+        title="Error against age",
+        caption=(
+            "The error of recalling each age at the end of 32 random signals, divided by that of recalling nothing. Look at the "
+            "window's edge (drag it): a sliding measure is accurate inside and blank beyond, which is 1 exactly. LegS spreads its $N$ "
+            "numbers over all the past; both ends are recalled better than the middle."
+        ),
+        compute=forgetting,
+        controls={
+            "measures": SEVERAL,
+            "order": ORDER,
+            "window": WINDOW,
+            "detail": Range("Periods in the signal, at most", step=1),
+            "seed": SEED,
+        },
+        draw=draw_forgetting,
+    ),
+    View(
+        slug="matrices",
+        title="Matrix, spectrum, weight",
+        caption=(
+            "The matrix $A$ of $x' = Ax + Bu$ (with all the past as window: $tx' = Ax + Bu$), its eigenvalues, the weight of the past, and "
+            "what an impulse leaves in the first six numbers. Where the window is all the past, that depends on $\\ln(T/t_0)$ alone, the "
+            "growth of time since the impulse at $t_0$. Compare how well conditioned the eigenvectors are: those of the Fourier systems "
+            "are, those of LegS grow worse exponentially with $N$, and LagT has a single one. So S4 does not diagonalise $A$."
+        ),
+        compute=matrices,
+        controls={"measure": MEASURE, "order": ORDER},
+        draw=draw_matrices,
+    ),
+    View(
+        slug="steps",
+        title="Error against step size",
+        caption=(
+            "The error of the final state as the same signal is cut into more steps, and below it the length of the state on the way. "
+            "Zero-order hold is exact for an input held over each step, so its error is only that of cutting the signal into steps. For "
+            "LegS the first steps of forward Euler are far too long for $A/t$, and the state grows, the more the larger $N$. In exact "
+            "arithmetic its factors $I + A/j$, $j = 1 \\dots N$, multiply to zero (Cayley and Hamilton); in double precision the rounding "
+            "errors of that growth remain for a while."
+        ),
+        compute=steps,
+        controls={
+            "measure": MEASURE,
+            "order": ORDER,
+            **OWN,
+            "alpha": Range("α of the generalised bilinear", step=0.05, help="Drawn where it is not 0, ½ or 1."),
+            "form": Choice(
+                "A/t in a step of LegS",
+                {"blog": "Blog: A/k before the step, A/(k+1) after", "older": "Older: A/(k+1) on both sides"},
+                when={"measure": ["legs"]},
+            ),
+            "window": WINDOW,
+            "seed": SEED,
+        },
+        draw=draw_steps,
+        seconds=0.3,
+    ),
+    View(
+        slug="s4",
+        title="S4's kernel",
+        caption=(
+            "The convolution kernel of LegS without the $1/t$, as S4 uses it, read so as to recall the input a fixed delay ago: a bump "
+            "(drag it). $A = S - \\frac12 - PP^\\top$ with $S$ skew, so in the eigenvectors of $S$ the whole kernel is four Cauchy sums and "
+            "an FFT; it equals the recurrence to rounding. Without $PP^\\top$ the kernel is another one; with half of $B$ besides, it is that "
+            "of S4D, close but with ripples."
+        ),
+        compute=kernels,
+        controls={
+            "order": ORDER,
+            "delay": Range("Delay recalled", step=0.05),
+            "reach": Range("Time covered", step=0.1),
+            "length": LENGTH,
+        },
+        draw=draw_kernels,
+    ),
+    View(
+        slug="rtf",
+        title="RTF: a rational function",
+        caption=(
+            "The kernel of a model that is a ratio of two polynomials, $b(z)/a(z)$, its poles and its gain. Given $(a, b)$, it is one "
+            "division of FFTs whatever $N$; the companion matrix runs the same model step by step. From a given $(A, B, C)$ that works "
+            "only while the characteristic polynomial survives floating point: for HiPPO up to a small $N$."
+        ),
+        compute=rational,
+        controls={
+            "model": Choice("Model", MODELS),
+            "order": ORDER,
+            "damping": Range(
+                "Greatest |pole|",
+                step=0.001,
+                help="Below 10^(−16/N) the last coefficients are lost to rounding, and the poles with them.",
+                when={"model": ["resonators"]},
+            ),
+            "length": LENGTH,
+            "seed": SEED,
+        },
+        draw=draw_rational,
+    ),
+)
+
+STORIES = (
+    Story(
+        "All the past in 64 numbers",
+        "memory",
+        (
+            Step(
+                "64 numbers hold one polynomial of degree 63, stretched over the whole past. [[recalled|The recalled past]] lies on the "
+                "signal: the error is 1.1 % of its root mean square, because samples are held constant. Play the moments: it is so all along.",
+                {"signal": "waves", "measure": "legs", "order": 64},
+                mark="recalled",
+            ),
+            Step(
+                "With 32 numbers the error is 1 % up to the middle, 33 % at three quarters and 39 % at the end: as many numbers must cover more.",
+                {"order": 32},
+                "order",
+                "recalled",
+            ),
+            Step(
+                "With 16 it is 84 % at the end. What is left stands at both ends, where Legendre polynomials have their finest detail.",
+                {"order": 16},
+                "order",
+                "recalled",
+            ),
+        ),
+    ),
+    Story(
+        "A window that slides",
+        "memory",
+        (
+            Step(
+                "LegT keeps the last third of a chirp in 32 numbers, with an error of 2.1 %. The value that leaves the window is guessed "
+                "from the numbers themselves; the guess is the Padé approximant of a pure delay.",
+                {"signal": "chirp", "measure": "legt", "order": 32, "window": 0.33},
+                "window",
+                "weight of the past",
+            ),
+            Step(
+                "Make the window as long as the signal, and the error is 77 %: the chirp's last part has more periods than 32 numbers can hold.",
+                {"window": 1.0},
+                "window",
+                "recalled",
+            ),
+            Step(
+                "LegS covers as much and fares no better (71 %). What counts is how much past each number has to cover.",
+                {"measure": "legs"},
+                "measure",
+                "recalled",
+            ),
+        ),
+    ),
+    Story(
+        "1/w or 2/w: the blog's first example",
+        "orders",
+        (
+            Step(
+                "To let go of $u(T-w)$ one needs its value, and the Fourier series at its own end seems to give it. With that, "
+                "[[FouT, 1/w|the error]] stays at 0.48 of the signal from 24 numbers on.",
+                {"signal": "waves", "measures": ("fout_blog",), "window": 0.33},
+                mark="FouT, 1/w",
+            ),
+            Step(
+                "At a jump a Fourier series converges to the mean of both sides. Taking that into account turns $1/w$ into $2/w$, and "
+                "[[FouT, 2/w|the error]] falls to 0.04 at N = 96.",
+                {"measures": ("fout", "fout_blog")},
+                "measures",
+                "FouT, 2/w",
+            ),
+            Step(
+                "[[LegT|LegT]] is at its floor with 24 numbers: polynomials need no period, and so no jump at the window's ends.",
+                {"measures": ("legt", "fout", "fout_blog")},
+                "measures",
+                "LegT",
+            ),
+        ),
+    ),
+    Story(
+        "A mistake that is a measure",
+        "matrices",
+        (
+            Step(
+                "The form with $1/w$ is no failed window. It is a ring that keeps a third of what it overwrites: "
+                "[[weight of the past|the weight of the past]] falls by thirds, period by period.",
+                {"measure": "fout_blog", "order": 33},
+                mark="weight of the past",
+            ),
+            Step(
+                "With $2/w$ the ring keeps nothing of a turn before: a window.",
+                {"measure": "fout"},
+                "measure",
+                "weight of the past",
+            ),
+            Step(
+                "FouD, the decaying Fourier measure, is the form with $1/w$ at half the speed: $A/2$ and $B/2$, exactly.",
+                {"measure": "foud"},
+                "measure",
+                "weight of the past",
+            ),
+        ),
+    ),
+    Story(
+        "Forward Euler: 10⁴⁴ and what is left",
+        "steps",
+        (
+            Step(
+                "At N = 64 the first steps of [[Forward Euler|forward Euler]] make the state grow to 7·10⁴³; bilinear and zero-order hold "
+                "never leave the scale of the signal.",
+                {"signal": "waves", "measure": "legs", "order": 64},
+                mark="Forward Euler",
+            ),
+            Step(
+                "By step 70 exact arithmetic has a state of 0.8. Double precision has 7·10¹⁰, the rounding errors of 10⁴⁴, and stays above 10 "
+                "until step 94.",
+                mark="Forward Euler",
+            ),
+            Step(
+                "The final state is 87 % off, in exact arithmetic too: that error is the method's own. At N = 8 it is 2.5 %, after growth to 200 only.",
+                {"order": 8},
+                "order",
+                "Forward Euler",
+            ),
+        ),
+    ),
+    Story(
+        "What the low-rank term does",
+        "s4",
+        (
+            Step(
+                "S4's matrix is normal but for one outer product. [[S4: Cauchy sums|Its kernel]] is a bump of height 20 where the delay is.",
+                {"order": 64, "delay": 0.7},
+                "delay",
+                "S4: Cauchy sums",
+            ),
+            Step(
+                "[[without the low-rank term|Without that term]] all poles keep the real part −½ and the bump its place, but it is 43 high and rough.",
+                mark="without the low-rank term",
+            ),
+            Step(
+                "[[S4D: B/2|S4D halves B]]: 22 high. Ripples remain, which is what the low-rank term takes away.",
+                mark="S4D: B/2",
+            ),
+        ),
+    ),
+    Story(
+        "Polynomials forget their roots",
+        "rtf",
+        (
+            Step(
+                "From HiPPO to a transfer function one writes down a polynomial whose roots lie close together. At N = 2 the kernel is right to 6·10⁻¹⁴.",
+                {"model": "legs", "order": 2, "length": 1024},
+                mark="poles",
+            ),
+            Step("At N = 6 it is 5·10⁻⁶ off: each further N costs about two digits.", {"order": 6}, "order"),
+            Step(
+                "At N = 7 it is 0.001 off, and from N = 8 on the polynomial is not even stable.",
+                {"order": 7},
+                "order",
+            ),
+            Step(
+                "Resonators around the circle have well separated poles: N = 64 is exact to rounding. RTF trains a and b directly and so "
+                "never meets the problem.",
+                {"model": "resonators", "order": 64},
+                "model",
+                "poles",
+            ),
+        ),
+    ),
+)
+
+EXHIBIT = Exhibit(
+    slug="hippo",
+    title="HiPPO, S4, RTF",
+    summary="A whole past kept in N numbers, updated sample by sample, and the two ideas that made such memories fast.",
+    question="Can 64 numbers hold everything that has been heard?",
+    theme="sequences",
+    sources=(
+        ("Su, Revisiting SSM (1): linear systems and HiPPO", "https://kexue.fm/archives/10114"),
+        ("Su, Revisiting SSM (2): what HiPPO left open", "https://kexue.fm/archives/10137"),
+        ("Su, Revisiting SSM (3): computing S4", "https://kexue.fm/archives/10162"),
+        ("Su, Revisiting SSM (4): rational generating functions", "https://kexue.fm/archives/10180"),
+        ("Gu et al., HiPPO", "https://arxiv.org/abs/2008.07669"),
+        ("Gu, Goel, Ré, S4", "https://arxiv.org/abs/2111.00396"),
+        ("Gu et al., How to Train Your HiPPO", "https://arxiv.org/abs/2206.12037"),
+        ("Gu et al., S4D", "https://arxiv.org/abs/2206.11893"),
+        ("Parnichkun et al., RTF", "https://arxiv.org/abs/2405.06147"),
+        (
+            "Voelker, Kajić, Eliasmith, Legendre Memory Units",
+            "https://proceedings.neurips.cc/paper/2019/hash/952285b9b7e7a1be5aa7849f32ffff05-Abstract.html",
+        ),
+    ),
+    views=VIEWS,
+    stories=STORIES,
+    checks=CHECKS,
+    former={
+        "own": Former("memory", values={"signal": "own"}),
+        "timing": Former("s4", names={"longest": "length"}, values={"length": 4096}),
+    },
+)
