@@ -53,11 +53,11 @@ MEASURE = Choice("Measure", MEASURES, icons=thumbnail.measures)
 SEVERAL = Choice("Measures", MEASURES, several=True, icons=thumbnail.measures)
 ORDER = Range("Numbers kept, N", step=1)
 METHOD = Choice("Discretisation", {name: METHODS[name] for name in SCHEMES})
-SAMPLES = Range("Samples", step=64)
+SAMPLES = Range("Samples", step=1)
 WINDOWED = [name for name in MEASURES if name not in ("legs", "fous")]
 WINDOW = Range("Window, fraction of the signal", step=0.01, when={"measure": WINDOWED, "measures": WINDOWED})
 SEED = Range("Seed", step=1, when={"signal": ["steps", "noise", "white"]})
-LENGTH = Range("Kernel length L", step=64)
+LENGTH = Range("Kernel length L", step=1)
 OWN = {"signal": SIGNAL, "formula": FORMULA, "upload": UPLOAD, "drawing": DRAWING}
 
 VIEWS = (
