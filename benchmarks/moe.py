@@ -20,7 +20,8 @@ from engines.moe.balancing import balance, synthetic_scores
 from engines.moe.language import route_text
 from engines.moe.statistics import co_activation, repeat_rate
 from engines.moe.training import train
-from studio.exhibits.moe import draw_hub, draw_routing
+from studio.exhibits.moe.figures import draw_experts, draw_routing
+from studio.panels import pack
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -82,9 +83,9 @@ def main() -> None:
     )
     text = ("The old man said: x = [1, 2]\n" * 20)[:512]
     route_text(preset="own", text=text)
-    for name, draw in (("text and heat maps", draw_routing), ("all of its figures", draw_hub)):
+    for name, draw in (("text and heat maps", draw_routing), ("statistics", draw_experts)):
         times = [
-            seconds(lambda draw=draw: [_packed(p) for p in draw(route_text(preset="own", text=text))]) for _ in range(5)
+            seconds(lambda draw=draw: [pack(p) for p in draw(route_text(preset="own", text=text))]) for _ in range(5)
         ]
         print(f"{'512 tokens to ' + name:44} {1e3 * statistics.median(times):8.1f} ms   (at most 500)")
     speeds = [rounds_a_second() for _ in range(3)]
@@ -92,10 +93,6 @@ def main() -> None:
         f"{'balancing, 20,000 x 64, default rules':44} {statistics.median(speeds):8.1f} rounds a second   (at least 10)"
     )
     print(f"{'tiny mixture, defaults':44} {seconds(lambda: list(train())):8.1f} s   (at most 20)")
-
-
-def _packed(panel: object) -> object:
-    return panel.to_json() if hasattr(panel, "to_json") else panel
 
 
 if __name__ == "__main__":

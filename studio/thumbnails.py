@@ -123,17 +123,6 @@ def hippo() -> str:
     return curve(signal, "currentColor", -1.2, 1.2, 1.2, 0.45) + curve(remembered, COLORS[1], -1.2, 1.2, 2)
 
 
-def moe() -> str:
-    """Which of eight experts each token is given."""
-    from engines.moe import route
-
-    scores = torch.rand(30, 8, generator=torch.Generator().manual_seed(3)).softmax(-1)
-    routing = route(scores, 2)
-    weight = torch.zeros(30, 8).scatter_(1, routing.indices, 1.0)
-    shades = weight * (scores - scores.min()) / (scores.max() - scores.min())
-    return cells(shades.T.contiguous(), COLORS[2])
-
-
 def softmax() -> str:
     """Softmax of some scores, and the few that sparsemax keeps."""
     from engines.softmax import softmax, sparsemax

@@ -3,6 +3,7 @@
 from engines.moe.rules import (
     GATES,
     RULES,
+    Groups,
     Routing,
     Violation,
     gated,
@@ -17,6 +18,7 @@ from engines.moe.rules import (
 __all__ = [
     "GATES",
     "RULES",
+    "Groups",
     "Routing",
     "Violation",
     "gated",

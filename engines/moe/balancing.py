@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, several_of, whole
-from engines.moe.rules import GATES, RULES, SHARED_GATES, _shared_scales, choose, first_bias, gated, violation
+from engines.arguments import Between, OneOf, Refusal, SomeOf, checked, number, one_of, several_of, whole
+from engines.moe.rules import (
+    GATES,
+    RULES,
+    SHARED_GATES,
+    check_ids,
+    check_scores,
+    choose,
+    first_bias,
+    gate_order,
+    gated,
+    shared_scales,
+    violation,
+)
 from engines.progress import Progress
 
-BALANCED = 0.1  # a load whose busiest expert has at most 10 % too much counts as balanced
+BALANCED = 0.1  # a load counts as balanced when its max violation is at most 10 %
 SYNTHETIC = ("uniform", "normal", "clusters")
 SOURCES = (*SYNTHETIC, "model")
+MOST_SCORES = 2_000_000
 
 
 @dataclass(frozen=True)
 class Balancing:
-    """What each rule makes of one set of scores, round by round; round 0 is before any step.
+    """What each rule makes of one set of scores, round by round; round 0 is before any step. R rules.
 
-    rules, labels: names and labels of the rules, R of them
-    load: float32 [R, rounds + 1, experts], each expert's share of the assignments (NaN: not there yet)
-    max, min, mean: float32 [R, rounds + 1], violation of the load
-    score: float32 [R, rounds + 1], Σ of the routed ρ per token, as a share of what plain top-k routes
-    balanced: int [R], the first round from which the max violation stays within 0.1, or −1
-    active: float32 [R, experts + 1], share of tokens with 0, 1, … experts at the last round
-    steps: bool [R], whether the rule has anything to learn
-    rounds: rounds done so far; experts, top_k, tokens: sizes; source: where the scores come from
+    rules: keys of the rules
+    load: float32 [R, rounds + 1, experts]; each expert's share of the assignments (NaN: not there yet)
+    max: float32 [R, rounds + 1]; greatest violation (F − Q)/Q of the load
+    min: float32 [R, rounds + 1]; least violation
+    mean: float32 [R, rounds + 1]; mean of the violation's absolute value
+    score: float32 [R, rounds + 1]; Σ of the routed ρ, as a share of what plain top-k routes (NaN where that is not positive)
+    balanced: int64 [R]; the first round from which the max violation stays within 0.1, or −1
+    active: float32 [R, experts + 1]; share of tokens with 0, 1, … experts at the last round
+    steps: bool [R]; whether the rule has anything to learn
+    rounds: int; rounds done so far
+    experts: int; n
+    top_k: int; k
+    tokens: int
+    source: str; where the scores come from
     """
 
     rules: tuple[str, ...]
-    labels: tuple[str, ...]
     load: np.ndarray
     max: np.ndarray
     min: np.ndarray
@@ -54,14 +74,20 @@ class Balancing:
 def synthetic_scores(source: str, tokens: int, experts: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Unbalanced router logits [tokens, experts] and token ids [tokens].
 
-    uniform: U(0, 1) for each pair plus a U(0, 1) offset for each expert, drawn by numpy's RandomState(seed) in this order (the test of
-    blog part 6); normal: N(0, 1) plus an N(0, 1) offset; clusters: 16 kinds of token, each with its own favourites. The ids are
-    words of a vocabulary of 5,000 with frequencies 1/rank, for the hash.
+    uniform: U(0, 1) for each pair plus a U(0, 1) offset for each expert, drawn by numpy's RandomState(seed) in this order (as the
+    demonstration code of blog part 6 draws them, without a seed); normal: N(0, 1) plus an N(0, 1) offset; clusters: 16 kinds of
+    token, each with its own favourites. The ids are words of a vocabulary of 5,000 with frequencies 1/rank, for the hash.
     """
     one_of("source", source, SYNTHETIC)
-    if not 1 <= tokens * experts <= 2_000_000:
-        raise ValueError(f"tokens × experts must be at most 2,000,000, not {tokens:,} × {experts:,}.")
-    draw = np.random.RandomState(seed % 2**32)
+    tokens, experts = whole("tokens", tokens, 1, MOST_SCORES), whole("experts", experts, 1, MOST_SCORES)
+    if tokens * experts > MOST_SCORES:
+        raise Refusal(
+            "Tokens times experts must be at most {most}, not {tokens} × {experts}.",
+            most=MOST_SCORES,
+            tokens=tokens,
+            experts=experts,
+        )
+    draw = np.random.RandomState(whole("seed", seed, 0, 2**32 - 1))
     if source == "uniform":
         scores = draw.rand(tokens, experts) + draw.rand(experts)
     elif source == "normal":
@@ -77,16 +103,16 @@ def synthetic_scores(source: str, tokens: int, experts: int, seed: int = 0) -> t
 def model_scores(tokens: int) -> tuple[Tensor, Tensor]:
     """Log probabilities [tokens, 8] of the last router of `moe-none` on held-back text, and the bytes; the three domains in turn."""
     from engines import models
-    from engines.moe.language import held_back, send_through_decoder
+    from engines.moe.language import read_bytes, send_through_decoder
 
-    ids = torch.stack(list(held_back().values()), 1).flatten()[:tokens]
-    return send_through_decoder(models.load("moe-none").model, ids).probabilities[-1].log(), ids
+    ids = read_bytes("held-back", "").ids[: whole("tokens", tokens, 1, MOST_SCORES)]
+    return send_through_decoder(models.load("moe-none", device="cpu").model, ids).probabilities[-1].log(), ids
 
 
 def compare_rules(
     scores: Tensor,
     top_k: int,
-    rules: tuple[str, ...],
+    rules: Sequence[str],
     rounds: int,
     gate: str = "none",
     rate: float = 0.01,
@@ -97,9 +123,22 @@ def compare_rules(
 
     rate: γ in standard deviations of the scores a rule ranks by. The rules of a round run on several threads.
     """
-    tokens, experts = scores.shape
-    rho = gated(scores, gate)
-    best = rho.topk(top_k, dim=1).values.sum()
+    tokens, experts = check_scores("scores", scores, 2).shape
+    top_k, rounds = whole("top_k", top_k, 1, experts), whole("rounds", rounds, 1, 500)
+    rules = tuple(several_of("rules", rules, RULES, len(RULES)))
+    one_of("gate", gate, GATES)
+    rate = number("rate", rate, 1e-6, 1)
+    check_ids(ids, tokens)
+    if not 1 <= tokens <= MOST_SCORES / experts:
+        raise Refusal(
+            "{parameter} must be of at least one token, and at most {most} numbers; this has the shape {shape}.",
+            parameter="scores",
+            most=MOST_SCORES,
+            shape=str(list(scores.shape)),
+        )
+    scores = scores if scores.element_size() >= 4 else scores.float()
+    rho, order = gated(scores, gate), gate_order(scores, gate)
+    best = float(rho.topk(top_k, dim=1).values.sum())
     ranked = {name: scores if name == "aux-loss" else rho for name in rules}
     bias = {name: first_bias(ranked[name], top_k, name) for name in rules}
     gamma = {name: rate * float(ranked[name].std()) for name in rules}
@@ -115,12 +154,12 @@ def compare_rules(
         if name in done:
             loads[row, now], spread[:, row, now], score[row, now] = done[name]
             return
-        mask = choose(ranked[name], bias[name], top_k, name, ids)
+        mask = choose(ranked[name], bias[name], top_k, name, ids, order)
         marks = mask.to(rho)
         share = marks.mean(0)
         loads[row, now] = (share / share.sum()).cpu()
         spread[:, row, now] = torch.stack(violation(share)).cpu()
-        score[row, now] = float(torch.dot(rho.flatten(), marks.flatten()) / best)
+        score[row, now] = float(torch.dot(rho.flatten(), marks.flatten())) / best if best > 0 else np.nan
         if now == rounds or not steps[row]:
             active[row] = torch.bincount(mask.sum(1), minlength=experts + 1).cpu().numpy() / tokens
         if not steps[row]:
@@ -134,10 +173,8 @@ def compare_rules(
             late = np.nan_to_num(spread[0, :, : now + 1], nan=np.inf) > BALANCED
             settled = np.where(late[:, -1], -1, now + 1 - np.argmin(late[:, ::-1].cumsum(1) == 0, 1))
             settled = np.where(late.any(1), settled, 0)
-            labels = tuple(RULES[name].label for name in rules)
             result = Balancing(
                 rules,
-                labels,
                 loads.copy(),
                 *spread.copy(),
                 score.copy(),
@@ -153,30 +190,41 @@ def compare_rules(
             yield Progress(now, rounds, result)
 
 
+@checked
 def balance(
-    source: str = "uniform",
-    tokens: int = 4000,
-    experts: int = 64,
-    top_k: int = 8,
-    gate: str = "none",
-    rules: list[str] = ("top-k", "aux-loss", "loss-free", "loss-free-rms", "quantile", "dynamic", "hash"),
-    rate: float = 0.02,
-    rounds: int = 100,
-    seed: int = 0,
+    source: Annotated[str, OneOf(SOURCES)] = "uniform",
+    tokens: Annotated[int, Between(16, 20_000)] = 4000,
+    experts: Annotated[int, Between(2, 256)] = 64,
+    top_k: Annotated[int, Between(1, 64)] = 8,
+    gate: Annotated[str, OneOf(GATES)] = "none",
+    rules: Annotated[Sequence[str], SomeOf(RULES)] = (
+        "top-k",
+        "aux-loss",
+        "loss-free",
+        "loss-free-rms",
+        "quantile",
+        "dynamic",
+        "hash",
+    ),
+    rate: Annotated[float, Between(1e-4, 1)] = 0.02,
+    rounds: Annotated[int, Between(1, 300)] = 100,
+    seed: Annotated[int, Between(0, 9999)] = 0,
 ) -> Iterator[Progress]:
     """Balancing rules side by side on unbalanced scores: load and violation over the rounds, and the routed score they cost.
 
-    source: uniform, normal or clusters (`synthetic_scores`), or model: what the last router of the embedded model trained without balancing
-    says of text held back (its 8 experts, top-2 and softmax, whatever `experts`, `top_k` and `gate` are); rate: the bias step γ in
-    standard deviations of the scores
+    source: uniform, normal or clusters (`synthetic_scores`), or model: the last router of the embedded model trained without
+    balancing, on text held back (its 8 experts, top-2 and softmax, whatever `experts`, `top_k` and `gate` are); rate: the bias
+    step γ in standard deviations of the scores
     """
-    if one_of("source", source, SOURCES) == "model":
+    if source == "model":
         experts, top_k, gate = 8, 2, "softmax"
-    tokens, experts = whole("tokens", tokens, 16, 20_000), whole("experts", experts, 2, 256)
-    top_k, rounds = whole("top_k", top_k, 1, experts), whole("rounds", rounds, 1, 500)
-    rate, seed = number("rate", rate, 1e-6, 1), whole("seed", seed, 0, 2**32 - 1)
-    one_of("gate", gate, GATES)
-    rules = several_of("rules", rules, RULES, len(RULES))
+    if top_k > experts:
+        raise Refusal(
+            "{parameter} must be at most {experts}, the number of experts; it is {top_k}.",
+            parameter="top_k",
+            experts=experts,
+            top_k=top_k,
+        )
     if source == "model":
         scores, ids = model_scores(tokens)
     else:
@@ -186,71 +234,86 @@ def balance(
 
 @dataclass(frozen=True)
 class SharedScale:
-    """The λ of shared experts.
+    """The λ of shared experts; R numbers of active experts, M published models.
 
-    routed: int [R], number of routed experts active, 1 … k − s
-    scale: float32 [R], λ for each
-    low, high: float32 [R], 5th and 95th percentile of √s/√Σp² over single tokens
-    value: λ at k − s
-    known_names, known_settings, known_computed, known_used: published models: name, (experts, active, shared, gate, renormalised), λ
-        computed here, λ in the model's configuration
-    experts, top_k, shared: as given
+    active: int64 [R]; experts active, shared included: s + 1 … the most, `top_k` among them
+    scale: float32 [R]; λ for each
+    low: float32 [R]; 5th percentile of √s/√Σp² over single tokens
+    high: float32 [R]; 95th percentile
+    value: float; λ at `top_k`
+    models: names of the published models; one stands twice where its shared experts can be counted in two ways
+    settings: for each (experts, active, shared, gate, renormalised), shared experts included
+    computed: float32 [M]; λ computed here
+    published: float32 [M]; routed_scaling_factor in the model's configuration
+    experts: int; n, shared included
+    top_k: int; k, shared included
+    shared: int; s
     """
 
-    routed: np.ndarray
+    active: np.ndarray
     scale: np.ndarray
     low: np.ndarray
     high: np.ndarray
     value: float
-    known_names: tuple[str, ...]
-    known_settings: tuple[tuple[int, int, int, str, bool], ...]
-    known_computed: np.ndarray
-    known_used: np.ndarray
+    models: tuple[str, ...]
+    settings: tuple[tuple[int, int, int, str, bool], ...]
+    computed: np.ndarray
+    published: np.ndarray
     experts: int
     top_k: int
     shared: int
 
 
-# routed_scaling_factor of each published configuration; Moonlight's two shared experts are counted as one of double width
-KNOWN = {
-    "DeepSeek-V2": ((162, 8, 2, "softmax", False), 16.0),
-    "DeepSeek-V3": ((257, 9, 1, "sigmoid", True), 2.5),
-    "Moonlight-16B-A3B": ((65, 7, 1, "sigmoid", True), 2.446),
-}
+# each configuration's routed_scaling_factor; Moonlight's 2.446 was computed (arXiv:2502.16982) with its two shared experts as one
+PUBLISHED = (
+    ("DeepSeek-V2", (162, 8, 2, "softmax", False), 16.0),
+    ("DeepSeek-V3", (257, 9, 1, "sigmoid", True), 2.5),
+    ("Moonlight-16B-A3B", (66, 8, 2, "sigmoid", True), 2.446),
+    ("Moonlight-16B-A3B", (65, 7, 1, "sigmoid", True), 2.446),
+)
 
 
+@checked
 def shared_scale(
-    total_experts: int = 162,
-    active_experts: int = 8,
-    shared_experts: int = 2,
-    activation: str = "softmax",
+    experts: Annotated[int, Between(3, 512)] = 162,
+    top_k: Annotated[int, Between(2, 64)] = 8,
+    shared: Annotated[int, Between(1, 8)] = 2,
+    gate: Annotated[str, OneOf(SHARED_GATES)] = "softmax",
     renormalize: bool = False,
-    seed: int = 0,
+    seed: Annotated[int, Between(0, 9999)] = 0,
 ) -> SharedScale:
     """λ against the number of active experts, and beside the values that published models use (blog part 5).
 
-    total_experts and active_experts count the shared ones; activation: the gate; renormalize: the active routed weights to sum 1.
+    experts and top_k count the shared ones; gate: of the routed experts' weights; renormalize: these sum to 1.
     """
-    experts = whole("total_experts", total_experts, 2, 1024)
-    top_k = whole("active_experts", active_experts, 2, experts)
-    shared = whole("shared_experts", shared_experts, 1, top_k - 1)
-    gate = one_of("activation", activation, SHARED_GATES)
-    seed = whole("seed", seed, 0, 2**32 - 1)
-    scales = _shared_scales(experts, top_k, shared, gate, renormalize, 4000, seed)
+    if not shared < top_k <= experts:
+        raise Refusal(
+            "{parameter} must be more than the {shared} shared experts and at most all {experts}; it is {top_k}.",
+            parameter="top_k",
+            shared=shared,
+            experts=experts,
+            top_k=top_k,
+        )
+    most = min(experts, 64)
+    scales = shared_scales(experts, most, shared, gate, renormalize, 4000, seed)
     low, high = torch.quantile(scales, torch.tensor([0.05, 0.95], dtype=scales.dtype), dim=0)
-    settings = tuple(setting for setting, _ in KNOWN.values())
-    computed = [float(_shared_scales(*setting, 4000, 0)[:, -1].mean()) for setting in settings]
+    settings = tuple(setting for _, setting, _ in PUBLISHED)
     return SharedScale(
-        np.arange(1, top_k - shared + 1),
-        scales.mean(0).float().numpy(),
-        low.float().numpy(),
-        high.float().numpy(),
-        float(scales[:, -1].mean()),
-        tuple(KNOWN),
-        settings,
-        np.array(computed, np.float32),
-        np.array([used for _, used in KNOWN.values()], np.float32),
-        experts,
-        top_k,
-        shared,
+        active=np.arange(shared + 1, most + 1),
+        scale=scales.mean(0).float().numpy(),
+        low=low.float().numpy(),
+        high=high.float().numpy(),
+        value=float(scales[:, top_k - shared - 1].mean()),
+        models=tuple(name for name, _, _ in PUBLISHED),
+        settings=settings,
+        computed=np.array(_published_scales(), np.float32),
+        published=np.array([used for _, _, used in PUBLISHED], np.float32),
+        experts=experts,
+        top_k=top_k,
+        shared=shared,
     )
+
+
+@lru_cache(maxsize=1)
+def _published_scales() -> tuple[float, ...]:
+    return tuple(float(shared_scales(*setting, 4000, 0)[:, -1].mean()) for _, setting, _ in PUBLISHED)

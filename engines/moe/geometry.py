@@ -9,46 +9,77 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, one_of, whole
+from engines.arguments import Between, OneOf, Refusal, checked
+from engines.moe.rules import check_scores
+
+VECTORS = ("ffn", "orthogonal")
+SHOWN, FITTED = 96, 1024  # tokens that the curves are means of, and tokens that the router learns from
 
 
 def omission_error(vectors: Tensor, kept: Tensor) -> Tensor:
-    """‖Σ v_i over those not kept‖² / ‖Σ v_i‖²: vectors [..., n, d], kept bool [..., n] -> [...]."""
-    left_out = torch.where(kept[..., None], 0, vectors).sum(-2)
-    return left_out.square().sum(-1) / vectors.sum(-2).square().sum(-1)
+    """‖Σ v_i over those not kept‖² / ‖Σ v_i‖²: vectors [..., n, d], kept bool [..., n] -> [...].
+
+    Refuses vectors whose sum is 0: there is no relative error.
+    """
+    vectors, scaled = check_vectors(vectors)
+    if not isinstance(kept, Tensor) or kept.dtype != torch.bool or kept.shape[-1:] != vectors.shape[-2:-1]:
+        raise Refusal("{parameter} must be a tensor of true and false [..., n], one for each vector.", parameter="kept")
+    left_out = torch.where(kept[..., None], 0, scaled).sum(-2)
+    return (left_out.square().sum(-1) / scaled.sum(-2).square().sum(-1)).to(vectors.dtype)
 
 
 def best_subsets(vectors: Tensor) -> Tensor:
     """The least `omission_error` over all subsets of each size: vectors [tokens, n, d] -> [tokens, n + 1], by enumeration (n ≤ 14)."""
-    n = vectors.shape[1]
-    if n > 14:
-        raise ValueError(f"vectors must number at most 14 to enumerate all subsets, not {n}.")
-    subsets = torch.tensor(list(product((0.0, 1.0), repeat=n)), dtype=vectors.dtype)
-    gram = vectors @ vectors.mT
+    vectors, scaled = check_vectors(vectors)
+    n = vectors.shape[-2]
+    if n > 14 or vectors.ndim != 3:
+        raise Refusal(
+            "{parameter} must be [tokens, n, d] with at most 14 vectors a token, whose subsets are all tried; n is {n}.",
+            parameter="vectors",
+            n=n,
+        )
+    subsets = torch.tensor(list(product((0.0, 1.0), repeat=n)), dtype=torch.float64, device=vectors.device)
+    gram = scaled @ scaled.mT
     error = torch.einsum("si,tij,sj->ts", 1 - subsets, gram, 1 - subsets) / gram.sum((1, 2))[:, None]
     size = subsets.sum(1).long().expand_as(error)
-    best = torch.full((len(vectors), n + 1), torch.inf, dtype=vectors.dtype)
-    return best.scatter_reduce_(1, size, error, "amin")
+    best = torch.full((len(vectors), n + 1), torch.inf, dtype=torch.float64, device=vectors.device)
+    return best.scatter_reduce_(1, size, error, "amin").to(vectors.dtype)
+
+
+def check_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors [..., n, d], and in float64 of magnitude 1, so that squares neither overflow nor vanish."""
+    if check_scores("vectors", vectors).ndim < 2:
+        raise Refusal("{parameter} must have two axes or more, the last two n and d.", parameter="vectors")
+    scaled = vectors.double()
+    scaled = scaled / scaled.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(scaled.dtype).tiny)
+    if not bool(scaled.sum(-2).any(-1).all()):
+        raise Refusal("{parameter} must not sum to 0: there is no error relative to 0.", parameter="vectors")
+    return vectors, scaled
 
 
 @dataclass(frozen=True)
 class Subsets:
-    """Error against the number of vectors kept.
+    """Error ‖Σ left out‖² / ‖Σ all‖² against the number k of vectors kept, mean over up to 96 tokens.
 
-    kept: int [blocks + 1], 0 … blocks
-    best, norm, learned, random: float32 [blocks + 1], mean of ‖Σ left out‖² / ‖Σ all‖² over 96 tokens, when the k kept are the best of
-        all subsets, those of greatest norm, those a linear router foresees from x, or any k (the exact mean over all subsets); tokens
-        for which no hidden unit is active have no sum to miss, and are left out of everything
-    orthogonal: float32 [blocks + 1], Σ of the n − k least ‖v‖² / Σ ‖v‖²: what norm routing would miss if the v_i were orthogonal
-    norms: float32 [tokens shown, blocks], ‖v_i‖ of the first few tokens
-    cosine: mean |cos| between two different v_i of a token
-    agreement: float32 [blocks + 1], share of the k of greatest norm that the router picks too
-    blocks, dim: as given
+    Tokens for which no hidden unit is active have no sum to miss, and are left out of everything.
+
+    kept: int64 [blocks + 1]; k = 0 … blocks
+    best: float32 [blocks + 1]; the k that are best of all subsets
+    norm: float32 [blocks + 1]; the k of greatest norm
+    learned: float32 [blocks + 1]; the k of which a linear router expects the greatest norm, from x alone
+    random: float32 [blocks + 1]; any k, the exact mean over all subsets
+    orthogonal: float32 [blocks + 1]; Σ of the n − k least ‖v‖² / Σ ‖v‖²: what norms would miss if the v_i were orthogonal
+    norms: float32 [tokens, blocks]; ‖v_i‖ of the first 24 tokens
+    cosine: float; mean |cos| between two different v_i of a token
+    agreement: float32 [blocks + 1]; share of the k of greatest norm that the router picks too
+    blocks: int; n
+    dim: int; of x and y
     """
 
     kept: np.ndarray
@@ -64,43 +95,51 @@ class Subsets:
     dim: int
 
 
+@checked
 def subset_errors(
-    blocks: int = 10, dim: int = 24, units: int = 4, spread: float = 0.3, vectors: str = "ffn", seed: int = 0
+    blocks: Annotated[int, Between(2, 12)] = 10,
+    dim: Annotated[int, Between(4, 256)] = 24,
+    units: Annotated[int, Between(1, 32)] = 4,
+    spread: Annotated[float, Between(0, 3)] = 0.3,
+    vectors: Annotated[str, OneOf(VECTORS)] = "ffn",
+    seed: Annotated[int, Between(0, 9999)] = 0,
 ) -> Subsets:
-    """How well k of n vectors stand for their sum, by four ways of choosing them.
+    """How well k of n vectors stand for their sum, by four ways of choosing them (blog part 1).
 
     blocks: n, into which the hidden layer is cut; dim: of x and y; units: hidden units (ReLU) per block; spread: how unequal the blocks
     are (the standard deviation of the logarithm of their scale); vectors: "ffn" (a random FFN of Gaussian weights) or "orthogonal"
     (the same, made orthogonal token by token, norms kept).
     """
-    blocks, dim, units = whole("blocks", blocks, 2, 12), whole("dim", dim, 4, 256), whole("units", units, 1, 32)
-    spread, seed = number("spread", spread, 0, 3), whole("seed", seed, 0, 2**32 - 1)
-    one_of("vectors", vectors, ("ffn", "orthogonal"))
     if vectors == "orthogonal" and dim < blocks:
-        raise ValueError(f"dim must be at least the {blocks} blocks for their vectors to be orthogonal, not {dim}.")
+        raise Refusal(
+            "{parameter} must be at least {blocks}, the number of blocks, for their vectors to be orthogonal; it is {dim}.",
+            parameter="dim",
+            blocks=blocks,
+            dim=dim,
+        )
     random = torch.Generator().manual_seed(seed)
     into = torch.randn(blocks, dim, units, generator=random) / dim**0.5
     out = torch.randn(blocks, units, dim, generator=random) / units**0.5
     out *= torch.exp(spread * torch.randn(blocks, 1, 1, generator=random))
-    x = torch.randn(1024 + 96, dim, generator=random)
+    x = torch.randn(FITTED + SHOWN, dim, generator=random)
     v = torch.einsum("tnb,nbd->tnd", torch.einsum("td,ndb->tnb", x, into).relu(), out)
     norms = v.norm(dim=-1)
     if vectors == "orthogonal":
         basis = torch.linalg.qr(torch.randn(len(x), dim, blocks, generator=random)).Q.mT
         v = basis * norms[..., None]
 
-    # the router: ridge regression of the norms on x, from tokens that are not shown afterwards
+    # the router: ridge regression of the norms on x, from other tokens
     features = torch.cat([x, torch.ones(len(x), 1)], 1)
-    train, test = slice(96, None), slice(0, 96)
+    train, test = slice(SHOWN, None), slice(0, SHOWN)
     normal = features[train].T @ features[train] + torch.eye(dim + 1)
     router = torch.linalg.solve(normal, features[train].T @ norms[train])
-    foreseen, v, norms = features[test] @ router, v[test], norms[test]
+    expected, v, norms = features[test] @ router, v[test], norms[test]
     active = norms.any(1)
-    foreseen, v, norms = foreseen[active], v[active], norms[active]
+    expected, v, norms = expected[active], v[active], norms[active]
 
     kept = torch.arange(blocks + 1)
     by_norm = norms.argsort(1, descending=True).argsort(1)  # rank of each vector
-    by_router = foreseen.argsort(1, descending=True).argsort(1)
+    by_router = expected.argsort(1, descending=True).argsort(1)
     keep_norm, keep_router = by_norm < kept[:, None, None], by_router < kept[:, None, None]
     total = v.sum(1).square().sum(1)
     squares = norms.square().sum(1)

@@ -40,8 +40,16 @@ def mean(values):
     return total
 '''
 
-MIXED = f"{ENGLISH[:176]}\n{POEM[: POEM.index('朝')]}{PYTHON[PYTHON.index('def mean') :]}"
-
 OWN = "The moon is bright tonight.\n举头望明月\nprint(2 + 2)\n"  # where a text of one's own begins
 
-PRESETS = {"mixed": MIXED, "english": ENGLISH, "poem": POEM, "python": PYTHON}
+# preset -> its parts: (domain, text)
+PRESETS = {
+    "mixed": (
+        ("story", f"{ENGLISH[:176]}\n"),
+        ("quatrain", POEM[: POEM.index("朝")]),
+        ("python", PYTHON[PYTHON.index("def mean") :]),
+    ),
+    "english": (("story", ENGLISH),),
+    "poem": (("quatrain", POEM),),
+    "python": (("python", PYTHON),),
+}

@@ -1,4 +1,4 @@
-"""A tiny mixture of experts trained while you watch, once per balancing rule, on a task whose right division of labour is known.
+"""A small mixture of experts trained live, once per balancing rule, on a task whose right division of labour is known.
 
 Each input belongs to one of several kinds, and each kind has a linear rule of its own: an expert can master a kind or two,
 not all of them. All rules train side by side from the same start on the same batches, as one batched model.
@@ -7,14 +7,15 @@ not all of them. All rules train side by side from the same start on the same ba
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import number, several_of, whole
+from engines.arguments import Between, Refusal, SomeOf, checked
 from engines.moe.rules import RULES, choose, violation
 from engines.progress import Progress
 
@@ -23,20 +24,20 @@ TRAINED = ("top-k", "aux-loss", "loss-free", "loss-free-rms", "quantile")
 
 @dataclass(frozen=True)
 class Training:
-    """What each rule made of the same tiny model.
+    """What each rule made of the same model; R rules, T moments.
 
-    rules, labels: names and labels, R of them; "top-k" trains without balancing
-    step: int [T], the steps recorded
-    loss: float32 [R, T], mean squared error over the variance of the target, mean since the step before
-    violation: float32 [R, T], max violation of the load of those batches
-    load: float32 [R, T, experts], each expert's share of the assignments of those batches
-    used: int [R], experts with at least a tenth of the even share at the end
-    kinds: float32 [R, kinds, experts], share of each kind's tokens routed to each expert at the end (rows sum to k)
-    experts, top_k: as given
+    rules: keys of the rules; "top-k" trains without balancing
+    step: int64 [T]; steps done at each moment
+    loss: float32 [R, T]; mean squared error over the variance of the target, mean since the moment before
+    violation: float32 [R, T]; max violation (F − Q)/Q of the load of those batches
+    load: float32 [R, T, experts]; each expert's share of the assignments of those batches
+    used: int64 [R]; experts with at least a tenth of the even share at the last moment
+    kinds: float32 [R, kinds, experts]; share of each kind's tokens routed to each expert at the end (rows sum to k; 0 until then)
+    experts: int; n
+    top_k: int; k
     """
 
     rules: tuple[str, ...]
-    labels: tuple[str, ...]
     step: np.ndarray
     loss: np.ndarray
     violation: np.ndarray
@@ -47,30 +48,33 @@ class Training:
     top_k: int
 
 
+@checked
 def train(
-    num_experts: int = 8,
-    experts_per_token: int = 1,
-    kinds: int = 8,
-    trained: list[str] = TRAINED,
-    steps: int = 600,
-    learning_rate: float = 0.01,
-    common: float = 1.5,
-    aux_weight: float = 0.1,
-    bias_rate: float = 0.01,
-    seed: int = 0,
+    experts: Annotated[int, Between(2, 32)] = 8,
+    top_k: Annotated[int, Between(1, 8)] = 1,
+    kinds: Annotated[int, Between(1, 32)] = 8,
+    rules: Annotated[Sequence[str], SomeOf(TRAINED)] = TRAINED,
+    steps: Annotated[int, Between(20, 1500)] = 600,
+    learning_rate: Annotated[float, Between(1e-4, 0.1)] = 0.01,
+    common: Annotated[float, Between(0, 4)] = 1.5,
+    aux_weight: Annotated[float, Between(1e-4, 1)] = 0.1,
+    bias_rate: Annotated[float, Between(1e-4, 0.1)] = 0.01,
+    seed: Annotated[int, Between(0, 9999)] = 0,
 ) -> Iterator[Progress]:
     """Train y = Σ_{i chosen} ρ_i e_i(x) with each rule; yields a `Training` as it grows, at most 60 times.
 
-    trained: the rules; kinds: how many kinds of input; common: size of what all inputs have in common, which gives some experts a head start; aux_weight: of n Σ F_i P_i in the loss (rule aux-loss); bias_rate: γ of the loss-free rules.
+    kinds: how many kinds of input, each with its own linear map; common: length of what all inputs have in common, which gives
+    some experts a head start; aux_weight: of n Σ F_i P_i in the loss (rule aux-loss); bias_rate: γ of the loss-free rules.
     The gate is a softmax, the choice the top k of ρ + b; under quantile balancing b is averaged over the batches with weight 1/10.
     """
-    experts = whole("num_experts", num_experts, 2, 32)
-    top_k = whole("experts_per_token", experts_per_token, 1, experts)
-    kinds, steps = whole("kinds", kinds, 1, 32), whole("steps", steps, 20, 2000)
-    learning_rate = number("learning_rate", learning_rate, 1e-6, 1)
-    aux_weight, bias_rate = number("aux_weight", aux_weight, 1e-6, 1), number("bias_rate", bias_rate, 1e-6, 1)
-    common, seed = number("common", common, 0, 4), whole("seed", seed, 0, 2**32 - 1)
-    rules = tuple(several_of("trained", trained, TRAINED, len(TRAINED)))
+    if top_k > experts:
+        raise Refusal(
+            "{parameter} must be at most {experts}, the number of experts; it is {top_k}.",
+            parameter="top_k",
+            experts=experts,
+            top_k=top_k,
+        )
+    rules = tuple(rules)
     dim, hidden, batch, count = 16, 16, 256, len(rules)
 
     random = torch.Generator().manual_seed(seed)
@@ -97,8 +101,10 @@ def train(
 
     def forward(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """ρ and the choice [R, batch, experts], and the output [R, batch, dim]."""
-        rho = torch.einsum("bd,rdn->rbn", x, router).softmax(-1)
-        chosen = torch.stack([choose(p.detach(), b, top_k, "top-k") for p, b in zip(rho, bias, strict=True)])
+        logits = torch.einsum("bd,rdn->rbn", x, router)
+        rho = logits.softmax(-1)
+        each = zip(rho.detach(), bias, logits.detach(), strict=True)
+        chosen = torch.stack([choose(p, b, top_k, "top-k", order=order) for p, b, order in each])
         active = torch.einsum("bd,rndh->rbnh", x, into).relu() * (rho * chosen)[..., None]
         return rho, chosen, torch.einsum("rbnh,rnhd->rbd", active, out)
 
@@ -154,7 +160,6 @@ def _result(rules, at, losses, loads, sample, forward, kinds, experts, top_k, la
         by_kind = torch.einsum("bk,rbn->rkn", members, chosen) / members.sum(0)[:, None].clamp_min(1)
     return Training(
         rules,
-        tuple("No balancing" if name == "top-k" else RULES[name].label for name in rules),
         np.array(at),
         torch.stack(losses, 1).numpy(),
         violation(load).max.numpy(),

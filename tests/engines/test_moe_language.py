@@ -1,15 +1,16 @@
 """Routing of real text: the embedded models, and tiny models of transformers' own classes."""
 
+import numpy as np
 import pytest
 import torch
 
+from engines import models
 from engines.decoder import Decoder, DecoderConfig
 from engines.moe import language
 from engines.moe.language import (
     EMBEDDED,
     byte_class,
     byte_labels,
-    domain_routing,
     route_text,
     route_text_on_hub,
     route_text_through,
@@ -18,6 +19,7 @@ from engines.moe.language import (
     shown,
 )
 from engines.moe.texts import PRESETS
+from engines.recipes import moe_decoders
 
 SIZES = {
     "vocab_size": 300,
@@ -32,6 +34,9 @@ SIZES = {
 }
 
 
+PLAIN = {"rope_type": "default", "rope_theta": 10_000.0}
+
+
 def tiny(family):
     import transformers
 
@@ -41,6 +46,23 @@ def tiny(family):
         "qwen2_moe": lambda: transformers.Qwen2MoeConfig(
             num_experts=6, moe_intermediate_size=8, shared_expert_intermediate_size=8, decoder_sparse_step=1, **SIZES
         ),
+        "gpt_oss": lambda: transformers.GptOssConfig(
+            num_local_experts=6, head_dim=8, layer_types=["full_attention"] * 2, rope_parameters=PLAIN, **SIZES
+        ),
+        "deepseek_v3": lambda: transformers.DeepseekV3Config(
+            num_local_experts=6,
+            n_routed_experts=6,
+            moe_intermediate_size=8,
+            n_group=1,
+            topk_group=1,
+            first_k_dense_replace=0,
+            q_lora_rank=8,
+            kv_lora_rank=8,
+            qk_rope_head_dim=4,
+            qk_nope_head_dim=4,
+            v_head_dim=8,
+            **SIZES,
+        ),
         "granitemoe": lambda: transformers.GraniteMoeConfig(num_local_experts=6, **SIZES),
         "llama": lambda: transformers.LlamaConfig(**{k: v for k, v in SIZES.items() if k != "num_experts_per_tok"}),
     }
@@ -49,23 +71,23 @@ def tiny(family):
 
 
 def routers(model):
-    return [module for module in model.modules() if type(module).__name__.endswith("TopKRouter")]
+    return [module for module in model.modules() if type(module).__name__.lower().endswith("topkrouter")]
 
 
-@pytest.mark.parametrize("family", ["mixtral", "olmoe", "qwen2_moe", "granitemoe"])
+@pytest.mark.parametrize("family", ["mixtral", "olmoe", "qwen2_moe", "granitemoe", "gpt_oss", "deepseek_v3"])
 def test_what_the_experts_were_given(family):
     model = tiny(family)
     ids = torch.arange(24).view(2, 12) * 7 % 300
     mask = torch.ones(2, 12, dtype=torch.long)
     mask[1, 9:] = 0
-    said = []
-    handles = [r.register_forward_hook(lambda _, __, out: said.append(out)) for r in routers(model)]
+    routed = []
+    handles = [r.register_forward_hook(lambda _, __, out: routed.append(out)) for r in routers(model)]
     sent = send_through_transformers(model, ids, mask)
     for handle in handles:
         handle.remove()
     padding = mask.flatten() == 0
     assert sent.indices.shape == sent.weights.shape == (2, 24, 2) and sent.probabilities.shape == (2, 24, 6)
-    for layer, (logits, weights, indices) in enumerate(said):
+    for layer, (logits, weights, indices) in enumerate(routed):
         assert torch.equal(sent.indices[layer][~padding], indices.view(24, 2)[~padding])
         assert torch.allclose(sent.weights[layer][~padding], weights.float().view(24, 2)[~padding])
         assert torch.allclose(sent.probabilities[layer], logits.float().softmax(-1), atol=1e-6)
@@ -98,10 +120,11 @@ def test_a_dense_model_is_refused():
 
 def test_a_saved_model_and_its_tokenizer(tmp_path):
     import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers import models as kinds
 
     words = {word: i for i, word in enumerate(["[UNK]", "the", "cat", "sat", "on", "mat", "."])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer = Tokenizer(kinds.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(tmp_path)
     tiny("granitemoe").save_pretrained(tmp_path)
@@ -139,7 +162,7 @@ def test_a_decoders_bias_moves_its_routing():
 def test_route_text(model):
     result = route_text(model)
     layers, tokens, k = result.indices.shape
-    assert tokens == len(result.tokens) == len(PRESETS["mixed"].encode()) and k == result.top_k == 2
+    assert tokens == len(result.tokens) == len(result.text.encode()) and k == result.top_k == 2
     assert (result.indices >= 0).all() and (result.indices < result.experts).all()
     assert result.weights.sum(-1) == pytest.approx(1, abs=1e-3)
     assert (result.weights[..., 0] >= result.weights[..., 1]).all()
@@ -147,7 +170,9 @@ def test_route_text(model):
     assert result.load.sum(1) == pytest.approx([1] * layers)
     assert ((result.entropy >= 0) & (result.entropy <= 1 + 1e-6)).all()
     assert result.repeat_chance == pytest.approx([1 / 8, 13 / 28])
-    assert result.history.shape[0] == len(result.history_rules) == 3
+    assert result.history.shape[0] == len(result.history_rules) == 3 and result.history.shape[2] == layers
+    assert result.domains == ("story", "quatrain", "python")
+    assert result.domain_share.sum(-1) == pytest.approx(2, abs=1e-4)
 
 
 def test_the_hub_view_also_reads_an_embedded_model():
@@ -164,21 +189,48 @@ def test_a_text_of_ones_own_begins_with_something_of_each_language():
     assert classes == set(range(len(language.CLASSES)))
 
 
-def test_presets_are_about_as_long_as_announced():
-    assert all(250 < len(text.encode()) <= language.LONGEST for text in PRESETS.values())
+def test_presets_can_be_read_at_once():
+    for parts in PRESETS.values():
+        assert 250 < sum(len(text.encode()) for _, text in parts) <= language.LONGEST
 
 
 @pytest.mark.parametrize("model", EMBEDDED)
-def test_domain_routing(model):
-    result = domain_routing(model)
-    assert result.share.sum(1) == pytest.approx([2, 2, 2], abs=1e-4)
-    assert result.class_share[result.class_count > 0].sum(1) == pytest.approx(2, abs=1e-4)
+def test_specialisation_on_held_back_text(model):
+    result = route_text(model, "held-back")
+    assert len(result.tokens) == 3 * 12 * 128 and result.often == 12
+    assert result.domain_share.sum(-1) == pytest.approx(2, abs=1e-4)
+    assert result.class_share[:, result.class_count > 0].sum(-1) == pytest.approx(2, abs=1e-4)
     assert ((result.apart >= 0) & (result.apart <= 1)).all()
-    assert result.layer == result.layers and len(result.top_tokens) == result.experts
+    assert [len(layer) for layer in result.top_tokens] == [result.experts] * 3
+    assert (np.diff(result.top_share, axis=-1)[np.isfinite(result.top_share).all(-1)] <= 0).all()
+
+
+def test_the_loss_is_what_the_recipe_measures():
+    model = models.load("moe-loss-free", device="cpu").model
+    measured = [moe_decoders.measure(model, sequences)[0] for sequences in language.held_back().values()]
+    assert route_text("moe-loss-free", "held-back").loss == pytest.approx(np.mean(measured), rel=1e-5)
+
+
+def test_the_loss_leaves_out_padding_and_the_first_of_each_stretch():
+    torch.manual_seed(0)
+    model = Decoder(DecoderConfig(width=16, heads=2, hidden=8, layers=2, context=8, experts=4)).eval()
+    ids = torch.arange(19) * 13 % 256
+    log_p = [model(ids[start : start + 8][None]).logits[0].log_softmax(-1) for start in (0, 8, 16)]
+    each = [-log_p[i // 8][i % 8 - 1, ids[i]] for i in range(19) if i % 8]
+    assert send_through_decoder(model, ids).loss == pytest.approx(float(torch.stack(each).detach().mean()), rel=1e-5)
+
+
+def test_a_bias_moves_the_choice_and_leaves_the_model_as_it_was():
+    plain = route_text(preset="held-back")
+    moved = route_text(preset="held-back", bias=[0, 0, 1, 0, 0, 0, 0, 0])
+    assert (moved.indices == 2).any(-1).all() and not (plain.indices == 2).any(-1).all()
+    assert moved.loss > plain.loss
+    assert (route_text(preset="held-back").indices == plain.indices).all()
 
 
 def test_byte_labels_and_classes():
-    assert byte_labels("a 山\t") == ("a", "␣", "山", "·", "·", "⇥")
+    assert byte_labels("a 山\t".encode()) == ("a", "␣", "山", "·", "·", "⇥")
+    assert byte_labels("山".encode()[1:] + b"x" + "山".encode()[:2]) == ("B1", "B1", "x", "E5", "B1")
     kinds = byte_class(torch.tensor(list("aZ7 \n.山".encode())))
     assert kinds.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7]
     assert shown("antidisestablishment") == "antidisesta…" and shown("\x00") == "□"
@@ -191,20 +243,14 @@ def test_byte_labels_and_classes():
         (lambda: route_text("moe-none", "own", "  \n"), "text is empty"),
         (lambda: route_text(preset="own", text="\ud800"), "text holds half a character"),
         (lambda: route_text(preset="own", text=5), "text must be a text"),
-        (lambda: route_text(preset="own", text="x" * 10**6), "text is too long: 1,000,000 characters"),
-        (lambda: route_text(preset="own", text="山" * 2000), "text is too long: 6,000 bytes"),
-        (lambda: route_text_on_hub("Qwen/Qwen2.5-0.5B"), "a mixture-of-experts language model is needed here"),
-        (lambda: route_text_on_hub("nobody/nothing"), "not among the models"),
-        (lambda: route_text_on_hub(preset="own", text="x" * 10**6), "text is too long"),
-        (lambda: route_text(model="gpt2"), "model must be one of"),
-        (lambda: route_text(preset="?"), "preset must be one of"),
-        (lambda: route_text(layer=99), "layer must be a whole number from 0"),
-        (lambda: route_text(layer=-1), "layer must be"),
-        (lambda: domain_routing(model="?"), "model must be one of"),
-        (lambda: domain_routing(layer=99), "layer must be"),
-        (lambda: domain_routing(often=0), "often must be"),
+        (lambda: route_text(preset="own", text="x" * 10**6), "text may have at most 2,048 characters"),
+        (lambda: route_text(preset="own", text="山" * 2000), "text is 6,000 bytes in UTF-8"),
+        (lambda: route_text_on_hub("Qwen/Qwen2.5-0.5B"), "model must be one of"),
+        (lambda: route_text_on_hub(preset="held-back"), "preset must be one of"),
+        (lambda: route_text(bias=[0] * 7), "bias must be a list of 8"),
+        (lambda: send_through_decoder(Decoder(DecoderConfig()), torch.arange(3)), "with experts"),
     ],
 )
-def test_bad_input_is_answered_with_a_sentence(call, says):
+def test_what_a_refusal_says(call, says):
     with pytest.raises(ValueError, match=says):
         call()
