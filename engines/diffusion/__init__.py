@@ -1,6 +1,6 @@
 """Diffusion samplers on exact scores, on images, and in few steps."""
 
-from engines.diffusion.few_views import few_steps, train_few_steps
+from engines.diffusion.experiments import convergence, distances, few_steps, sampler_panels, vector_field
 from engines.diffusion.images import SCHEDULERS, image_grid
 from engines.diffusion.measures import energy_distance, fitted_order, sliced_wasserstein, straightness
 from engines.diffusion.mixture import TARGETS, GaussianMixture, from_drawing, from_ink, from_letter, target_mixture
@@ -17,7 +17,6 @@ from engines.diffusion.paths import (
     time_sigmas,
 )
 from engines.diffusion.samplers import SAMPLERS, Sampler, evaluations, solve, steps_within, trajectory
-from engines.diffusion.views import convergence, distances, sampler_panels, vector_field
 
 __all__ = [
     "GRIDS",
@@ -51,7 +50,6 @@ __all__ = [
     "straightness",
     "target_mixture",
     "time_sigmas",
-    "train_few_steps",
     "trajectory",
     "vector_field",
 ]

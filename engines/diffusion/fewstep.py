@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engines.arguments import Refusal, number, one_of, whole
 from engines.diffusion.mixture import GaussianMixture
 
 WIDTH = 96
@@ -58,7 +59,7 @@ def matching_loss(velocity: Callable, x0: Tensor, x1: Tensor, t: Tensor) -> Tens
 
 
 def consistency_loss(f: Callable, x_t: Tensor, t: Tensor, x_s: Tensor, s: Tensor, huber: float = 0.03) -> Tensor:
-    """Pseudo-Huber distance of f(x_t, t) from the held f(x_s, s), s nearer to the data on the same path.
+    """Pseudo-Huber distance of f(x_t, t) from f(x_s, s), which is detached; s is nearer to the data on the same path.
 
     Song et al. 2023, arXiv 2303.01469, Eq. 7 and 10; without a moving average and with this distance as in Song &
     Dhariwal 2023, arXiv 2310.14189, Section 3.3.
@@ -69,7 +70,7 @@ def consistency_loss(f: Callable, x_t: Tensor, t: Tensor, x_s: Tensor, s: Tensor
 
 
 def shortcut_loss(jump: Callable, x_t: Tensor, t: Tensor, d: Tensor) -> Tensor:
-    """|s(x, t, 2d) − (s(x, t, d) + s(x', t + d, d))/2|², x' = x + d s(x, t, d), the right side held.
+    """|s(x, t, 2d) − (s(x, t, d) + s(x', t + d, d))/2|², x' = x + d s(x, t, d), the right side detached.
 
     Frans et al. 2024, arXiv 2410.12557, Eq. 4.
     """
@@ -83,8 +84,11 @@ def identity_loss(real: Tensor, fake: Tensor, truth: Tensor, alpha: float) -> Te
     """Δ·(real − truth) − α|Δ|², Δ = real − fake; all [n, d], at x_t made from the generator's sample.
 
     `truth` is what the fake network regresses on. As E[Δ·(fake* − truth)] = 0 for the optimal fake*, the mean is then
-    (1 − α) E|Δ|², yet its gradient needs none of fake*'s. With denoisers and α near 1 it is SiD (Zhou et al. 2024,
-    arXiv 2404.04057, Eq. 23), with velocities and α = 1/2 FGM (Huang et al. 2024, arXiv 2410.19310, Eq. 4.12).
+    (1 − α) F, F = E|Δ|². The fake network is held while the generator is trained. F's own gradient is ∇₁F + ∇₂F, through
+    the law of x_t and through fake*, which moves with it; that of this loss is (1 − α) ∇₁F + ½ ∇₂F. So it is ½ ∇F, at no
+    derivative of fake*, only at α = ½; at α = 1 it is ½ ∇₂F.
+    With denoisers and α near 1 it is SiD (Zhou et al. 2024, arXiv 2404.04057, Eq. 23), with velocities and α = ½ FGM
+    (Huang et al. 2024, arXiv 2410.19310, Eq. 4.12).
     """
     gap = real - fake
     return (gap * (real - truth)).sum(-1) - alpha * gap.square().sum(-1)
@@ -122,12 +126,15 @@ def exact_flow(mixture: GaussianMixture, x: Tensor, steps: int = 32, t0: float =
 
 @dataclass(frozen=True)
 class Method:
-    """kind: how it samples: velocity (Euler), consistency, shortcut, or generator (one step only).
+    """A method of few steps.
 
-    steps: training steps that take 10 to 20 s of one core; times: time inputs of its network
+    kind: how it samples: velocity (Euler), consistency, shortcut, or generator (one step only)
+    steps: int; training steps, which take 10 to 20 s of one core
+    times: int; time inputs of its network
+    source: the paper or post
+    rate: float; Adam's learning rate at the start
     """
 
-    label: str
     kind: str
     steps: int
     times: int
@@ -136,22 +143,22 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "rectified": Method("rectified flow", "velocity", 5000, 1, "arXiv 2209.03003"),
-    "reflow": Method("reflow", "velocity", 5000, 1, "arXiv 2209.03003"),
-    "reflow_twice": Method("reflow, twice", "velocity", 5000, 1, "arXiv 2209.03003"),
-    "consistency_distillation": Method("consistency distillation", "consistency", 2500, 1, "arXiv 2303.01469"),
-    "consistency_training": Method("consistency training", "consistency", 3000, 1, "arXiv 2310.14189"),
-    "shortcut": Method("shortcut", "shortcut", 3000, 2, "arXiv 2410.12557"),
-    "sid": Method("SiD", "generator", 1300, 0, "arXiv 2404.04057", 1e-3),
-    "fgm": Method("FGM", "generator", 1300, 0, "arXiv 2410.19310", 1e-3),
-    "wgan_gp": Method("WGAN-GP", "generator", 800, 0, "arXiv 1704.00028", 1e-3),
-    "gan_reflow": Method("GAN as ReFlow", "generator", 900, 0, "kexue.fm 9668", 1e-3),
+    "rectified": Method("velocity", 5000, 1, "arXiv 2209.03003"),
+    "reflow": Method("velocity", 5000, 1, "arXiv 2209.03003"),
+    "reflow_twice": Method("velocity", 5000, 1, "arXiv 2209.03003"),
+    "consistency_distillation": Method("consistency", 2500, 1, "arXiv 2303.01469"),
+    "consistency_training": Method("consistency", 3000, 1, "arXiv 2310.14189"),
+    "shortcut": Method("shortcut", 3000, 2, "arXiv 2410.12557"),
+    "sid": Method("generator", 1300, 0, "arXiv 2404.04057", 1e-3),
+    "fgm": Method("generator", 1300, 0, "arXiv 2410.19310", 1e-3),
+    "wgan_gp": Method("generator", 800, 0, "arXiv 1704.00028", 1e-3),
+    "gan_reflow": Method("generator", 900, 0, "kexue.fm 9668", 1e-3),
 }
 
 
 @dataclass
 class Model:
-    """A method with its network; `jump` moves particles from t to t + d in one call."""
+    """A method, by its name in METHODS, with its network."""
 
     method: str
     net: Net
@@ -187,7 +194,13 @@ class Model:
 
 @dataclass
 class Training:
-    """What training knows so far: model, steps done and in all, losses of each report [(step, loss)]."""
+    """The state of a training.
+
+    model: the model so far
+    step: int; training steps done
+    total: int; training steps in all
+    losses: one (step, mean loss since the last report) a report
+    """
 
     model: Model
     step: int
@@ -202,11 +215,16 @@ def train(
 
     alpha: SiD's α. Deterministic for a seed on one device. Networks are small, so this runs on the CPU.
     """
-    total = steps
+    one_of("method", method, METHODS)
+    total = steps = whole("steps", steps, 1, 1_000_000)
+    seed, reports = whole("seed", seed, 0, 2**31 - 1), whole("reports", reports, 1, 10_000)
+    alpha = number("alpha", alpha, 0, 2)
+    if not isinstance(mixture, GaussianMixture) or mixture.means.shape[1] != 2:
+        raise Refusal("{parameter} must be a mixture in the plane.", parameter="mixture")
     if method == "reflow_twice":  # half of the work for the first reflow, whose flow gives the second its pairs
-        for state in train("reflow", mixture, steps // 2, seed, reports=max(reports // 2, 1)):
+        for state in train("reflow", mixture, max(steps // 2, 1), seed, reports=max(reports // 2, 1)):
             yield Training(state.model, state.step, total, state.losses)
-        first, losses, done = state.model, state.losses, steps // 2
+        first, losses, done = state.model, state.losses, state.total
     else:
         first, losses, done = None, [], 0
     steps = total - done
@@ -224,7 +242,7 @@ def train(
     plans = [
         torch.optim.lr_scheduler.LambdaLR(o, lambda i: 0.5 + 0.5 * math.cos(math.pi * i / steps)) for o in optimizers
     ]
-    task = _Task(mixture.to(dtype=torch.float32), model, other, optimizers, generator, steps, alpha, first)
+    task = Task(mixture.to(dtype=torch.float32), model, other, optimizers, generator, steps, alpha, first)
     marks = {round(steps * (i + 1) / reports) for i in range(reports)} | {steps}
     recent = []
     for step in range(1, steps + 1):
@@ -237,7 +255,7 @@ def train(
             yield Training(model, done + step, total, losses)
 
 
-class _Task:
+class Task:
     """One training's data, networks and optimizers; `update` makes one step and says the loss."""
 
     def __init__(self, mixture, model, other, optimizers, generator, steps, alpha, first):
@@ -380,11 +398,14 @@ def load(target: str, method: str, path: Path = WEIGHTS) -> Training:
     """The shipped model of a method on a target of SHIPPED, as if just trained."""
     from safetensors import safe_open
 
-    start = f"{target}/{method}/"
+    one_of("method", method, METHODS)
+    start = f"{one_of('target', target, SHIPPED) if path == WEIGHTS else target}/{method}/"
     with safe_open(path, "pt") as file:
         tensors = {key[len(start) :]: file.get_tensor(key).float() for key in file.keys() if key.startswith(start)}  # noqa: SIM118
     if not tensors:
-        raise ValueError(f"method {method} has no shipped weights for {target}: train it instead.")
+        raise Refusal(
+            "{parameter} has no shipped weights for {target}: train it instead.", parameter="method", target=target
+        )
     losses = [(int(step), float(loss)) for step, loss in tensors.pop("losses")]
     net = Net(METHODS[method].times)
     net.load_state_dict(tensors)

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from engines.arguments import Refusal, whole
+
+
+def check_samples(name: str, samples: Tensor, ndim: int = 2, least: int = 1) -> None:
+    """Refusal unless samples are a tensor of floating-point numbers of that many axes, the first at least `least` long."""
+    good = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim == ndim
+    if not good or len(samples) < least:
+        raise Refusal(
+            "{parameter} must be a tensor of floating-point numbers with {ndim} axes and at least {least} rows.",
+            parameter=name,
+            ndim=ndim,
+            least=least,
+        )
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 64) -> float:
@@ -14,8 +29,11 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 64) -> float:
 
     In the plane the directions are evenly spaced; otherwise drawn with seed 0. Bonneel et al. 2015, Section 3.
     """
-    if a.shape != b.shape:
-        raise ValueError("sliced_wasserstein needs two sets of samples of the same shape.")
+    projections = whole("projections", projections, 1, 100_000)
+    check_samples("a", a)
+    check_samples("b", b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        raise Refusal("{parameter} must have the shape and the precision of a.", parameter="b")
     if a.shape[1] == 2:
         angles = math.pi * (torch.arange(projections, dtype=a.dtype, device=a.device) + 0.5) / projections
         directions = torch.stack([angles.cos(), angles.sin()])
@@ -33,6 +51,10 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
 
     Half of Székely & Rizzo's ε (2013, J. Stat. Plan. Inference, Eq. 2.1); unbiased, so it may be a little below 0.
     """
+    check_samples("a", a, least=2)
+    check_samples("b", b, least=2)
+    if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype:
+        raise Refusal("{parameter} must have the columns and the precision of a.", parameter="b")
 
     def within(c: Tensor) -> Tensor:
         return torch.cdist(c, c).sum() / (len(c) * (len(c) - 1))
@@ -40,9 +62,14 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
     return float(torch.cdist(a, b).mean() - (within(a) + within(b)) / 2)
 
 
-def fitted_order(evaluations, errors) -> float:
+def fitted_order(evaluations: Sequence[float], errors: Sequence[float]) -> float:
     """The slope −d log(error) / d log(NFE) by least squares; NaN with fewer than two usable points."""
-    evaluations, errors = np.asarray(evaluations, float), np.asarray(errors, float)
+    try:
+        evaluations, errors = np.asarray(evaluations, float), np.asarray(errors, float)
+    except (TypeError, ValueError):
+        raise Refusal("{parameter} must be numbers, as many as the other.", parameter="evaluations") from None
+    if evaluations.ndim != 1 or evaluations.shape != errors.shape or not (evaluations > 0).all():
+        raise Refusal("{parameter} must be as many numbers over 0 as there are errors.", parameter="evaluations")
     usable = np.isfinite(errors) & (errors > 0)
     if usable.sum() < 2:
         return math.nan
@@ -54,6 +81,7 @@ def straightness(states: Tensor) -> float:
 
     Liu et al. 2022, arXiv 2209.03003, Eq. 5.
     """
+    check_samples("states", states, 3, 2)
     steps = len(states) - 1
     moves = (states[1:] - states[:-1]) * steps
     return float((moves - (states[-1] - states[0])).square().sum(-1).mean())

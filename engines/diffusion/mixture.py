@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from engines.arguments import Refusal, number, one_of, whole
 
 MAX_COMPONENTS = 256
 MAX_PIXELS = 4096 * 4096
@@ -22,17 +25,22 @@ class GaussianMixture:
     """
 
     def __init__(self, weights, means, scales, *, dtype=torch.float64, device=None):
-        means = torch.as_tensor(means, dtype=dtype, device=device)
-        if means.ndim != 2 or not 1 <= means.shape[0] <= MAX_COMPONENTS:
-            raise ValueError(f"means must be [components, dimensions] with 1 to {MAX_COMPONENTS} components.")
-        weights = torch.as_tensor(weights, dtype=dtype, device=device)
-        scales = torch.as_tensor(scales, dtype=dtype, device=device)
-        if weights.shape != means.shape[:1] or scales.shape != means.shape[:1]:
-            raise ValueError("weights and scales must have one number for each row of means.")
-        if not bool((weights > 0).all() and (scales >= 0).all() and torch.isfinite(means).all()):
-            raise ValueError("weights must be positive, scales not negative, and means finite.")
-        if not bool(torch.isfinite(weights).all() and torch.isfinite(scales).all()):
-            raise ValueError("weights and scales must be finite.")
+        try:
+            means, weights, scales = (torch.as_tensor(a, dtype=dtype, device=device) for a in (means, weights, scales))
+        except (TypeError, ValueError, RuntimeError):
+            raise Refusal("{parameter} must be numbers, as weights and scales are.", parameter="means") from None
+        if means.ndim != 2 or not 1 <= means.shape[0] <= MAX_COMPONENTS or not means.isfinite().all():
+            raise Refusal(
+                "{parameter} must be finite numbers [components, dimensions], at most {most} components.",
+                parameter="means",
+                most=MAX_COMPONENTS,
+            )
+        for name, values in (("weights", weights), ("scales", scales)):
+            least = values > 0 if name == "weights" else values >= 0
+            if values.shape != means.shape[:1] or not (least & values.isfinite()).all():
+                raise Refusal(
+                    "{parameter} must have one positive number for each row of means (scales may be 0).", parameter=name
+                )
         self.weights, self.means, self.scales = weights / weights.sum(), means, scales
         # constants of the denoiser, so that a call is two matrix products and a softmax
         self._log_weights = self.weights.log()
@@ -42,6 +50,8 @@ class GaussianMixture:
     def to(self, device=None, dtype=None) -> GaussianMixture:
         """The same mixture elsewhere, or in another precision."""
         dtype, device = dtype or self.means.dtype, device or self.means.device
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise Refusal("{parameter} must be a floating-point type of torch.", parameter="dtype")
         return GaussianMixture(self.weights, self.means, self.scales, dtype=dtype, device=device)
 
     @property
@@ -56,14 +66,22 @@ class GaussianMixture:
         identity = torch.eye(self.means.shape[1], dtype=self.means.dtype, device=self.means.device)
         return (self.weights[:, None] * centred).T @ centred + (self.weights @ self._variances) * identity
 
-    def _logits(self, x: Tensor, variances: Tensor, scale: float = 1.0) -> Tensor:
+    def logits(self, x: Tensor, variances: Tensor, scale: float = 1.0) -> Tensor:
         """log w_k − d/2 log v_k − |x − scale μ_k|²/(2 v_k), [n, K]."""
+        if not isinstance(x, Tensor) or x.shape[1:] != self.means.shape[1:] or x.dtype != self.means.dtype:
+            raise Refusal(
+                "{parameter} must be a tensor [n, {dimensions}] of the mixture's precision.",
+                parameter="x",
+                dimensions=self.means.shape[1],
+            )
         constants = self._log_weights - 0.5 * self.means.shape[1] * variances.log()
         distances = torch.addmm(scale**2 * self._squared_means, x, self.means.T, alpha=-2 * scale)
         distances = distances + x.square().sum(-1, keepdim=True)
         return torch.addcmul(constants, distances, -0.5 / variances)
 
-    def _noised_variances(self, sigma) -> Tensor:
+    def noised_variances(self, sigma) -> Tensor:
+        """s_k² + σ², [K] or [n, K]."""
+        sigma = sigma if isinstance(sigma, Tensor) else number("sigma", sigma, 0, 1e150)
         sigma = torch.as_tensor(sigma, dtype=self.means.dtype, device=self.means.device)
         return self._variances + (sigma.square()[:, None] if sigma.ndim else sigma.square())
 
@@ -72,17 +90,17 @@ class GaussianMixture:
 
         Karras et al. 2022, arXiv 2206.00364, Appendix B.3 (the closed form for a sum of Gaussians).
         """
-        variances = self._noised_variances(sigma)
+        variances = self.noised_variances(sigma)
         kept = self._variances / variances  # s²/(s² + σ²), [K] or [n, K]
-        shares = torch.softmax(self._logits(x, variances), -1)
+        shares = torch.softmax(self.logits(x, variances), -1)
         if kept.ndim == 1:
             return torch.addmm(x * (shares @ kept)[:, None], shares, (1 - kept)[:, None] * self.means)
         return x * (shares * kept).sum(-1, keepdim=True) + (shares * (1 - kept)) @ self.means
 
     def score(self, x: Tensor, sigma=0.0) -> Tensor:
         """∇ log p_σ(x), [n, d]; at σ = 0 that of the data, which needs every scale positive."""
-        variances = self._noised_variances(sigma)
-        shares = torch.softmax(self._logits(x, variances), -1) / variances
+        variances = self.noised_variances(sigma)
+        shares = torch.softmax(self.logits(x, variances), -1) / variances
         return shares @ self.means - x * shares.sum(-1, keepdim=True)
 
     def velocity(self, x: Tensor, t: float) -> Tensor:
@@ -91,45 +109,48 @@ class GaussianMixture:
         v = Σ_k r_k [μ_k + (t s_k² − (1 − t))/(t² s_k² + (1 − t)²) (x − t μ_k)]; Liu et al. 2022, arXiv 2209.03003,
         Eq. 1, for independent pairs.
         """
+        t = number("t", t, 0, 1)
         variances = t * t * self._variances + (1 - t) ** 2
-        shares = torch.softmax(self._logits(x, variances, t), -1)
+        shares = torch.softmax(self.logits(x, variances, t), -1)
         slope = (t * self._variances - (1 - t)) / variances
         return x * (shares @ slope)[:, None] + shares @ ((1 - t * slope)[:, None] * self.means)
 
     def log_density(self, x: Tensor, sigma=0.0) -> Tensor:
         """log p_σ(x), [n]."""
-        logits = self._logits(x, self._noised_variances(sigma))
+        logits = self.logits(x, self.noised_variances(sigma))
         return torch.logsumexp(logits, -1) - 0.5 * self.means.shape[1] * math.log(2 * math.pi)
 
     def sample(self, n: int, seed: int = 0, sigma: float = 0.0) -> Tensor:
         """n draws of data + σ ε, [n, d]. The same seed gives the same draws (on one kind of device)."""
-        generator = torch.Generator(self.means.device).manual_seed(seed)
+        n, sigma = whole("n", n, 1, 10_000_000), number("sigma", sigma, 0, 1e150)
+        generator = torch.Generator(self.means.device).manual_seed(whole("seed", seed, 0, 2**63 - 1))
         picks = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype, device=picks.device)
         return self.means[picks] + (self._variances[picks] + sigma * sigma).sqrt()[:, None] * noise
 
 
-def _along(points: np.ndarray, scale: float) -> GaussianMixture:
+def equal_mixture(points: np.ndarray, scale: float) -> GaussianMixture:
+    """Equal Gaussians at points [K, 2]."""
     return GaussianMixture(np.ones(len(points)), points, np.full(len(points), scale))
 
 
 def ring(count: int = 8, radius: float = 2.0, scale: float = 0.15) -> GaussianMixture:
     """`count` equal Gaussians on a circle."""
     angles = 2 * math.pi * np.arange(count) / count
-    return _along(radius * np.stack([np.cos(angles), np.sin(angles)], 1), scale)
+    return equal_mixture(radius * np.stack([np.cos(angles), np.sin(angles)], 1), scale)
 
 
 def moons(count: int = 16, scale: float = 0.14) -> GaussianMixture:
     """Two interleaved half circles."""
     angles = math.pi * (np.arange(count) + 0.5) / count
     upper = np.stack([np.cos(angles) - 0.5, np.sin(angles) - 0.25], 1)
-    return _along(1.6 * np.concatenate([upper, -upper]), scale)
+    return equal_mixture(1.6 * np.concatenate([upper, -upper]), scale)
 
 
 def spiral(count: int = 48, turns: float = 2.0, scale: float = 0.11) -> GaussianMixture:
     """An Archimedean spiral, even along its length."""
     angles = 2 * math.pi * turns * np.sqrt((np.arange(count) + 2) / (count + 1))
-    return _along((2.5 * angles / angles[-1])[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), scale)
+    return equal_mixture((2.5 * angles / angles[-1])[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1), scale)
 
 
 def checkerboard(cells: int = 4, fill: int = 3) -> GaussianMixture:
@@ -145,7 +166,7 @@ def checkerboard(cells: int = 4, fill: int = 3) -> GaussianMixture:
         for a in offsets
         for b in offsets
     ]
-    return _along(np.array(points), 0.38 * width / fill)
+    return equal_mixture(np.array(points), 0.38 * width / fill)
 
 
 def two_scales() -> GaussianMixture:
@@ -153,7 +174,7 @@ def two_scales() -> GaussianMixture:
     centres = np.array([[-2.0, -1.2], [2.0, -1.2], [0.0, 2.0]])
     angles = 2 * math.pi * np.arange(5) / 5
     near = 0.45 * np.stack([np.cos(angles), np.sin(angles)], 1)
-    return _along((centres[:, None] + near).reshape(-1, 2), 0.05)
+    return equal_mixture((centres[:, None] + near).reshape(-1, 2), 0.05)
 
 
 def three() -> GaussianMixture:
@@ -170,15 +191,21 @@ TARGETS: dict[str, Callable[[], GaussianMixture]] = {
     "three": three,
 }
 
+ANY_TARGET = (*TARGETS, "letter", "drawing")
+
 
 def from_ink(ink: np.ndarray, most: int = 160, extent: float = 5.0) -> GaussianMixture:
     """A mixture that looks like a picture: one Gaussian for each inked cell of the finest grid with at most `most`.
 
     ink: [h, w], 0 for paper to 1 for ink; extent: longer side of the inked box in the target's units.
     """
+    if not isinstance(ink, np.ndarray) or ink.ndim != 2 or ink.dtype.kind not in "fiub":
+        raise Refusal("{parameter} must be an array [h, w] of numbers from 0 to 1.", parameter="ink")
+    most, extent = whole("most", most, 16, MAX_COMPONENTS), number("extent", extent, 1e-3, 1e3)
+    ink = ink.astype(np.float64)
     rows, columns = np.nonzero(ink > 0.25)
     if len(rows) < 4:
-        raise ValueError("The drawing has no ink: draw a line or a shape in black first.")
+        raise Refusal("{parameter} has no ink: draw a line or a shape in black first.", parameter="drawing")
     ink = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     side = max(ink.shape)
     for cells in range(32, 3, -1):
@@ -203,8 +230,10 @@ def from_letter(letter: str) -> GaussianMixture:
     """One to three printable ASCII characters, set in Pillow's own typeface, as a mixture."""
     from PIL import Image, ImageDraw, ImageFont
 
-    if not 1 <= len(letter) <= 3 or not all("!" <= c <= "~" for c in letter):
-        raise ValueError("letter must be one to three Latin letters, digits or signs, without spaces.")
+    if not isinstance(letter, str) or not 1 <= len(letter) <= 3 or not all("!" <= c <= "~" for c in letter):
+        raise Refusal(
+            "{parameter} must be one to three Latin letters, digits or signs, without spaces.", parameter="letter"
+        )
     picture = Image.new("L", (420, 220))
     ImageDraw.Draw(picture).text((20, 20), letter, font=ImageFont.load_default(size=140), fill=255)
     return from_ink(np.asarray(picture, dtype=np.float64) / 255)
@@ -214,15 +243,26 @@ def from_drawing(path: str | None) -> GaussianMixture:
     """The file of a picture, black on white (transparent counts as white), as a mixture."""
     from PIL import Image, UnidentifiedImageError
 
-    if not path:
-        raise ValueError("There is no drawing yet: draw something, or choose another target.")
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise Refusal("{parameter}: there is none yet. Draw something, or choose another target.", parameter="drawing")
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > MAX_PIXELS:
-                raise ValueError("The drawing is too large: at most 4096 x 4096 pixels.")
+                raise Refusal("{parameter} is too large: at most 4096 x 4096 pixels.", parameter="drawing")
             rgba = opened.convert("RGBA")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ValueError("The drawing could not be read as a picture: use a PNG or JPEG file.") from error
+    except Refusal:
+        raise
+    except (
+        OSError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise Refusal(
+            "{parameter} could not be read as a picture: use a PNG or JPEG file.", parameter="drawing"
+        ) from error
     rgba.thumbnail((256, 256))
     pixels = np.asarray(rgba, dtype=np.float64) / 255
     return from_ink((1 - pixels[..., :3].mean(-1)) * pixels[..., 3])
@@ -234,6 +274,4 @@ def target_mixture(target: str = "ring", letter: str = "S", drawing: str | None 
         return from_letter(letter)
     if target == "drawing":
         return from_drawing(drawing)
-    if target not in TARGETS:
-        raise ValueError(f"target must be one of {', '.join(TARGETS)}, letter or drawing.")
-    return TARGETS[target]()
+    return TARGETS[one_of("target", target, ANY_TARGET)]()

@@ -15,7 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.arguments import Refusal, items, number, one_of, whole
+
 MAX_STEPS = 5000
+SPACINGS = ("leading", "trailing", "linspace")
 # the published knots for Stable Diffusion 1.5 (Sabour et al. 2024, arXiv 2404.14507, quickstart table)
 AYS_KNOTS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
 
@@ -24,13 +27,14 @@ AYS_KNOTS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.1
 class Path:
     """One path. All functions take and give plain floats.
 
-    time: σ -> τ, 0 at σ = 0; sigma: τ -> σ; scale: σ -> s
+    time: σ -> τ, which is 0 at σ = 0
+    sigma: τ -> σ
+    scale: σ -> s
     flow: σ -> (a, b) of the probability flow dy/dτ = a y − b D in scaled coordinates y = s x (Karras et al. 2022,
         Eq. 4 and 81: a = σ'/σ + s'/s, b = s σ'/σ)
-    high: the σ at which the path begins, where it is noise for every practical purpose
+    high: float; the σ at which the path begins, where it is noise for every practical purpose
     """
 
-    label: str
     time: Callable[[float], float]
     sigma: Callable[[float], float]
     scale: Callable[[float], float]
@@ -38,58 +42,57 @@ class Path:
     high: float
 
 
-def _variance_preserving(label, time, sigma, beta, high) -> Path:
+def variance_preserving(
+    time: Callable[[float], float], sigma: Callable[[float], float], beta: Callable[[float], float], high: float
+) -> Path:
     """dy = −β/2 y dτ + √β dW: s = 1/√(1 + σ²); Song et al. 2020, arXiv 2011.13456, Eq. 11."""
 
     def flow(level):
         a = 0.5 * beta(time(level)) / level**2
         return a, a * math.sqrt(1 + level**2)
 
-    return Path(label, time, sigma, lambda level: 1 / math.sqrt(1 + level**2), flow, high)
+    return Path(time, sigma, lambda level: 1 / math.sqrt(1 + level**2), flow, high)
 
 
-_BETA_LOW, _BETA_HIGH = 0.1, 20.0
-_OFFSET = 0.008
-_ANGLE = math.pi / 2 / (1 + _OFFSET)
-_COS0 = math.cos(_OFFSET * _ANGLE)
+BETA_LOW, BETA_HIGH = 0.1, 20.0
+OFFSET = 0.008
+ANGLE = math.pi / 2 / (1 + OFFSET)
+COS0 = math.cos(OFFSET * ANGLE)
 
 
-def _linear_time(sigma: float) -> float:
+def linear_time(sigma: float) -> float:
     total = math.log1p(sigma**2)  # = β_low t + (β_high − β_low) t²/2
-    return 2 * total / (_BETA_LOW + math.sqrt(_BETA_LOW**2 + 2 * (_BETA_HIGH - _BETA_LOW) * total))
+    return 2 * total / (BETA_LOW + math.sqrt(BETA_LOW**2 + 2 * (BETA_HIGH - BETA_LOW) * total))
 
 
-def _linear_sigma(time: float) -> float:
-    return math.sqrt(math.expm1(_BETA_LOW * time + 0.5 * (_BETA_HIGH - _BETA_LOW) * time**2))
+def linear_sigma(time: float) -> float:
+    return math.sqrt(math.expm1(BETA_LOW * time + 0.5 * (BETA_HIGH - BETA_LOW) * time**2))
 
 
-def _cosine_time(sigma: float) -> float:
-    return math.acos(_COS0 / math.sqrt(1 + sigma**2)) / _ANGLE - _OFFSET if sigma else 0.0
+def cosine_time(sigma: float) -> float:
+    return math.acos(COS0 / math.sqrt(1 + sigma**2)) / ANGLE - OFFSET if sigma else 0.0
 
 
-def _cosine_sigma(time: float) -> float:
-    return math.sqrt(max((_COS0 / math.cos((time + _OFFSET) * _ANGLE)) ** 2 - 1, 0.0))
+def cosine_sigma(time: float) -> float:
+    return math.sqrt(max((COS0 / math.cos((time + OFFSET) * ANGLE)) ** 2 - 1, 0.0))
 
 
 PATHS: dict[str, Path] = {
-    "ve": Path("variance exploding (Karras)", float, float, lambda s: 1.0, lambda s: (1 / s, 1 / s), 80.0),
-    "vp_linear": _variance_preserving(
-        "variance preserving, linear β",
-        _linear_time,
-        _linear_sigma,
-        lambda t: _BETA_LOW + (_BETA_HIGH - _BETA_LOW) * t,
-        _linear_sigma(1.0),
+    "ve": Path(float, float, lambda s: 1.0, lambda s: (1 / s, 1 / s), 80.0),
+    "vp_linear": variance_preserving(
+        linear_time,
+        linear_sigma,
+        lambda t: BETA_LOW + (BETA_HIGH - BETA_LOW) * t,
+        linear_sigma(1.0),
     ),
-    "vp_cosine": _variance_preserving(
-        "variance preserving, cosine",
-        _cosine_time,
-        _cosine_sigma,
-        lambda t: 2 * _ANGLE * math.tan((t + _OFFSET) * _ANGLE),
-        _cosine_sigma(0.999),
+    "vp_cosine": variance_preserving(
+        cosine_time,
+        cosine_sigma,
+        lambda t: 2 * ANGLE * math.tan((t + OFFSET) * ANGLE),
+        cosine_sigma(0.999),
     ),
     # τ = 1 − t runs from noise (1) to data (0). It begins at t = 1e-9, where float64 still holds D to 1e-9.
     "rf": Path(
-        "rectified flow",
         lambda s: s / (1 + s),
         lambda t: t / (1 - t),
         lambda s: 1 / (1 + s),
@@ -99,19 +102,16 @@ PATHS: dict[str, Path] = {
 }
 
 
-def _check_steps(n) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_STEPS:
-        raise ValueError(f"steps must be a whole number from 1 to {MAX_STEPS}.")
-    return n
-
-
-def _check_levels(low: float, high: float) -> None:
-    if not (0 < low < high < math.inf):
-        raise ValueError("The noise levels must satisfy 0 < low < high.")
+def check_levels(low: float, high: float) -> None:
+    """Refusal unless 0 < low < high."""
+    if not 0 < number("low", low) < number("high", high):
+        raise Refusal("{parameter} must be over 0 and below high; this is {given}.", parameter="low", given=low)
 
 
 def append_zero(sigmas: Tensor) -> Tensor:
-    """The grid, then 0: the last step lands on the denoised data."""
+    """The grid [n], then 0: the last step ends at the denoised data. [n + 1]."""
+    if not isinstance(sigmas, Tensor) or sigmas.ndim != 1:
+        raise Refusal("{parameter} must be a tensor of noise levels.", parameter="sigmas")
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
@@ -120,15 +120,12 @@ def karras_sigmas(n: int, low: float = 0.002, high: float = 80.0, rho: float = 7
 
     Karras et al. 2022, arXiv 2206.00364, Eq. 5.
     """
-    _check_steps(n)
-    _check_levels(low, high)
-    if not 0 < rho <= 100:
-        raise ValueError("rho must be over 0 and at most 100.")
-    return (
-        torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho
-        if n > 1
-        else (torch.tensor([high], dtype=torch.float64))
-    )
+    n = whole("n", n, 1, MAX_STEPS)
+    check_levels(low, high)
+    rho = number("rho", rho, 0.01, 100)
+    if n == 1:
+        return torch.tensor([high], dtype=torch.float64)
+    return torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho
 
 
 def logsnr_sigmas(n: int, low: float = 0.002, high: float = 80.0) -> Tensor:
@@ -136,8 +133,8 @@ def logsnr_sigmas(n: int, low: float = 0.002, high: float = 80.0) -> Tensor:
 
     Lu et al. 2022, arXiv 2206.00927, Section 3.3.
     """
-    _check_steps(n)
-    _check_levels(low, high)
+    n = whole("n", n, 1, MAX_STEPS)
+    check_levels(low, high)
     return torch.linspace(math.log(high), math.log(low), n, dtype=torch.float64).exp()
 
 
@@ -146,12 +143,12 @@ def time_sigmas(n: int, path: str = "vp_linear", power: float = 1.0, high: float
 
     The quadratic grid is that of DDIM (Song et al. 2020, arXiv 2010.02502, Appendix D.2).
     """
-    _check_steps(n)
-    chosen = PATHS[path]
-    start = chosen.time(high or chosen.high)
-    times = start * (1 - np.arange(n + 1) / n) ** power
+    n = whole("n", n, 1, MAX_STEPS)
+    chosen = PATHS[one_of("path", path, PATHS)]
+    high = chosen.high if high is None else number("high", high, 1e-12, 1e12)
+    times = chosen.time(high) * (1 - np.arange(n + 1) / n) ** number("power", power, 0.1, 10)
     levels = [chosen.sigma(float(t)) for t in times]
-    levels[0], levels[-1] = high or chosen.high, 0.0
+    levels[0], levels[-1] = high, 0.0
     return torch.tensor(levels, dtype=torch.float64)
 
 
@@ -160,13 +157,11 @@ def knot_sigmas(n: int, knots: Sequence[float] = AYS_KNOTS, low: float = 0.002, 
 
     Sabour et al. 2024, arXiv 2404.14507, Section 3.3 (log-linear interpolation of a ten-step schedule).
     """
-    _check_steps(n)
-    _check_levels(low, high)
-    values = np.asarray(knots, dtype=np.float64)
-    if values.ndim != 1 or not 2 <= len(values) <= 64 or not np.isfinite(values).all() or values.min() <= 0:
-        raise ValueError("knots must be 2 to 64 positive noise levels.")
+    n = whole("n", n, 1, MAX_STEPS)
+    check_levels(low, high)
+    values = np.array([number("knots", knot, 1e-12, 1e12) for knot in items("knots", knots, 64, 2)])
     if not (np.diff(values) < 0).all():
-        raise ValueError("knots must fall from noise to data, as in 80, 5, 1, 0.2, 0.002.")
+        raise Refusal("{parameter} must fall from noise to data, as in 80, 5, 1, 0.2, 0.002.", parameter="knots")
     logs = np.interp(np.linspace(0, len(values) - 1, n), np.arange(len(values)), np.log(values))
     unit = (logs - math.log(values[-1])) / math.log(values[0] / values[-1])
     return torch.as_tensor(np.exp(math.log(low) + unit * math.log(high / low)))
@@ -178,26 +173,18 @@ def ddpm_sigmas(n: int, spacing: str = "leading", train_steps: int = 1000) -> Te
     spacing: which timesteps, as diffusers names them: leading (0, k, 2k, ...), trailing (... T − 1), linspace (both)
     Ho et al. 2020, arXiv 2006.11239, Section 4.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= train_steps:
-        raise ValueError(f"steps must be a whole number from 1 to {train_steps}.")
+    train_steps = whole("train_steps", train_steps, 1, 100_000)
+    n, spacing = whole("n", n, 1, train_steps), one_of("spacing", spacing, SPACINGS)
     steps = {
         "leading": np.arange(n) * (train_steps // n),
         "trailing": np.round(train_steps - np.arange(n)[::-1] * train_steps / n).astype(int) - 1,
         "linspace": np.round(np.linspace(0, train_steps - 1, n)).astype(int),
     }
-    if spacing not in steps:
-        raise ValueError("spacing must be leading, trailing or linspace.")
     kept = np.cumprod(1 - np.linspace(1e-4, 0.02, train_steps))
     return append_zero(torch.as_tensor(np.sqrt(1 / kept[steps[spacing][::-1]] - 1)))
 
 
-GRIDS = {
-    "karras": "Karras ρ",
-    "time": "uniform in t",
-    "quadratic": "quadratic in t",
-    "logsnr": "uniform in log-SNR",
-    "ays": "Align Your Steps (knots)",
-}
+GRIDS = ("karras", "time", "quadratic", "logsnr", "ays")
 
 
 def sigma_grid(
@@ -213,15 +200,13 @@ def sigma_grid(
 
     The grids in a path's time run over that path's own range; the others from `high` to `low`, then 0.
     """
-    _check_steps(steps)
-    if path not in PATHS:
-        raise ValueError(f"path must be one of {', '.join(PATHS)}.")
+    steps = whole("steps", steps, 1, MAX_STEPS)
+    one_of("path", path, PATHS)
+    one_of("grid", grid, GRIDS)
     if grid == "karras":
         return append_zero(karras_sigmas(steps, low, high, rho))
     if grid == "logsnr":
         return append_zero(logsnr_sigmas(steps, low, high))
     if grid == "ays":
         return append_zero(knot_sigmas(steps, knots, low, high))
-    if grid in ("time", "quadratic"):
-        return time_sigmas(steps, path, 1.0 if grid == "time" else 2.0)
-    raise ValueError(f"grid must be one of {', '.join(GRIDS)}.")
+    return time_sigmas(steps, path, 1.0 if grid == "time" else 2.0)

@@ -68,7 +68,7 @@ def sampled(held: int) -> np.ndarray:
 
 
 def v_loss(model, scheduler, clean: Tensor, noise: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Mean squared error of v [batch] at the given times [batch], for a model with classes told them [batch]."""
+    """Mean squared error of v [batch] at the given times [batch], with the classes [batch] of a model that has them."""
     noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
     target = scheduler.get_velocity(clean, noise, times)
     return F.mse_loss(model(noisy, times, labels).sample, target, reduction="none").mean((1, 2, 3))
@@ -79,6 +79,7 @@ def measure(model, scheduler, images: np.ndarray, rounds: int, labels: Tensor | 
     """Mean loss over the images at evenly spaced times, with noise from a fixed seed."""
     device = next(model.parameters()).device
     clean, rng = to_model(images), np.random.default_rng(0)
+    labels = None if labels is None else labels.to(device)
     losses = []
     for r in range(rounds):
         times = torch.from_numpy((np.arange(len(clean)) * rounds + r) * 1_000 // (len(clean) * rounds))
@@ -129,11 +130,13 @@ def fit(a: Namespace, model, images: np.ndarray, rate: float, labels: Tensor | N
 def draw_samples(model, count: int, steps: int, seed: int, labels: Tensor | None = None) -> np.ndarray:
     """uint8 images [count, 32, 32, 3] by DDIM with η = 1: fresh noise mends some of a step's errors (EDM, section 4).
 
-    steps: a divisor of 1,000; with others diffusers 0.42's DDIM goes to wrong timesteps.
+    steps: a divisor of 1,000; with others diffusers 0.42's DDIM goes to wrong timesteps
+    labels: classes [count] of a model that has them
     """
     from diffusers import DDIMScheduler
 
     device = next(model.parameters()).device
+    labels = None if labels is None else labels.to(device)
     ddim = DDIMScheduler.from_config(make_scheduler().config, timestep_spacing="trailing")
     ddim.set_timesteps(steps)
     rng = torch.Generator().manual_seed(seed)

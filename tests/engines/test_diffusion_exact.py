@@ -1,11 +1,14 @@
 """The exact two-dimensional part: closed forms, gains, orders, and diffusers as an independent implementation."""
 
+import inspect
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from engines import diffusion
 from engines.diffusion import (
     GRIDS,
     PATHS,
@@ -31,7 +34,8 @@ from engines.diffusion import (
     time_sigmas,
     trajectory,
 )
-from engines.diffusion.views import exact_endpoints
+from engines.diffusion.experiments import exact_endpoints
+from engines.diffusion.sde import ancestral_levels
 
 THREE = TARGETS["three"]()
 ONE = torch.ones(1, 1, dtype=torch.float64)
@@ -124,20 +128,20 @@ def test_a_thin_line_is_ink_enough():
         (lambda: from_ink(np.zeros((20, 20))), "no ink"),
         (lambda: from_letter("é"), "Latin"),
         (lambda: from_letter(""), "one to three"),
-        (lambda: from_drawing(None), "no drawing"),
+        (lambda: from_drawing(None), "none yet"),
         (lambda: from_drawing(__file__), "could not be read"),
         (lambda: target_mixture("torus"), "target must be"),
         (lambda: GaussianMixture([1.0], [[0.0]], [-1.0]), "scales"),
-        (lambda: GaussianMixture([1.0, 1.0], [[0.0]], [1.0]), "one number"),
+        (lambda: GaussianMixture([1.0, 1.0], [[0.0]], [1.0]), "one positive number"),
         (lambda: GaussianMixture([math.nan], [[0.0]], [1.0]), "weights"),
-        (lambda: karras_sigmas(0), "steps"),
-        (lambda: karras_sigmas(10**9), "steps"),
-        (lambda: karras_sigmas(5, 2.0, 1.0), "low < high"),
+        (lambda: karras_sigmas(0), "n must"),
+        (lambda: karras_sigmas(10**9), "n must"),
+        (lambda: karras_sigmas(5, 2.0, 1.0), "below high"),
         (lambda: knot_sigmas(5, [1.0, 2.0]), "fall"),
         (lambda: sigma_grid("fibonacci", 5), "grid must be"),
         (lambda: ddpm_sigmas(5, "middle"), "spacing"),
         (lambda: solve("eulerian", THREE.denoise, THREE.sample(1), [1.0, 0.0]), "sampler must be"),
-        (lambda: solve("euler", THREE.denoise, THREE.sample(1), [1.0]), "at least one step"),
+        (lambda: solve("euler", THREE.denoise, THREE.sample(1), [1.0]), "2 to 5,001 entries"),
         (lambda: solve("euler", THREE.denoise, THREE.sample(1), [0.1, 1.0]), "fall"),
         (lambda: solve("euler", THREE.denoise, THREE.sample(1), [1.0, 0.0], eta=1.0), "no option eta"),
         (lambda: solve("lms", THREE.denoise, THREE.sample(1), [1.0, 0.0], order=9), "order"),
@@ -148,6 +152,63 @@ def test_a_thin_line_is_ink_enough():
 def test_bad_arguments_are_answered_with_a_sentence(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+WRONG = (None, "x", math.nan, -1.0, 10**30, (), object(), np.zeros((0, 3)), torch.full((2, 2), math.nan))
+GOOD = {
+    "GaussianMixture": {"weights": [1.0], "means": [[0.0]], "scales": [1.0]},
+    "append_zero": {"sigmas": karras_sigmas(3)},
+    "convergence": {"steps": (2, 3), "samplers": ("euler",)},
+    "ddpm_sigmas": {"n": 3},
+    "distances": {"particles": 100, "budgets": (2,), "samplers": ("euler",)},
+    "energy_distance": {"a": THREE.sample(9), "b": THREE.sample(9, 1)},
+    "evaluations": {"sampler": "predictor_corrector", "steps": 3},
+    "few_steps": {"methods": ("exact",)},
+    "fitted_order": {"evaluations": [1, 2], "errors": [1.0, 0.5]},
+    "from_drawing": {"path": ""},
+    "from_ink": {"ink": np.eye(20)},
+    "from_letter": {"letter": "S"},
+    "image_grid": {"steps": (1,), "schedulers": ("ddim",), "count": 1},
+    "karras_sigmas": {"n": 3},
+    "knot_sigmas": {"n": 3},
+    "logsnr_sigmas": {"n": 3},
+    "sampler_panels": {"particles": 100, "steps": 2},
+    "sigma_grid": {"grid": "karras", "steps": 3},
+    "sliced_wasserstein": {"a": THREE.sample(9), "b": THREE.sample(9, 1)},
+    "solve": {"sampler": "euler", "denoise": THREE.denoise, "x": THREE.sample(3), "sigmas": [1.0, 0.0]},
+    "steps_within": {"sampler": "euler", "calls": 9},
+    "straightness": {"states": torch.zeros(3, 2, 2)},
+    "target_mixture": {},
+    "time_sigmas": {"n": 3},
+    "trajectory": {"sampler": "euler", "denoise": THREE.denoise, "x": THREE.sample(3), "sigmas": [1.0, 0.0]},
+    "vector_field": {},
+}
+FUNCTIONS = [name for name in diffusion.__all__ if name in GOOD or inspect.isfunction(getattr(diffusion, name))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_wrong_argument_is_answered_or_refused_with_a_sentence(name):
+    function, good = getattr(diffusion, name), GOOD[name]
+    refused = 0
+    for parameter, wrong in itertools.product(inspect.signature(function).parameters, WRONG):
+        if parameter == "options" or (name == "image_grid" and parameter == "model" and wrong is None):
+            continue
+        try:
+            outcome = function(**(good | {parameter: wrong}))
+            if inspect.isgenerator(outcome):
+                next(outcome)
+        except ValueError as fault:
+            assert len(str(fault)) > 20 and " " in str(fault), str(fault)
+            refused += 1
+    assert refused >= len(WRONG) - 2
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_wrong_option_of_a_sampler_is_refused_with_a_sentence(name):
+    for option in SAMPLERS[name].options:
+        for wrong in (None, "x", math.nan, -1.0, 10**30, ()):
+            with pytest.raises(ValueError, match=option):
+                solve(name, THREE.denoise, THREE.sample(3), [1.0, 0.5, 0.0], **{option: wrong})
 
 
 # -- grids and paths --------------------------------------------------------------------------------------------------
@@ -227,6 +288,25 @@ def test_ddpm_variances():
     for steps in (1, 5, 10, 50):
         assert ddpm_variance(steps, "fixed_large") == pytest.approx(0.9999, abs=1e-12)
     assert ddpm_variance(10, "fixed_small") == pytest.approx(0.54821, abs=5e-6)
+
+
+def test_ancestral_levels_make_the_next_one():
+    for sigma, sigma_next, eta in [(80.0, 3.0, 1.0), (2.0, 1.9999999, 1.0), (20_291.0, 640.0, 0.3), (1.0, 0.5, 0.0)]:
+        sigma_down, sigma_up = ancestral_levels(sigma, sigma_next, eta)
+        assert math.hypot(sigma_down, sigma_up) == pytest.approx(sigma_next, rel=1e-14)
+        assert sigma_up == pytest.approx(eta * sigma_next * math.sqrt(1 - (sigma_next / sigma) ** 2), rel=1e-14)
+    assert ancestral_levels(80.0, 3.0, 1.0)[0] == pytest.approx(9 / 80, rel=1e-14)
+
+
+@pytest.mark.parametrize("name", ["dpm_2", "dpmpp_2s"])
+def test_second_calls_need_not_be_in_the_middle(name, endpoints):
+    start, exact = endpoints
+    errors = []
+    for n in (160, 320):
+        grid = karras_sigmas(n + 1)
+        ends = solve(name, THREE.denoise, start, grid, middle=lambda a, b: a**0.3 * b**0.7)
+        errors.append((ends - exact).norm(dim=1).median())
+    assert fitted_order([160, 320], errors) == pytest.approx(2, abs=0.15)
 
 
 def test_ancestral_ddim_and_ddpm_are_one_sampler():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engines.diffusion import GaussianMixture, sliced_wasserstein, target_mixture
-from engines.diffusion.few_views import EXACT, few_steps, train_few_steps
+from engines.diffusion.experiments import EXACT, few_steps
 from engines.diffusion.fewstep import (
     METHODS,
     SHIPPED,
@@ -152,37 +152,77 @@ def test_shipped_weights_are_small_and_whole():
 
 
 def test_few_steps_compares_from_the_same_noise():
-    result = few_steps("ring", (EXACT, "reflow", "consistency_distillation", "sid"))
-    again = few_steps("ring", (EXACT, "reflow", "consistency_distillation", "sid"))
+    asked = "ring", (EXACT, "reflow", "consistency_distillation", "sid")
+    (_, _, result), (_, _, again) = next(few_steps(*asked)), next(few_steps(*asked))
     np.testing.assert_array_equal(result.samples, again.samples)
     exact, reflow, consistency, sid = range(4)
-    np.testing.assert_array_equal(result.ways[exact, 0], result.ways[reflow, 0])
+    np.testing.assert_array_equal(result.traces[exact, 0], result.traces[reflow, 0])
     # in one step the exact flow's Euler lands on the mean, where the students already lie on the ring
     assert result.distance[exact, 0] > 1.0 > 3 * result.distance[[reflow, consistency, sid], 0].max()
     assert result.straightness[reflow] < 0.1 * result.straightness[exact] and math.isnan(result.straightness[sid])
     # a reflowed pair is the flow's own, a generator's is not
-    assert result.off_flow[reflow, 0] < 0.5 * result.off_flow[sid, 0]
+    assert result.flow_distance[reflow, 0] < 0.5 * result.flow_distance[sid, 0]
     assert not result.losses[exact].size and len(result.losses[reflow]) == 40
 
 
-def test_live_training_reports_and_ends_with_a_comparison():
-    reports = list(train_few_steps("fgm", "three", effort=0.02))
+def test_training_now_reports_and_ends_with_a_comparison():
+    reports = list(few_steps("three", (EXACT, "fgm", "reflow"), effort=0.02))
     assert [r.step for r in reports] == sorted({r.step for r in reports}) and reports[-1].step == reports[-1].total
-    assert reports[-1].result.methods == (EXACT, "fgm") and reports[-1].result.samples.shape == (2, 4, 400, 2)
+    assert reports[-1].total == 26 + 100
+    assert reports[-1].result.methods == (EXACT, "fgm", "reflow")
+    assert reports[-1].result.samples.shape == (3, 4, 400, 2)
+    first = next(r.result for r in reports if r.result is not None)
+    assert first.methods == (EXACT, "fgm")
+
+
+def test_trained_now_is_what_was_trained_before():
+    """The shipped weights are those of effort 1 and seed 0, as float16."""
+    (_, _, shipped), *_ = few_steps("ring", ("wgan_gp",))
+    assert len(shipped.losses[0]) == 40 and shipped.losses[0][-1, 0] == METHODS["wgan_gp"].steps
+
+
+@pytest.mark.parametrize(("alpha", "through_law", "through_fake"), [(0.0, 1, 0.5), (0.5, 0.5, 0.5), (1.0, 0, 0.5)])
+def test_gradient_of_the_identity_loss(alpha, through_law, through_fake):
+    """(1 − α) ∇₁F + ½ ∇₂F by the generator's mean, F = E|Δ|² of two Gaussians, by quadrature."""
+    nodes, masses = map(torch.tensor, np.polynomial.hermite_e.hermegauss(5))
+    z, e = torch.cartesian_prod(nodes, nodes).T[:, :, None]
+    mass, sigma, scale = torch.outer(masses, masses).flatten() / (2 * math.pi), 0.8, 0.4
+    real = GaussianMixture([1.0], [[0.0]], [0.5])
+
+    def at(mean: float) -> GaussianMixture:
+        return GaussianMixture([1.0], [[mean]], [scale])
+
+    def square(law: float, fake: float) -> float:
+        x = law + scale * z + sigma * e
+        return float((mass * (real.denoise(x, sigma) - at(fake).denoise(x, sigma)).square().sum(-1)).sum())
+
+    mean = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
+    made = mean + scale * z
+    x = made + sigma * e
+    loss = (mass * identity_loss(real.denoise(x, sigma), at(0.9).denoise(x, sigma), made, alpha)).sum()
+    (gradient,) = torch.autograd.grad(loss, mean)
+    h = 1e-4
+    by_law = (square(0.9 + h, 0.9) - square(0.9 - h, 0.9)) / (2 * h)
+    by_fake = (square(0.9, 0.9 + h) - square(0.9, 0.9 - h)) / (2 * h)
+    assert float(gradient) == pytest.approx(through_law * by_law + through_fake * by_fake, rel=1e-7)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: few_steps("torus"), "few_target"),
-        (lambda: few_steps(methods=()), "methods"),
-        (lambda: few_steps(methods=("magic",)), "methods"),
-        (lambda: few_steps(seed=-1), "seed"),
-        (lambda: next(train_few_steps("magic")), "method"),
-        (lambda: next(train_few_steps(effort=math.nan)), "effort"),
-        (lambda: next(train_few_steps(effort=5)), "effort"),
-        (lambda: next(train_few_steps(alpha=9)), "alpha"),
-        (lambda: next(train_few_steps(target="drawing")), "no drawing"),
+        (lambda: next(few_steps("torus")), "target"),
+        (lambda: next(few_steps("three")), "ring, moons"),
+        (lambda: next(few_steps(methods=())), "methods"),
+        (lambda: next(few_steps(methods=("magic",))), "methods"),
+        (lambda: next(few_steps(seed=-1)), "seed"),
+        (lambda: next(few_steps(effort=math.nan)), "effort"),
+        (lambda: next(few_steps(effort=5)), "effort"),
+        (lambda: next(few_steps(alpha=9)), "alpha"),
+        (lambda: next(few_steps("drawing", effort=0.1)), "none yet"),
+        (lambda: next(train("magic", THREE, 5)), "method"),
+        (lambda: next(train("reflow", THREE, 0)), "steps"),
+        (lambda: next(train("reflow", GaussianMixture([1.0], [[0.0]], [1.0]), 5)), "plane"),
+        (lambda: load("torus", "reflow"), "target"),
     ],
 )
 def test_bad_arguments_are_answered_with_a_sentence(call, words):

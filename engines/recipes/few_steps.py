@@ -1,4 +1,4 @@
-"""Train the shipped models of few steps: python -m engines.diffusion.make_weights [TARGET ...].
+"""Train the shipped models of few steps: python -m engines.recipes.few_steps [TARGET ...].
 
 A target took about six minutes on half of a processor core.
 """
@@ -10,7 +10,7 @@ from engines.diffusion.mixture import TARGETS
 
 
 def main(targets: list[str]) -> None:
-    """Every method on every named target with the defaults of the page: seed 0, its full number of steps; α of SHIPPED."""
+    """Every method on every named target with seed 0, its full number of steps; α of SHIPPED."""
     for target in targets:
         for method, spec in METHODS.items():
             *_, state = train(method, TARGETS[target](), spec.steps, alpha=SHIPPED.get(target, 1.0))

@@ -1,0 +1,463 @@
+"""Diffusion: samplers side by side on exact scores, on images, and models of few steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engines.diffusion import convergence, distances, few_steps, image_grid, sampler_panels, vector_field
+from engines.diffusion.checks import CHECKS
+from engines.diffusion.experiments import DETERMINISTIC, density_picture
+from engines.diffusion.images import SCHEDULERS
+from engines.diffusion.mixture import TARGETS as NAMED
+from engines.diffusion.mixture import target_mixture
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Step, Story, Text, View
+from studio.exhibits.diffusion.figures import (
+    METHODS,
+    SAMPLERS,
+    draw_convergence,
+    draw_distances,
+    draw_few_steps,
+    draw_field,
+    draw_images,
+    draw_panels,
+)
+
+TARGETS = {
+    "spiral": "spiral",
+    "ring": "ring of eight",
+    "moons": "two moons",
+    "checkerboard": "checkerboard",
+    "two_scales": "two scales",
+    "three": "three Gaussians",
+    "letter": "letters",
+    "drawing": "your drawing",
+}
+PENCIL = (
+    '<svg viewBox="0 0 48 48" fill="none" stroke="currentColor" stroke-width="2.5">'
+    '<path d="M6 38c10-18 16 8 24-8"/><path d="M28 30l3-9 11-11 6 6-11 11z"/></svg>'
+)
+
+
+def target_icons() -> dict[str, Any]:
+    """A picture of each target's density."""
+    icons: dict[str, Any] = {"drawing": PENCIL}
+    for name in (*NAMED, "letter"):
+        share = density_picture(target_mixture(name), 0.0, 1.0, 48)[::-1, :, None] / 255
+        icons[name] = (255 - share * (np.array([255, 255, 255]) - np.array([0, 119, 187]))).astype(np.uint8)
+    return icons
+
+
+TARGET = Choice("Target", TARGETS, icons=target_icons)
+PATH = Choice(
+    "Path",
+    {
+        "ve": "variance exploding (Karras)",
+        "vp_linear": "variance preserving, linear β",
+        "vp_cosine": "variance preserving, cosine",
+        "rf": "rectified flow",
+    },
+    help="The scale of the noised data, and the time variable in which a step is linear.",
+)
+LETTER = Text("Letters", help="One to three.", when={"target": ["letter"]})
+DRAWING = Drawing("Drawing", when={"target": ["drawing"]})
+SEED = Range("Seed", step=1)
+ETA = Range("DDIM's η", step=0.05, help="0 is an ODE; 1 is DDPM.", when={"samplers": ["ddim"]})
+VARIANCE = Choice(
+    "DDPM's variance",
+    {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)"},
+    when={"samplers": ["ddpm"]},
+)
+
+VIEWS = (
+    View(
+        slug="samplers",
+        title="Samplers side by side",
+        caption=(
+            "Particles fall from noise onto a target, a square a sampler; all begin at the same places. The target is a "
+            "mixture of Gaussians, so the denoiser is a formula: every error is the sampler's. Compare the particles "
+            "with the density beneath them, and W₁, the distance to the target, with chance level in the table. "
+            "A denoiser call (NFE) is what a step costs: at equal NFE Heun, with two calls a step, makes half as many "
+            "steps as Euler. Grey lines are trajectories. Where the path is variance exploding, particles are drawn as "
+            "$x/\\sqrt{1+\\sigma^2}$."
+        ),
+        compute=sampler_panels,
+        controls={
+            "steps": Range("Steps (or NFE)", step=1),
+            "target": TARGET,
+            "letter": LETTER,
+            "drawing": DRAWING,
+            "samplers": Choice("Samplers (up to 4)", SAMPLERS, several=True),
+            "match": Choice("Compare at equal", {"steps": "steps", "nfe": "denoiser calls (NFE)"}),
+            "grid": Choice(
+                "Noise levels",
+                {
+                    "karras": "Karras ρ",
+                    "time": "uniform in t",
+                    "quadratic": "quadratic in t",
+                    "logsnr": "uniform in log-SNR",
+                    "ays": "Align Your Steps (knots)",
+                },
+            ),
+            "rho": Range(
+                "Karras' ρ", step=0.5, help="A larger ρ puts more steps near the data.", when={"grid": ["karras"]}
+            ),
+            "knots": Numbers("Knots σ", help="Falling.", when={"grid": ["ays"]}),
+            "path": PATH,
+            "ddim_eta": ETA,
+            "ddpm_variance": VARIANCE,
+            "particles": Range("Particles", step=1, log=True),
+            "seed": SEED,
+        },
+        draw=draw_panels,
+        seconds=0.2,
+    ),
+    View(
+        slug="field",
+        title="The field",
+        caption=(
+            "Arrows show the exact field that a network is trained to learn, over the density at one time; scrub the "
+            "time, and drag the diamond, where one particle begins. Far out in noise all arrows point to the mean of the "
+            "target; nearer to the data they point to single modes. The red line is the trajectory that the exact flow "
+            "takes from the diamond: near the border between two modes a small shift changes where it ends. Orange "
+            "points are other particles of the flow. The longest arrow of each time is as long as their spacing."
+        ),
+        compute=vector_field,
+        controls={
+            "target": TARGET,
+            "letter": LETTER,
+            "drawing": DRAWING,
+            "field": Choice(
+                "Field", {"velocity": "velocity towards the data", "score": "score ∇ log p", "denoised": "D(x) − x"}
+            ),
+            "path": PATH,
+            "x": Range("Particle's start, x", step=0.01),
+            "y": Range("Particle's start, y", step=0.01),
+            "seed": SEED,
+        },
+        draw=draw_field,
+        seconds=0.2,
+    ),
+    View(
+        slug="orders",
+        title="Orders of convergence",
+        caption=(
+            "The error at the end of the flow from σ = 80 to 0.002, against an exact solution, over denoiser calls. On "
+            "these axes a method of order $p$ falls with slope $-p$; beside each name stands the slope fitted to the "
+            "three largest step counts. A method keeps its order only where the error has become small. The published "
+            "third-order DPM-Solver++ stays below its order: its last term is half of Taylor's."
+        ),
+        compute=convergence,
+        controls={
+            "samplers": Choice("Samplers", {name: SAMPLERS[name] for name in DETERMINISTIC}, several=True),
+            "steps": Numbers("Steps"),
+            "target": Choice("Target", {name: TARGETS[name] for name in NAMED}),
+            "path": PATH,
+            "lms_order": Range("Order of LMS", step=1, when={"samplers": ["lms"]}),
+            "seed": SEED,
+        },
+        draw=draw_convergence,
+        live=False,
+        seconds=4,
+        brief={"samplers": ("euler", "dpmpp_2m"), "steps": (10, 20)},
+    ),
+    View(
+        slug="distances",
+        title="Stochastic samplers",
+        caption=(
+            "The distance between a sampler's particles and the target, over denoiser calls. A sampler that adds noise "
+            "has no single right endpoint, so only distributions can be compared. The grey band is what exact samples "
+            "measure themselves: inside it nothing can be told apart, whichever line is the lowest there."
+        ),
+        compute=distances,
+        controls={
+            "samplers": Choice("Samplers (up to 8)", SAMPLERS, several=True),
+            "budgets": Numbers("NFE"),
+            "target": TARGET,
+            "letter": LETTER,
+            "drawing": DRAWING,
+            "path": PATH,
+            "particles": Range("Particles", step=100),
+            "ddim_eta": ETA,
+            "ddpm_variance": VARIANCE,
+            "seed": SEED,
+        },
+        draw=draw_distances,
+        live=False,
+        seconds=3,
+        brief={"samplers": ("ddpm",), "budgets": (8, 16)},
+    ),
+    View(
+        slug="few",
+        title="Few steps",
+        caption=(
+            "Small networks asked for samples in 1, 2, 4 and 8 steps from the same noise, a row a model; the exact flow "
+            "in as few Euler steps for comparison. Look at the first column: one step. Reflow straightens the "
+            "trajectories, consistency and shortcut models learn to jump along them, SiD, FGM and the critics match the "
+            "distribution alone. Points between the modes are the network's: a smooth map of the plane cannot tear. "
+            "Five targets have models that are trained already; for any other, or to see it learn, choose a share of the "
+            "training to do now: all of it takes 10 to 20 seconds of one core a model."
+        ),
+        compute=few_steps,
+        controls={
+            "methods": Choice("Models (up to 6)", METHODS, several=True),
+            "target": TARGET,
+            "letter": LETTER,
+            "drawing": DRAWING,
+            "effort": Range("Share of the training done now", step=0.02, help="0 takes the trained models."),
+            "alpha": Range(
+                "SiD's α",
+                step=0.05,
+                help="1 − α is the weight of |Δ|² itself; where it is trained now.",
+                when={"methods": ["sid"]},
+            ),
+            "seed": SEED,
+        },
+        draw=draw_few_steps,
+        live=False,
+        seconds=0.5,
+        brief={"methods": ("exact", "reflow")},
+    ),
+    View(
+        slug="images",
+        title="On images",
+        caption=(
+            "Images of one trained network, a row a scheduler, a column a number of steps; all begin with the same "
+            "noise. Follow a row to the right: with more steps the images of a deterministic scheduler settle. A call of "
+            "the network (NFE) is nearly all of the cost. All runs begin at the noisiest timestep and call the network at "
+            "whole timesteps alone, so a second-order step has its second call at the one nearest to its middle. The "
+            "steps are our own: of diffusers' schedulers (0.42) several end off the only picture of a model that knows "
+            "it, and Heun in σ diverges on this model's cosine schedule."
+        ),
+        compute=image_grid,
+        controls={
+            "schedulers": Choice("Schedulers (up to 4)", {name: SAMPLERS[name] for name in SCHEDULERS}, several=True),
+            "steps": Numbers("Steps"),
+            "count": Range("Images", step=1),
+            "model": Text("Model", help="ddpm-emoji-32 is here; google/ddpm-cifar10-32 comes from the Hub."),
+            "seed": SEED,
+        },
+        draw=draw_images,
+        live=False,
+        seconds=10,
+        brief={"schedulers": ("ddim", "dpmpp_2m"), "steps": (2,), "count": 2},
+        gpu=True,
+    ),
+)
+
+STORIES = (
+    Story(
+        "Eight calls, two samplers",
+        "samplers",
+        (
+            Step(
+                "Both samplers have eight denoiser calls, one a step. [[Euler|Euler's particles]] are not on the spiral "
+                "yet; [[DEIS|those of DEIS]] are as near to it as exact samples are to each other. DEIS uses the calls of its "
+                "last steps again, to follow the curve of the trajectory.",
+                {"target": "spiral", "samplers": ("euler", "deis"), "steps": 8},
+                mark="DEIS",
+            ),
+            Step(
+                "Give both 40 calls: Euler comes near as well. Its error falls only as 1/steps.", {"steps": 40}, "steps"
+            ),
+            Step(
+                "Heun's method is of second order, but asks the denoiser twice a step. At equal calls it has half as "
+                "many steps: at 20 calls it is no better here than Euler, and the multistep method is the best of three.",
+                {"samplers": ("euler", "heun", "dpmpp_2m"), "match": "nfe", "steps": 20},
+                "match",
+            ),
+        ),
+    ),
+    Story(
+        "Where the steps go",
+        "samplers",
+        (
+            Step(
+                "Steps uniform in σ: twenty levels from 80 down in steps of 4. Nearly all lie where everything is noise, "
+                "and the last leaps from σ = 4 to the data. No sampler finds the small clusters.",
+                {
+                    "target": "two_scales",
+                    "samplers": ("euler", "heun", "dpmpp_2m", "ddpm"),
+                    "steps": 20,
+                    "grid": "time",
+                },
+                "grid",
+            ),
+            Step(
+                "Karras' levels, at the same cost: the steps become shorter near the data, and every cluster is found.",
+                {"grid": "karras"},
+                "grid",
+            ),
+            Step(
+                "On the path of rectified flow, steps uniform in its time $t$ do well: time is stretched near the data "
+                "there. What is uniform depends on the variable.",
+                {"grid": "time", "path": "rf"},
+                "path",
+            ),
+        ),
+    ),
+    Story(
+        "A third order that was second",
+        "orders",
+        (
+            Step(
+                "DPM-Solver++ 3M, as its reference codes have it, falls like a method of second order: compare its slope with "
+                "that of 2M.",
+                {"samplers": ("dpmpp_2m", "dpmpp_3m")},
+                mark="DPM-Solver++ 3M (as published)",
+            ),
+            Step(
+                "Its last term is half of what Taylor's formula asks. With that term doubled the slope is 3.",
+                {"samplers": ("dpmpp_2m", "dpmpp_3m", "dpmpp_3m_doubled")},
+                "samplers",
+            ),
+        ),
+    ),
+    Story(
+        "Choosing a mode",
+        "field",
+        (
+            Step(
+                "Scrub to the noisy end: every arrow points to the common mean, and no particle belongs to one mode "
+                "yet. Then scrub on: the plane splits into three basins.",
+                {"target": "three", "path": "rf"},
+            ),
+            Step(
+                "Drag [[start|the diamond]] slowly across the plane. Somewhere the end of [[trajectory|its trajectory]] jumps "
+                "from one mode to another: that is the border between two basins.",
+                {"target": "three", "path": "rf"},
+                "x",
+                "trajectory",
+            ),
+            Step(
+                "With more modes there are more borders, and trajectories bend more.",
+                {"target": "checkerboard"},
+                "target",
+            ),
+        ),
+    ),
+    Story(
+        "What noise does to errors",
+        "distances",
+        (
+            Step(
+                "At 8 calls the samplers differ much; [[Heun (EDM)|Heun]], with four steps, is the worst. From 64 calls on all "
+                "are in the band that exact samples fill.",
+                {"target": "two_scales"},
+            ),
+            Step(
+                "Another seed: the order of the lines inside the band changes. There, a lower line is chance.",
+                {"seed": 1},
+                "seed",
+            ),
+        ),
+    ),
+    Story(
+        "Straight lines, one step",
+        "few",
+        (
+            Step(
+                "One Euler step along the exact flow takes every particle to the mean of the target: the flow's "
+                "trajectories are curved. Rectified flow, trained on independent pairs, learns that same flow.",
+                {"target": "ring", "methods": ("exact", "rectified")},
+                "methods",
+            ),
+            Step(
+                "Reflow trains again on the pairs that the flow itself makes. Their lines do not cross, so the trajectories become "
+                "straight (see the table), and one step reaches the ring.",
+                {"methods": ("exact", "rectified", "reflow")},
+                "methods",
+            ),
+            Step(
+                "A second reflow adds nothing here: there is little left to straighten.",
+                {"methods": ("reflow", "reflow_twice")},
+            ),
+        ),
+    ),
+    Story(
+        "Distribution matched, trajectories not",
+        "few",
+        (
+            Step(
+                "SiD and FGM never learn where a given noise should go, only that the distribution be right; so do the critics of "
+                "WGAN-GP, and of its reading as ReFlow. All sample in one step.",
+                {"target": "ring", "methods": ("sid", "fgm", "wgan_gp", "gan_reflow")},
+                "methods",
+            ),
+            Step(
+                "Beside reflow: W₁ to the target is of one size, but the distance to the exact flow is not. Reflow keeps the "
+                "flow's pairs; the others choose their own.",
+                {"methods": ("reflow", "sid", "fgm")},
+                "methods",
+            ),
+        ),
+    ),
+    Story(
+        "Write your name",
+        "samplers",
+        (
+            Step(
+                "Any letters become a mixture of up to 160 small Gaussians, with an exact score. Type your own.",
+                {"target": "letter", "letter": "ODE"},
+                "letter",
+            ),
+            Step(
+                "Or choose your drawing as the target, and draw a line: it is sampled likewise.",
+                {"steps": 20},
+                "target",
+            ),
+        ),
+    ),
+)
+
+FORMER = {
+    "samplers": Former(
+        "samplers", values={"target": "ring", "samplers": ("euler", "heun", "dpmpp_2m", "ddpm"), "steps": 20}
+    ),
+    "field": Former("field", values={"target": "ring"}),
+    "orders": Former("orders", names={"order_target": "target", "ode_samplers": "samplers", "step_counts": "steps"}),
+    "distances": Former("distances", names={"any_samplers": "samplers"}, values={"target": "ring"}),
+    "few": Former("few", names={"few_target": "target"}, values={"target": "ring"}),
+    "train": Former(
+        "few", names={"method": "methods"}, values={"target": "ring", "methods": ("exact", "reflow"), "effort": 1.0}
+    ),
+    "images": Former("images", names={"image_steps": "steps"}),
+}
+
+EXHIBIT = Exhibit(
+    slug="diffusion",
+    title="Diffusion",
+    summary="Samplers side by side on targets whose score is exact: every error is the sampler's.",
+    question="How few steps turn noise into data?",
+    theme="generation",
+    sources=(
+        ("Ho et al., DDPM", "https://arxiv.org/abs/2006.11239"),
+        ("Song et al., DDIM", "https://arxiv.org/abs/2010.02502"),
+        ("Song et al., Score-based generative modelling through SDEs", "https://arxiv.org/abs/2011.13456"),
+        ("Karras et al., EDM", "https://arxiv.org/abs/2206.00364"),
+        ("Lu et al., DPM-Solver", "https://arxiv.org/abs/2206.00927"),
+        ("Lu et al., DPM-Solver++", "https://arxiv.org/abs/2211.01095"),
+        ("Zhang & Chen, DEIS", "https://arxiv.org/abs/2204.13902"),
+        ("Zhao et al., UniPC", "https://arxiv.org/abs/2302.04867"),
+        ("Liu et al., Rectified flow", "https://arxiv.org/abs/2209.03003"),
+        ("Lin et al., Common diffusion noise schedules", "https://arxiv.org/abs/2305.08891"),
+        ("Sabour et al., Align Your Steps", "https://arxiv.org/abs/2404.14507"),
+        ("Song et al., Consistency models", "https://arxiv.org/abs/2303.01469"),
+        ("Frans et al., Shortcut models", "https://arxiv.org/abs/2410.12557"),
+        ("Zhou et al., SiD", "https://arxiv.org/abs/2404.04057"),
+        ("Huang et al., FGM", "https://arxiv.org/abs/2410.19310"),
+        ("Gulrajani et al., WGAN-GP", "https://arxiv.org/abs/1704.00028"),
+        ("苏剑林, 生成扩散模型漫谈（一）: DDPM", "https://kexue.fm/archives/9119"),
+        ("（五）: SDE", "https://kexue.fm/archives/9209"),
+        ("（二十）: ReFlow, WGAN-GP", "https://kexue.fm/archives/9668"),
+        ("（二十五）: SiD", "https://kexue.fm/archives/10085"),
+        ("（二十六）: FGM", "https://kexue.fm/archives/10567"),
+        ("（二十七）: Shortcut", "https://kexue.fm/archives/10617"),
+        ("（二十八）: consistency", "https://kexue.fm/archives/10633"),
+    ),
+    views=VIEWS,
+    stories=STORIES,
+    checks=CHECKS,
+    former=FORMER,
+)
