@@ -219,8 +219,9 @@ def vector_field(
     x, y: where one particle begins, in these coordinates, at the noisiest of the frames.
     Song et al. 2020, arXiv 2011.13456, Eq. 13 (the flow and its score); Liu et al. 2022, arXiv 2209.03003, Eq. 1.
     """
-    frames = field_frames(target, path, field, seed, letter, drawing)
-    sigmas, mixture = frames["sigma"], target_mixture(target, letter, drawing)
+    mixture = target_mixture(target, letter, drawing)
+    frames = field_frames(target, path, field, seed, letter, drawing if target == "drawing" else None)
+    sigmas = frames["sigma"]
     scales = np.array([figure_scale(path, sigma) for sigma in sigmas])
     start = torch.tensor([[x, y]], dtype=torch.float64) / scales[0]
     states, _ = trajectory("rk4", mixture.denoise, start, sigmas.tolist(), path="rf")
