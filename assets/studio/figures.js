@@ -59,9 +59,12 @@ const drawPlot = async (holder, figure, name, tools) => {
   // Plotly draws twice to make room for labels: under a moving hand the margins stay, and are fitted once it rests.
   // (Other traces have another legend, which needs its room at once.)
   const canvas = holder.querySelector(":scope > .plot") ?? holder.appendChild(node("div", "plot"));
-  const isKnown = holder.dataset.name === name && holder.fit?.width === holder.offsetWidth &&
+  // (plotly keeps the width that it first found, and the holder's may change while it draws)
+  const width = holder.offsetWidth;
+  const isKnown = holder.dataset.name === name && holder.fit?.width === width &&
     canvas.data?.length === figure.data.length;
   const spec = themed(figure, holder, name, isKnown ? holder.fit.margin : null);
+  spec.layout.width = width || undefined;
   // A zoom outlives a redraw of the same view. (plotly's own uirevision lets go of a zoom when the figure brings a new
   // range of its own; it still keeps cameras and hidden traces.)
   if (holder.dataset.name !== name) holder.zoom = {};
@@ -74,7 +77,7 @@ const drawPlot = async (holder, figure, name, tools) => {
   if (holder.refit !== refit) return; // a later drawing has begun
   const { l, r, t: top, b } = canvas._fullLayout._size;
   if (isKnown) holder.rest = setTimeout(refit, 400);
-  else holder.fit = { width: holder.offsetWidth, margin: { l, r, t: top, b } };
+  else holder.fit = { width, margin: { l, r, t: top, b } };
   scrubber(holder, figure, () => drawPlot(holder, figure, name, tools));
   if (!holder.dataset.watched) {
     holder.dataset.watched = "yes";
