@@ -19,7 +19,7 @@ const themed = (figure, holder, name, fit) => {
   const theme = THEMES[dark ? "dark" : "light"];
   const source = painted(figure.layout, theme);
   const layout = { ...source, template: { layout: template(theme, !fit), data: TRACES }, uirevision: name,
-    height: heightFor(figure, holder), width: holder.offsetWidth || undefined, // (react alone keeps the first width)
+    height: heightFor(figure, holder),
     annotations: source.annotations?.map((note) => lettered(note, dark)) };
   delete layout.sliders;
   delete layout.updatemenus;
