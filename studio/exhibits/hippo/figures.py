@@ -117,52 +117,44 @@ def draw_memory(result: Memory) -> list:
         error=short(error),
         share=short(100 * share),
     )
-    notes = [note for note in (source_note(result), growth_note(result)) if note]
-    return [fig, *map(Prose, (text, *notes)), numbers]
+    return [fig, *map(Prose, (text, *source_notes(result), *growth_notes(result))), numbers]
 
 
-def source_note(result: Memory) -> str:
+def source_notes(result: Memory) -> list[str]:
     """What was read of a visitor's file."""
     facts = result.facts
     if result.kind == "none":
-        return say("This is a stand-in: choose a file or draw a curve to see your own.")
+        return [say("This is a stand-in: choose a file or draw a curve to see your own.")]
     if result.kind == "sound":
-        text = say(
-            "Read: {seconds} s of sound, {rate} samples a second, {bits} bits, {channels} channels (averaged).",
-            seconds=short(facts["samples"] / facts["rate"]),
-            rate=facts["rate"],
-            bits=facts["bits"],
-            channels=facts["channels"],
+        sound = say(
+            "Read: {seconds} s of sound, {rate} samples per second, {bits} bits, channels: {channels} (averaged).",
+            **facts | {"seconds": short(facts["samples"] / facts["rate"])},
         )
-        ended = say("The file's header has no true length, as when a recorder is killed; it was read to its end.")
-        return f"{text} {ended}" if facts["unclosed"] else text
+        unclosed = say("The file's header has no true length, as when a recorder is killed; it was read to its end.")
+        return [sound, unclosed] if facts["unclosed"] else [sound]
     if result.kind == "table":
         template = (
-            "Read: {rows} rows of one column, taken for values at equal distances; {headings} heading lines."
+            "Read: {rows} rows of one column, taken for values at equal distances; heading lines: {headings}."
             if facts["columns"] == 1
-            else "Read: {rows} rows of times and values, brought to equal distances; times count from the first; {headings} heading lines."
+            else "Read: {rows} rows of times and values, brought to equal distances; times count from the first; heading lines: {headings}."
         )
-        return say(template, rows=facts["rows"], headings=facts["headings"])
-    return ""
+        return [say(template, **facts)]
+    return []
 
 
-def growth_note(result: Memory) -> str:
+def growth_notes(result: Memory) -> list[str]:
     """What the discretisation does to the state, where it grows."""
-    condition = short(finite(result.condition), 2)
     if result.growth > 1 + 1e-9:
-        return say(
+        template = (
             "This method is unstable here: each step multiplies by up to {growth}. Take a smaller N, more samples or another "
-            "method. (Condition number of the eigenvectors of A: {condition}.)",
-            growth=short(result.growth),
-            condition=condition,
+            "method. (Condition number of the eigenvectors of A: {condition}.)"
         )
-    if result.peak > 100:
-        return say(
-            "In the first steps the state grows to {peak} times the signal. (Condition number of the eigenvectors of A: {condition}.)",
-            peak=short(finite(result.peak), 2),
-            condition=condition,
-        )
-    return ""
+    elif result.peak > 100:
+        template = "In the first steps the state grows to {peak} times the signal. (Condition number of the eigenvectors of A: {condition}.)"
+    else:
+        return []
+    values = {"growth": result.growth, "peak": result.peak, "condition": result.condition}
+    return [say(template, **{name: short(finite(value), 3) for name, value in values.items()})]
 
 
 def draw_orders(result: Orders) -> list:
