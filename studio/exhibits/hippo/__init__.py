@@ -49,8 +49,12 @@ UPLOAD = Upload(
 DRAWING = Drawing(
     "Or draw a curve", 256, 160, help="A file, where one is chosen, comes first.", when={"signal": ["own"]}
 )
-MEASURE = Choice("Measure", MEASURES, icons=thumbnail.measures)
-SEVERAL = Choice("Measures", MEASURES, several=True, icons=thumbnail.measures)
+KINDS = (
+    "LegS and Fourier-LegS: all the past. LegT, LMU and FouT: a window. LagT and FouD: the past fades. Leg and LMU: Legendre "
+    "polynomials, Lag: Laguerre, Fou: a Fourier series."
+)
+MEASURE = Choice("Measure", MEASURES, icons=thumbnail.measures, help=KINDS)
+SEVERAL = Choice("Measures", MEASURES, several=True, icons=thumbnail.measures, help=KINDS)
 ORDER = Range("Numbers kept, N", step=1)
 METHOD = Choice("Discretisation", {name: METHODS[name] for name in SCHEMES})
 SAMPLES = Range("Samples", step=1)
