@@ -80,7 +80,7 @@ def draw_memory(result: Memory) -> list:
     time = "time t (s)" if result.unit else "time t"
     fig = figure(x=time, y="u(t)", height=480)
     line(fig, frames[-1][0]["x"], frames[-1][0]["y"], "recalled", TINT[result.measure], width=3)
-    line(fig, frames[-1][1]["x"], [floor, high + room], "now", GREY, width=1, hover="%{x:.4~g}")
+    line(fig, frames[-1][1]["x"], [floor, high + room], "now", GREY, width=1, hover="%{x:.4~g}", legend=False)
     height = floor + 0.8 * room * result.weight[every]
     line(fig, frames[-1][2]["x"], height, "weight of the past", GREY, dash="dash", hover="%{x:.4~g}")
     line(fig, result.time, result.values, "signal", INK, width=1, opacity=0.8)
@@ -211,7 +211,7 @@ def draw_matrices(result: Matrices) -> list:
     matrix = figure(x="column k", y="row n", height=520, square=True)
     signed_heat(matrix, result.A, "A<sub>nk</sub>", "n = %{y}, k = %{x}: %{customdata:.4~g}", customdata=result.A)
     matrix.y(autorange="reversed")
-    spectrum = figure(x="Re λ", y="Im λ", height=400)
+    spectrum = figure(x="Re λ", y="Im λ", height=360)
     points(spectrum, result.real, result.imag, "eigenvalues", tint, size=7, legend=False)
     impulse = figure(
         x="ln(T / t₀)" if result.scaled else "time since the impulse (windows)", y="state after an impulse", height=360
@@ -219,7 +219,7 @@ def draw_matrices(result: Matrices) -> list:
     for n, (row, color) in enumerate(zip(result.impulse, COLORS, strict=False)):
         line(impulse, result.time, row, f"x<sub>{n}</sub>", color)
     weight = figure(
-        x="age, of the time gone by" if result.scaled else "age (windows)", y="weight of the past", height=300
+        x="age, of the time gone by" if result.scaled else "age (windows)", y="weight of the past", height=360
     )
     band(weight, result.age, np.zeros_like(result.weight), result.weight, color=tint)
     line(weight, result.age, result.weight, "weight of the past", tint, legend=False)
