@@ -53,7 +53,7 @@ ALWAYS = {name: replace(control, when={}) for name, control in OWN.items()}
 VIEWS = (
     View(
         slug="compare",
-        title="Eight maps of the same scores",
+        title="The same scores, eight maps",
         caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Softmax, Taylor softmax "
         "and the normalised sigmoid never give exactly 0; sparsemax, entmax, top-k and perturb-max do. Taylor's polynomial grows again on "
         "the left, so a very low score can get more than a higher one; it and the normalised sigmoid also change "
@@ -88,7 +88,7 @@ VIEWS = (
         title="Jacobian",
         caption="Row i, column j: how much probability i changes with score j. Rows are named by their probability. A row and column of "
         "zeros is a score that learns nothing. ½‖J‖₁, half the sum of absolute entries, is $1-\\sum_i p_i^2$ for softmax: it "
-        "vanishes when one probability nears 1. For sparsemax it is $|S|-1$, $S$ being the support, at any confidence inside it.",
+        "vanishes when one probability nears 1. For sparsemax it is $|S|-1$, $S$ being the support, however sure the map is.",
         compute=sensitivity,
         controls={"map": MAP, "scores": SCORES, "temperature": TEMPERATURE, **ALWAYS},
         draw=draw_jacobian,
@@ -240,7 +240,7 @@ STORIES = (
             ),
             Step(
                 "From 16 to 4,096 scores the support of [[sparsemax|sparsemax]] grows from 2.6 to 4.5 entries, of [[α-entmax|1.5-entmax]] from 6.1 to "
-                "23 (means over 100 seeds; one seed is off by a tenth or two): far slower than n, but it grows.",
+                "23 (means over 100 seeds; one seed is off by about a tenth): far slower than n, but it grows.",
                 mark="α-entmax",
             ),
             Step(

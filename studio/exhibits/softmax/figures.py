@@ -43,7 +43,7 @@ LABELS = {
     "sigmoid": "normalised sigmoid",
     "margin": "margin softmax",
 }
-COLOR = dict(zip(NAMES, COLORS, strict=True))
+COLOR = dict(zip(NAMES, (*COLORS[:5], COLORS[7], COLORS[5], COLORS[6]), strict=True))
 NOISES = {"gumbel": "Gumbel", "uniform": "uniform on [0, 1]", "normal": "normal, variance 1"}
 
 
@@ -89,7 +89,7 @@ def draw_sparsity(result: Sparsity) -> list:
     ):
         drawn = figure(x=x_title, y=y_title, height=460 if not panels else 340, log="xy" if y_title == support else "x")
         for name, values in zip(result.maps, lines, strict=True):
-            line(drawn, x, values, LABELS[name], COLOR[name], marks=5, hover="%{x:.3~g}: %{y:.3~g}")
+            line(drawn, x, values, LABELS[name], COLOR[name], marks=5, hover="%{x:.3~g}: %{y:.3~g}", legend=not panels)
         panels.append(drawn)
     small, large = (int(np.flatnonzero(result.sizes == size)[0]) for size in (16, 4096))
     rows = [
@@ -181,9 +181,7 @@ def draw_losses(result: Losses) -> list:
             dash="dash" if name == "top_k" else None,
             hover="t = %{x:.3~g}: %{y:.3~g}",
         )
-        rows.append(
-            [LABELS[name], result.t[last] if len(infinite) else say("never"), values[np.searchsorted(result.t, 0)]]
-        )
+        rows.append([LABELS[name], result.t[last] if len(infinite) else say("never"), values[120]])
     young = figure(x="score t of the target (others: 0)", y="Fenchel–Young loss", height=480)
     for alpha, values, flat in zip(result.alphas.tolist(), result.fenchel_young, result.flat_from, strict=True):
         key = {1.0: "softmax", 2.0: "sparsemax"}.get(
@@ -196,7 +194,7 @@ def draw_losses(result: Losses) -> list:
             points(young, [flat], [0.0], "", color, size=9, hover=say("0 from t = {t} on", t=short(flat)))
     for drawn in (cross, young):
         drawn.y(span=(-0.15, 7)).x(span=(-5, 5))
-    return [cross, young, Table(("map", "−log p infinite up to t =", "−log p at t = 0"), rows)]
+    return [cross, young, Table(("map", "−log p infinite up to t =", "−log p at t = 1"), rows)]
 
 
 def draw_perturb(result: Perturbation) -> list:
@@ -205,7 +203,7 @@ def draw_perturb(result: Perturbation) -> list:
     draws = say("{count} draws", count=result.samples)
     x = np.arange(len(result.scores))
     bars(drawn, x, result.exact, "closed form", COLOR["perturb_max"], hover="p = %{y:.4~g}")
-    bars(drawn, x, result.frequency, draws, COLORS[1], error=2 * result.deviation, hover="%{y:.4~g}")
+    bars(drawn, x, result.frequency, draws, COLOR["perturb_max"], opacity=0.5, error=2 * result.deviation)
     bars(drawn, x, result.softmax, "softmax", COLOR["softmax"], hover="p = %{y:.4~g}")
     with_scores(drawn, result.scores)
     columns = (result.scores, result.exact, result.frequency, result.deviation, result.softmax)
