@@ -24,7 +24,7 @@ from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, check
 from engines.arguments import text as checked_text
 from engines.decoder import Decoder
 from engines.gibbs import models
-from engines.gibbs.inputs import SEED, whole_list
+from engines.gibbs.inputs import ANY_SEED, SEED, whole_list
 from engines.gibbs.kernels import OPERATIONS, edit_log_acceptance
 from engines.gibbs.masked import TYPED, Conditionals, MaskedLM, masked_model
 from engines.gibbs.sampling import draw, temperatures
@@ -70,7 +70,7 @@ def edit_walk(
     temperature: Annotated[Sequence[float], ListOf(1e-300, 1e300, most=10**6)],
     max_length: Annotated[int, Between(1, 10_000)],
     frame: tuple[int, int] | None = None,
-    seed: Annotated[int, SEED] = 0,
+    seed: Annotated[int, ANY_SEED] = 0,
 ) -> Iterator[tuple[list[list[int]], list[Edit], Tensor]]:
     """Chains of sentences under insertions, deletions and replacements, one of each chain a step, batched in one forward.
 

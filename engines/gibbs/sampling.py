@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engines.arguments import Between, ListOf, OneOf, Refusal, checked
-from engines.gibbs.inputs import POSITIVE, SEED, whole_tensor
+from engines.gibbs.inputs import ANY_SEED, POSITIVE, whole_tensor
 from engines.gibbs.masked import Conditionals, masked_model
 
 SCANS = ("sweep", "random", "blocks", "parallel")
@@ -153,7 +153,7 @@ def walk(
     top_p: Annotated[float, Between(1e-9, 1)] = 1.0,
     burn_in: Annotated[int, Between(0, 10**6)] = 0,
     metropolis: bool = False,
-    seed: Annotated[int, SEED] = 0,
+    seed: Annotated[int, ANY_SEED] = 0,
 ) -> Iterator[Step]:
     """Run chains from ids [chains, length], all at once in each forward pass, for len(temperature) sweeps.
 

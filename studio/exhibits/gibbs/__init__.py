@@ -1,0 +1,370 @@
+"""Gibbs sampling and edits with masked language models, and chains whose law is known."""
+
+from __future__ import annotations
+
+from engines.gibbs.cgmh import write
+from engines.gibbs.checks import CHECKS
+from engines.gibbs.experiments import edit_laws, scan_laws, weigh
+from engines.gibbs.field import random_field
+from engines.gibbs.text import sample
+from studio.exhibit import Choice, Exhibit, Former, Range, Step, Story, Text, Toggle, View
+from studio.exhibits.gibbs.figures import draw_edits, draw_field, draw_sample, draw_scans, draw_weigh, draw_write
+
+NAMES = {
+    "bert-quatrain": "Quatrains (ours)",
+    "bert-storybook": "Story book (ours)",
+    "google-bert/bert-base-chinese": "bert-base-chinese (Hub)",
+    "google-bert/bert-base-uncased": "bert-base-uncased (Hub)",
+}
+ENGLISH = {name: label for name, label in NAMES.items() if name in ("bert-storybook", "google-bert/bert-base-uncased")}
+SCANS = {
+    "sweep": "left to right",
+    "random": "random positions",
+    "blocks": "blocks at once",
+    "parallel": "all at once",
+}
+SCHEDULES = {"constant": "constant", "linear": "linear", "geometric": "geometric"}
+MODEL = Choice("Model", NAMES, help="Ours ship with the studio; those of the Hub are fetched on first use.")
+CHAINS = Range("Chains", step=1)
+SEED = Range("Seed", step=1)
+DRAWS = Range("Draws", step=1, log=True)
+FIELD = Range("Field h", step=0.1, help="How much b is preferred, and c avoided.")
+CHAIN = Range("Chain shown large", 1, 16, step=1)
+
+SAMPLE = View(
+    slug="sample",
+    title="BERT writes",
+    caption=(
+        "A text is written by Gibbs sampling: each step masks one word, asks BERT for its distribution given all the others, "
+        "and draws a new one. Play the sweeps: words that changed in a sweep are coloured, and the probability with which "
+        "each was drawn is shown on hover. Under Diagnostics, an R̂ far from 1 means that the chains still depend on where they "
+        "began, or, where the temperature changes on the way, that their distribution does."
+    ),
+    compute=sample,
+    controls={
+        "model": MODEL,
+        "text": Text("Text", lines=2, help="Write the words to keep, and _ for each one to be found."),
+        "temperature": Range("Temperature, first", step=0.05, log=True),
+        "end_temperature": Range("Temperature, last", step=0.05, log=True, when={"schedule": ["linear", "geometric"]}),
+        "sweeps": Range("Sweeps", step=1),
+        "scan": Choice("Scan", SCANS),
+        "block": Range("Block", step=1, help="Positions masked together.", when={"scan": ["blocks"]}),
+        "chains": CHAINS,
+        "schedule": Choice("Annealing", SCHEDULES),
+        "length": Range("Length (tokens)", step=1, help="0: as long as the text. Otherwise marks fill it up."),
+        "top_k": Range("Top k after burn-in", step=1, help="0: all words."),
+        "top_p": Range("Top p after burn-in", step=0.05),
+        "burn_in": Range("Burn-in (sweeps)", step=1),
+        "metropolis": Toggle(
+            "Metropolis correction",
+            help="Samples exp(pseudo-log-likelihood). Costly: each step scores a whole text.",
+        ),
+        "start": Choice("Begin with", {"masks": "all marks", "words": "random words"}),
+        "score_every": Range("Sweeps between scores", step=1, help="A pseudo-log-likelihood costs as much as a sweep."),
+        "seed": SEED,
+    },
+    draw=draw_sample,
+    looks={"chain": CHAIN},
+    live=False,
+    seconds=8,
+    brief={"sweeps": 3, "chains": 2, "burn_in": 1, "score_every": 2},
+)
+
+KEYWORDS = View(
+    slug="keywords",
+    title="Keywords to a sentence",
+    caption=(
+        "A sentence grows from its keywords by edits: a word is inserted, deleted or replaced. BERT proposes the word, a "
+        "causal model of bytes scores the sentence, and the edit is accepted with the full Metropolis–Hastings ratio (CGMH). "
+        "Green words are put in, red ones taken out; a rejected edit is grey. The published code runs another chain: it visits the places "
+        "from left to right, accepts every replacement above a threshold that alternates between 0 and half the old probability, and "
+        "reports the most probable sentence that it saw."
+    ),
+    compute=write,
+    controls={
+        "keywords": Text("Keywords", help="Up to eight words, separated by commas."),
+        "reward": Range("Reward of a word (nats)", step=0.5, help="Without it the shortest sentence wins."),
+        "constraint": Choice(
+            "Constraint", {"hard": "hard: every keyword stays", "soft": "soft: a missing keyword costs"}
+        ),
+        "penalty": Range("Cost of a missing keyword (nats)", step=0.5, when={"constraint": ["soft"]}),
+        "annealing": Choice("Simulated annealing (3 → 0.3)", {"off": "off", "on": "on"}),
+        "steps": Range("Edits", step=10),
+        "max_length": Range("Longest (tokens)", step=1),
+        "chains": CHAINS,
+        "model": Choice("Model that proposes", ENGLISH),
+        "seed": SEED,
+    },
+    draw=draw_write,
+    looks={
+        "edits": Choice("Edits shown", {"accepted": "accepted ones", "all": "all that were proposed"}),
+        "chain": CHAIN,
+    },
+    live=False,
+    seconds=8,
+    brief={"steps": 10, "chains": 2},
+)
+
+PAIR = View(
+    slug="field",
+    title="No Markov random field",
+    caption=(
+        "For each pair of words at the two marks, how much more probable it is when Gibbs sampling draws the first word last "
+        "than when it draws the second last, in percent of the mean of both. If BERT's conditionals were those of one joint "
+        "distribution, every cell would be 0: the chain would keep that joint in either order."
+    ),
+    compute=random_field,
+    controls={
+        "text": Text("Text with two marks", lines=2, help="Write _ for each of the two words."),
+        "model": MODEL,
+        "candidates": Range("Candidates a word", step=1),
+        "temperature": Range("Temperature", step=0.1, log=True),
+    },
+    draw=draw_field,
+    live=False,
+    seconds=2,
+)
+
+LAWS = View(
+    slug="scans",
+    title="Laws that scans keep",
+    caption=(
+        "The bars are $p\\propto\\exp(J\\sum_i\\mathbf 1[x_i=x_{i+1}]+\\sum_i h(x_i))$, the marks the laws that scans keep. Sweeps "
+        "and the random scan keep $p$. Positions drawn at once from their marginals do not, and the Metropolis correction keeps "
+        "$\\prod_i p(x_i\\mid x_{-i})$ normalised. Conditionals of two joints, as a masked language model may have them, leave "
+        "no joint to keep: each order has its own law, and the bars are the random scan's."
+    ),
+    compute=scan_laws,
+    controls={
+        "conditionals": Choice("Conditionals", {"joint": "of one joint", "mixed": "of two joints"}),
+        "coupling": Range("Coupling J", step=0.1, help="How much neighbours prefer to be equal."),
+        "other_coupling": Range(
+            "Coupling of the other joint",
+            step=0.1,
+            help="Of the second and fourth position's conditionals.",
+            when={"conditionals": ["mixed"]},
+        ),
+        "field": FIELD,
+        "positions": Range("Positions", step=1),
+    },
+    draw=draw_scans,
+)
+
+EDITS = View(
+    slug="edits",
+    title="Edits with a known law",
+    caption=(
+        "Strings of a and b are edited by insertion, deletion and replacement. The bars are the target "
+        "$\\pi\\propto\\exp(-c\\cdot\\text{length}+g\\cdot\\text{changes})$; the circles, sampled with the true acceptance, agree "
+        "with it. An insertion and the deletion that undoes it choose among equally many places, so the places cancel in the acceptance. The "
+        "probability of the proposed letter does not: leave it out (crosses), and with uniform letters the chain keeps $\\pi/2^{\\text{length}}$."
+    ),
+    compute=edit_laws,
+    controls={
+        "cost": Range("Cost of a letter c", step=0.1),
+        "gain": Range("Gain of a change g", step=0.1, help="A change: two neighbours that differ."),
+        "proposal": Choice(
+            "Letters are proposed", {"uniform": "uniformly", "conditional": "from the true conditional"}
+        ),
+        "max_length": Range("Longest string", step=1),
+        "n": DRAWS,
+        "seed": SEED,
+    },
+    draw=draw_edits,
+)
+
+WEIGHING = View(
+    slug="weighing",
+    title="Importance and rejection",
+    caption=(
+        "Independent draws from the proposal $q$ are accepted with probability $p/(Mq)$, or weighted by $p/q$. Drag the diamond to move $q$. "
+        "In one dimension most draws count; every further dimension multiplies the loss, and a quatrain has 28 positions. That is why text is "
+        "sampled by Markov chains."
+    ),
+    compute=weigh,
+    controls={
+        "mean": Range("Mean of q", step=0.1),
+        "sd": Range("Standard deviation of q", step=0.1),
+        "n": DRAWS,
+        "seed": SEED,
+    },
+    draw=draw_weigh,
+)
+
+PROSE = "once upon a time there was a _ who _ _ _ _ _ _ _ _ _ ."
+
+EXHIBIT = Exhibit(
+    slug="gibbs",
+    title="BERT Gibbs sampling",
+    summary=(
+        "Text sampled one word at a time from a masked language model, sentences grown from keywords by edits, and chains so "
+        "small that their laws are known exactly."
+    ),
+    question="Can a model that only fills gaps write a poem?",
+    theme="text",
+    sources=(
+        ("Su, Searched text 1: from search to sampling", "https://kexue.fm/archives/8062"),
+        ("Su, Searched text 2: MCMC and simulated annealing", "https://kexue.fm/archives/8084"),
+        ("Su, Searched text 3: BERT and Gibbs sampling", "https://kexue.fm/archives/8119"),
+        ("Su, Searched text 4: CGMH by inserting, deleting, replacing", "https://kexue.fm/archives/8194"),
+        ("Wang & Cho, BERT has a Mouth, and It Must Speak", "https://arxiv.org/abs/1902.04094"),
+        ("Goyal et al., Exposing the Implicit Energy Networks behind Masked LMs", "https://arxiv.org/abs/2106.02736"),
+        ("Miao et al., CGMH", "https://arxiv.org/abs/1811.10996"),
+        ("Salazar et al., Masked Language Model Scoring", "https://arxiv.org/abs/1910.14659"),
+        ("Geman & Geman 1984", "https://doi.org/10.1109/TPAMI.1984.4767596"),
+    ),
+    views=(SAMPLE, KEYWORDS, PAIR, LAWS, EDITS, WEIGHING),
+    stories=(
+        Story(
+            "A quatrain out of nothing",
+            "sample",
+            (
+                Step(
+                    "Twenty-eight marks and the punctuation are given. In the first sweep each word is drawn knowing only the words before "
+                    "it; later sweeps redraw it knowing all the others. Press ▶ to watch.",
+                    {"sweeps": 20},
+                ),
+                Step(
+                    "The temperature falls from 1 to 0.5, and fewer words change: about nine of ten in the second sweep, 38 to 50 in "
+                    "a hundred in the twentieth (five seeds).",
+                    control="end_temperature",
+                ),
+                Step(
+                    "At a constant temperature of 1 the words keep changing: the chain goes on sampling and does not settle on a poem.",
+                    {"end_temperature": 1.0},
+                    "end_temperature",
+                ),
+            ),
+        ),
+        Story(
+            "Given words",
+            "sample",
+            (
+                Step(
+                    "The first line and the rhyme are given. Given words never change; the others are drawn to fit them. Write a "
+                    "line of your own, with _ for each character to be found.",
+                    {"text": "明月松间照此心，_______。_______，_____人__。", "sweeps": 20},
+                    "text",
+                ),
+                Step(
+                    "The same sampler on English prose. The vocabulary is of words and pieces of words: a mark may be a piece.",
+                    {"model": "bert-storybook", "text": PROSE},
+                    "model",
+                ),
+            ),
+        ),
+        Story(
+            "All at once is too much",
+            "sample",
+            (
+                Step(
+                    "Here every word is redrawn at the same time, each given the others as they were. Neighbours never agree: after 16 "
+                    "sweeps the pseudo-log-likelihood is −7.6 to −8.3 nats a position (mean over four chains, five seeds).",
+                    {"scan": "parallel", "end_temperature": 1.0, "sweeps": 16},
+                    "scan",
+                ),
+                Step(
+                    "Drawn one after another at the same temperature, it is −4.5 to −5.5 nats.",
+                    {"scan": "sweep"},
+                    "scan",
+                ),
+            ),
+        ),
+        Story(
+            "A sentence between two words",
+            "keywords",
+            (
+                Step(
+                    "The chains begin with “king forest” and accept edits that raise the probability of the sentence, or lower it a little."
+                ),
+                Step("A higher reward of a word lets longer sentences win.", {"reward": 4.0}, "reward"),
+                Step(
+                    "With annealing the temperature of the target falls from 3 to 0.3: from sampling sentences, the chain turns to searching "
+                    "for the best one.",
+                    {"annealing": "on"},
+                    "annealing",
+                ),
+            ),
+        ),
+        Story(
+            "One joint, many scans",
+            "scans",
+            (
+                Step(
+                    "The random scan and both sweeps keep the joint $p$: their marks lie on the bars. Yet of these only the random scan is "
+                    "reversible, as the last column of the table shows."
+                ),
+                Step(
+                    "[[all at once|Drawn all at once]], the positions follow a law that is off by 0.231 in total variation, though its "
+                    "chain is reversible.",
+                    mark="all at once",
+                ),
+                Step(
+                    "Now the second position's conditional belongs to another joint. [[left to right|Left to right]] and [[right to "
+                    "left|right to left]] keep different laws, 0.337 apart: the order of drawing decides what is sampled.",
+                    {"conditionals": "mixed"},
+                    "conditionals",
+                    "left to right",
+                ),
+                Step(
+                    "With equal couplings the conditionals fit one joint again, and the orders agree.",
+                    {"other_coupling": 1.0},
+                    "other_coupling",
+                ),
+            ),
+        ),
+        Story(
+            "What the acceptance needs",
+            "edits",
+            (
+                Step(
+                    "[[sampled, true acceptance|Sampled with the true acceptance]], the strings follow the target.",
+                    {"n": 20_000},
+                ),
+                Step(
+                    "[[letters' probability left out|Without the probability ½ of the proposed letter]] insertions are too rare by that factor: "
+                    "a string of length ℓ keeps $2^{-\\ell}$ of its weight.",
+                    mark="letters' probability left out",
+                ),
+                Step(
+                    "Let letters be proposed from the true conditional, as BERT's words are meant to be: leaving the probability out is "
+                    "still wrong, in another way.",
+                    {"proposal": "conditional"},
+                    "proposal",
+                    "letters' probability left out",
+                ),
+            ),
+        ),
+        Story(
+            "Why draws of text cannot be independent",
+            "weighing",
+            (
+                Step(
+                    "From N(0, 4) rejection keeps half of the draws of N(0, 1), and weighted ones are worth two thirds. In 28 dimensions "
+                    "that leaves 4·10⁻⁹ and 9·10⁻⁶ of them.",
+                    mark="accepted draws",
+                ),
+                Step(
+                    "Drag the diamond: away from the target the accepted share falls faster still.",
+                    {"mean": 1.5},
+                    "mean",
+                    "mean of q",
+                ),
+                Step(
+                    "A proposal narrower than the target leaves $p/q$ unbounded: nothing can be accepted, and weights only hide the "
+                    "missing tails.",
+                    {"mean": 0.0, "sd": 0.8},
+                    "sd",
+                    "proposal q",
+                ),
+            ),
+        ),
+    ),
+    checks=CHECKS,
+    former={
+        "keywords": Former("keywords", {"english_model": "model", "longest": "max_length", "edit_chains": "chains"}),
+        "field": Former("field", {"pair": "text", "pair_temperature": "temperature"}),
+        "incompatible": Former("scans", {"other": "other_coupling"}, {"conditionals": "mixed", "positions": 2}),
+        "edits": Former("edits", {"letters": "max_length"}),
+    },
+)

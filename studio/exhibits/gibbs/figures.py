@@ -1,0 +1,385 @@
+"""What the views of the Gibbs exhibit draw."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from engines.gibbs.cgmh import KeywordSentences
+from engines.gibbs.experiments import EditLaws, ScanLaws, Weighing
+from engines.gibbs.field import PairField
+from engines.gibbs.kernels import OPERATIONS
+from engines.gibbs.masked import MARK
+from engines.gibbs.sampling import CHANGED, REJECTED, UNTOUCHED
+from engines.gibbs.text import GibbsSample
+from studio.figure import (
+    COLORS,
+    DIVERGING,
+    GREY,
+    Figure,
+    across,
+    bars,
+    drag,
+    figure,
+    heat,
+    line,
+    points,
+    short,
+)
+from studio.language import Said, raw, say
+from studio.panels import Folded, Piece, Prose, Table, Writing, verbatim
+
+NEW, GONE, ADDED = COLORS[1], COLORS[3], COLORS[2]  # a word that changed; one rejected or taken out; one put in
+CHAINS = (COLORS[0], COLORS[4], COLORS[6], COLORS[7], COLORS[5])
+MOST_TILES = 2500  # in all frames of a text
+KERNELS = {
+    "random": ("random scan", COLORS[2]),
+    "sweep": ("left to right", COLORS[5]),
+    "backwards": ("right to left", COLORS[6]),
+    "joint blocks": ("blocks of 2, jointly", COLORS[4]),
+    "blocks": ("blocks of 2 at once", COLORS[1]),
+    "parallel": ("all at once", COLORS[3]),
+    "metropolis": ("sweep with Metropolis correction", COLORS[7]),
+}
+EDITS = {"insert": "insertion", "delete": "deletion", "replace": "replacement"}
+
+
+def some(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below count, evenly spaced, the first and the last among them."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, max(most, 2)))})
+
+
+def chain_name(chain: int) -> Said:
+    return say("chain {number}", number=chain + 1)
+
+
+def lines_of(tokens: list[str], chinese: bool, tiles: list[tuple[str, str]]) -> list[list[Piece]]:
+    """Tokens as lines of tiles, a poem by its verses; tiles: (color, note) of each token."""
+    lines: list[list[Piece]] = [[]]
+    for token, (color, note) in zip(tokens, tiles, strict=True):
+        joined = chinese or not lines[-1] or token.startswith("##") or token in set(",.;:!?’”)")
+        if not joined:
+            lines[-1].append(Piece(" "))
+        word = ("□" if chinese else "____") if token == MARK else token.removeprefix("##")
+        lines[-1].append(Piece(word, color, 0.45 if color else 0.0, raw(note)))
+        if chinese and token in set("，。！？；"):
+            lines.append([])
+    return [row for row in lines if row]
+
+
+def text_at(result: GibbsSample, moment: int, chain: int) -> list[list[Piece]]:
+    """The text of a chain after so many sweeps, what the last of them changed in colour."""
+    tokens = result.tokens[moment, chain].tolist()
+    tiles = [("", "")] * len(tokens)
+    if moment:
+        color = {CHANGED: NEW, REJECTED: GREY}
+        moves, chances = result.moves[moment - 1, chain], np.exp(result.token_log_prob[moment - 1, chain])
+        tiles = [(color.get(m, ""), f"p = {short(p)}" if p == p else "") for m, p in zip(moves, chances, strict=True)]
+    return lines_of(tokens, result.chinese, tiles)
+
+
+def first_sweep(result: GibbsSample, chain: int) -> list[list[list[Piece]]]:
+    """The first sweep from left to right, word by word."""
+    visited = np.flatnonzero(result.moves[0, chain] != UNTOUCHED)
+    before, after = result.tokens[:2, chain].tolist()
+    frames = []
+    for place in visited[:-1]:
+        tiles = [(NEW if i == place else "", "") for i in range(len(before))]
+        frames.append(lines_of(after[: place + 1] + before[place + 1 :], result.chinese, tiles))
+    return frames
+
+
+def draw_sample(result: GibbsSample, chain: int = 1) -> list:
+    """One chain large and in motion, the others beside it, whether they agree folded away."""
+    sweeps, chains, size = result.moves.shape
+    shown = min(chain, chains) - 1
+    moments = some(sweeps + 1, MOST_TILES // size)
+    frames = [text_at(result, moment, shown) for moment in moments]
+    labels = [str(moment) for moment in moments]
+    if result.scan == "sweep" and result.free.sum() * size <= MOST_TILES:
+        words = first_sweep(result, shown)
+        frames[1:1] = words
+        labels[1:1] = [say("1, word {number}", number=i + 1) for i in range(len(words))]
+    panels: list = [Writing(frames, labels, large=True, name="sweep")]
+    others = [c for c in range(chains) if c != shown]
+    if others:
+        moments = some(sweeps + 1, MOST_TILES // (size * len(others)))
+        frames = [[[*itertools.chain(*text_at(result, moment, c))] for c in others] for moment in moments]
+        panels.append(Writing(frames, [str(moment) for moment in moments], "The other chains", name="sweep"))
+    facts = [
+        [say("split R̂ of the log-probability"), result.r_hat],
+        [say("effective sample size, of {count} draws", count=chains * sweeps), result.ess],
+        [say("proposals accepted"), result.acceptance],
+        [say("self-BLEU-2 of the words drawn"), result.self_bleu],
+        [say("temperature of the last sweep"), result.temperature[-1]],
+    ]
+    diagnostics = [probabilities(result), moved(result), autocorrelation(result), Table(("last sweep", ""), facts)]
+    return [*panels, Folded("Diagnostics", diagnostics)]
+
+
+def probabilities(result: GibbsSample) -> Figure:
+    """Log-probabilities of each chain over the sweeps."""
+    drawn = figure(x="sweep", y="log-probability (nats a position)", height=360)
+    sweeps, chains = result.log_prob.shape
+    for chain in range(chains):
+        color, name = CHAINS[chain % len(CHAINS)], chain_name(chain)
+        hover = say("{chain}, sweep %{{x}}: %{{y:.3f}} as drawn", chain=name)
+        few = chain < len(CHAINS)
+        line(
+            drawn, np.arange(1, sweeps + 1), result.log_prob[:, chain], name, color, width=1.5, hover=hover, legend=few
+        )
+        known = np.flatnonzero(np.isfinite(result.pll[:, chain]))
+        if len(known):
+            hover = say("{chain}, sweep %{{x}}: pseudo-log-likelihood %{{y:.3f}}", chain=name)
+            points(drawn, known, result.pll[known, chain], color=color, size=8, hover=hover, legend=False)
+    if 0 < result.burn_in < sweeps:
+        across(drawn, x=result.burn_in + 0.5, text="end of burn-in")
+    return drawn.x(tickformat="d", dtick=1 if sweeps < 12 else None)
+
+
+def moved(result: GibbsSample) -> Figure:
+    """Which position of which chain moved in which sweep."""
+    sweeps, chains, _ = result.moves.shape
+    free, columns = np.flatnonzero(result.free), some(sweeps, 120)
+    gap = np.zeros((len(columns), chains, 1))  # a line between the chains
+    grid = np.concatenate((result.moves[columns][:, :, free], gap), 2).reshape(len(columns), -1).T[:-1]
+    words = np.concatenate((result.tokens[1:][columns][:, :, free], np.full(gap.shape, "")), 2)
+    words = words.reshape(len(columns), -1).T[:-1]
+    drawn = figure(x="sweep", y="chain, its positions downwards", height=min(620, 160 + 4 * len(grid)))
+    stops = ("rgba(128,128,128,0.08)", "#9db7c9", NEW, GONE)
+    scale = [[(i + side) / 4, color] for i, color in enumerate(stops) for side in (0, 1)]
+    names = [str(say(text)) for text in ("fixed", "same", "changed", "rejected")]
+    bar = {"tickvals": [0, 1, 2, 3], "ticktext": names, "thickness": 12, "len": 0.9}
+    more = {"colorbar": bar, "texttemplate": ""}
+    text = words.tolist() if words.size <= 6000 else None
+    hover = say("sweep %{{x}}") + (": %{text}" if text else "")
+    heat(drawn, grid, np.array(columns) + 1, scale=scale, low=-0.5, high=3.5, text=text, hover=raw(hover), **more)
+    ticks = np.arange(chains) * (len(free) + 1) + (len(free) - 1) / 2
+    drawn.y(autorange="reversed", tickvals=ticks, ticktext=[str(c + 1) for c in range(chains)], ticks="")
+    return drawn.x(tickformat="d", dtick=1 if sweeps < 12 else None)
+
+
+def autocorrelation(result: GibbsSample) -> Figure:
+    """How alike a text is to itself some sweeps earlier."""
+    drawn = figure(x="lag (sweeps)", y="Hamming autocorrelation", height=300)
+    lags = np.arange(len(result.hamming))
+    line(drawn, lags, result.hamming, color=COLORS[2], marks=6, hover=say("lag %{{x}}: %{{y:.3f}}"))
+    across(drawn, y=0, dash="solid")
+    return drawn.x(tickformat="d", dtick=1 if len(lags) < 12 else None)
+
+
+def draw_write(result: KeywordSentences, chain: int = 1, edits: str = "accepted") -> list:
+    """One chain edit by edit, the sentences of all, and the target they climb."""
+    steps, chains = result.operation.shape
+    shown = min(chain, chains) - 1
+    chosen = np.flatnonzero(result.accepted[:, shown] if edits == "accepted" else np.ones(steps, bool))
+    chosen = chosen[some(len(chosen), 80)] if len(chosen) else chosen
+    start = str(result.history[0, shown]).split()
+    frames = [lines_of(start, False, [("", "")] * len(start))]
+    frames += [edited(result, step, shown) for step in chosen]
+    labels = ["0", *(str(step + 1) for step in chosen)]
+    drawn = figure(x="edits proposed", y="log π (nats)", height=360)
+    columns = some(steps + 1, 400)
+    for c in range(chains):
+        hover = say("{chain}, edit %{{x}}: log π = %{{y:.1f}}", chain=chain_name(c))
+        level = result.log_target[columns, c]
+        line(
+            drawn,
+            columns,
+            level,
+            chain_name(c),
+            CHAINS[c % len(CHAINS)],
+            width=1.5,
+            hover=hover,
+            legend=c < len(CHAINS),
+        )
+    rows = [
+        [i + 1, raw(text), result.log_target[-1, i], int(result.missing[i])] for i, text in enumerate(result.sentences)
+    ]
+    kinds = [result.operation == operation for operation in OPERATIONS]
+    shares = [result.accepted[kind].mean() if kind.any() else math.nan for kind in kinds]
+    counts = [[EDITS[o], int(kind.sum()), s] for o, kind, s in zip(OPERATIONS, kinds, shares, strict=True)]
+    best = say(
+        "The best sentence seen, log π = {level}: {text}",
+        level=short(result.best_log_target),
+        text=verbatim(result.best),
+    )
+    return [
+        Writing(frames, labels, large=True, name="edit"),
+        Table(("chain", "sentence now", "log π", "keywords missing"), rows),
+        Prose(best),
+        Folded("Diagnostics", [drawn, Table(("edit", "proposed", "share accepted"), counts)]),
+    ]
+
+
+def edited(result: KeywordSentences, step: int, chain: int) -> list[list[Piece]]:
+    """The sentence before a step with its edit shown: −out, +in; grey where it was rejected."""
+    words, place = str(result.before[step, chain]).split(), int(result.place[step, chain])
+    old, new = str(result.old[step, chain]), str(result.new[step, chain])
+    accepted = result.accepted[step, chain]
+    changes = [(f"−{old}", GONE if accepted else GREY)] * bool(old) + [(f"+{new}", ADDED if accepted else GREY)] * bool(
+        new
+    )
+    tiles = [("", "")] * len(words)
+    words[place : place + bool(old)] = [word for word, _ in changes]
+    tiles[place : place + bool(old)] = [(color, "") for _, color in changes]
+    return lines_of(words, False, tiles)
+
+
+def draw_field(result: PairField) -> list:
+    """How the probability of each pair of words depends on which is drawn last."""
+    count = min(16, len(result.x_words))
+    percent = 200 * (result.x_last - result.y_last) / np.maximum(result.x_last + result.y_last, 1e-300)
+    change = percent[:count, :count]
+    most = max(1.0, float(np.abs(change).max()))
+    drawn = figure(x="second word", y="first word", height=560, square=True)
+    places = list(range(count))
+    hover = say("%{{customdata}}: %{{z:+.2f}} % if the first word is drawn last")
+    pairs = [[f"{x} {y}" for y in result.y_words[:count]] for x in result.x_words[:count]]
+    heat(
+        drawn,
+        change,
+        places,
+        places,
+        scale=DIVERGING,
+        low=-most,
+        high=most,
+        bar="difference (%)",
+        hover=hover,
+        customdata=pairs,
+    )
+    turned = 0 if max(map(len, result.y_words[:count])) == 1 else -90
+    names = [[raw(word) for word in words[:count]] for words in (result.y_words, result.x_words)]
+    drawn.x(tickvals=places, ticktext=names[0], tickangle=turned, automargin=True)
+    drawn.y(tickvals=places, ticktext=names[1], automargin=True, autorange="reversed")
+    order = np.argsort(-(result.x_last + result.y_last), axis=None)[:8]
+    rows = [
+        [raw(f"{result.x_words[i]} {result.y_words[j]}"), result.x_last[i, j], result.y_last[i, j], percent[i, j]]
+        for i, j in zip(*np.unravel_index(order, result.x_last.shape), strict=True)
+    ]
+    text = say(
+        "“{text}”, {count} candidates each, which hold {first} and {second} of the model's probability: the laws of the two "
+        "orders differ by **{distance}** in total variation. $\\log p(x\\mid y)-\\log p(y\\mid x)$ departs from the form "
+        "$f(x)+g(y)$, which one joint would give it, by {mismatch} nats (standard deviation).",
+        text=verbatim(result.text),
+        count=len(result.x_words),
+        first=f"{result.covered[0]:.0%}",
+        second=f"{result.covered[1]:.0%}",
+        distance=short(result.distance),
+        mismatch=short(result.mismatch),
+    )
+    heads = ("words", "p, first drawn last", "p, second drawn last", "difference (%)")
+    return [drawn, Prose(text), Table(heads, rows, "The most probable pairs")]
+
+
+def draw_scans(result: ScanLaws) -> list:
+    """The law that each scan keeps, and how fast it is reached."""
+    order = np.argsort(-result.law, kind="stable")[:27]
+    names = [raw(result.states[i]) for i in order]
+    drawn = figure(x="state", y="probability", height=440)
+    reference = "the joint p" if result.conditionals == "joint" else "random scan"
+    bars(drawn, names, result.law[order], reference, COLORS[0], opacity=0.35)
+    agree = [k for k, d in enumerate(result.distance) if d <= 1e-9 and result.scans[k] != "random"]
+    if agree:
+        spelled = [say(KERNELS[result.scans[k]][0]) for k in agree] + [say("random scan")] * (
+            result.conditionals == "joint"
+        )
+        points(drawn, names, result.stationary[agree[0], order], raw(", ".join(spelled)), COLORS[2], size=8)
+    marks = iter(("diamond", "x", "square", "cross"))
+    for k, distance in enumerate(result.distance):
+        if distance > 1e-9:
+            name, color = KERNELS[result.scans[k]]
+            points(drawn, names, result.stationary[k, order], name, color, size=9, symbol=next(marks))
+    drawn.x(type="category", tickangle=-90, tickfont={"size": 11}).y(rangemode="tozero")
+    soon = figure(x="sweeps", y="total variation", height=380, log="y")
+    for k, scan in enumerate(result.scans):
+        name, color = KERNELS[scan]
+        far = result.distance[k] > 1e-9
+        line(soon, np.arange(result.approach.shape[1]), result.approach[k], name, color, dash="dash" if far else None)
+    soon.y(span=(1e-6, 1.2))
+    rows = [
+        [KERNELS[scan][0], distance if distance > 1e-9 else 0, balance if balance > 1e-12 else 0]
+        for scan, distance, balance in zip(result.scans, result.distance, result.balance, strict=True)
+    ]
+    heads = ("scan", "total variation", "greatest |πᵢ kᵢⱼ − πⱼ kⱼᵢ|")
+    text = say(
+        "Left to right and right to left keep laws that differ by **{distance}** in total variation.",
+        distance=short(result.orders if result.orders > 1e-9 else 0),
+    )
+    return [drawn, soon, Table(heads, rows), Prose(text)]
+
+
+def draw_edits(result: EditLaws) -> list:
+    """π beside what the chains keep with the whole acceptance and with a part of it."""
+    names = [raw(s or "∅") for s in result.states]
+    drawn = figure(x="string", y="probability", height=440)
+    bars(drawn, names, result.law, "π", COLORS[0], opacity=0.35)
+    points(drawn, names, result.sampled, say("sampled, true acceptance"), COLORS[2], size=9)
+    points(drawn, names, result.without_ratio, "letters' probability left out", COLORS[3], size=9, symbol="x")
+    drawn.x(type="category", tickangle=-90 if len(names) > 15 else None).y(rangemode="tozero")
+    rows = [
+        [say("true acceptance, exact"), result.distance[0] if result.distance[0] > 1e-12 else 0],
+        [say("true acceptance, {count} steps sampled", count=result.n), result.distance[2]],
+        [say("letters' probability left out, exact"), result.distance[1]],
+    ]
+    text = say("{share} of the sampled steps changed the string.", share=f"{result.moved:.0%}")
+    return [drawn, Table(("chain", "total variation from π"), rows), Prose(text)]
+
+
+def draw_weigh(result: Weighing) -> list:
+    """Densities and draws in one dimension, and what is left of the draws in many."""
+    drawn = figure(x="x", y="density", height=440)
+    middle = (result.edges[:-1] + result.edges[1:]) / 2
+    bounded, weighable = math.isfinite(result.log_bound), math.isfinite(result.log_efficiencies[0])
+    line(drawn, result.x, result.target, "target p", COLORS[2], width=2.5)
+    line(drawn, result.x, result.proposal, "proposal q", COLORS[4], width=2.5)
+    bars(drawn, middle, result.weighted, "weighted draws", COLORS[0], opacity=0.3)
+    if bounded:
+        points(drawn, middle, result.accepted, "accepted draws", COLORS[1])
+        line(drawn, result.x, np.where(result.envelope < 1e30, result.envelope, np.nan), "M q", GREY, dash="dot")
+    height = 1 / result.sd / math.sqrt(2 * math.pi)
+    points(drawn, [result.mean], [height], "mean of q", COLORS[4], size=13, symbol="diamond", legend=False)
+    drag(drawn, len(drawn.data) - 1, x="mean")
+    # without M q, which may be any number of times higher
+    top = max(float(y.max()) for y in (result.target, result.proposal, result.weighted, result.accepted))
+    drawn.x(range=[-6, 6]).y(range=[0, max(0.6, 1.08 * top)])
+    rate = (result.rate, result.expected_rate) if bounded else (math.nan, math.nan)
+    rows = [
+        [say("share accepted"), *rate],
+        [say("effective share of the weighted draws"), result.efficiency, result.expected_efficiency or math.nan],
+        [say("variance of the accepted draws"), result.variance[0], 1 if bounded else math.nan],
+        [say("variance of the weighted draws"), result.variance[1], 1],
+    ]
+    at = int(np.flatnonzero(result.dimensions == 28)[0])
+    accepted = say(
+        "M = sup p/q = {bound}: in 28 dimensions rejection accepts {share} of the draws.",
+        bound=power(result.log_bound),
+        share=power(result.log_rates[at]),
+    )
+    worth = say(
+        "In 28 dimensions the weighted draws are worth {share} of their number.",
+        share=power(result.log_efficiencies[at]),
+    )
+    text = [
+        accepted if bounded else say("p/q has no bound, so rejection is impossible."),
+        worth if weighable else say("The weights have no variance, so no effective share is expected."),
+    ]
+    panels: list = [drawn, Table(("", "drawn", "expected"), rows), Prose(raw(" ".join(text)))]
+    if weighable:
+        many = figure(x="dimensions", y="share of the draws that count", height=360, log="y")
+        curves = (("accepted", result.log_rates, COLORS[1]), ("effective", result.log_efficiencies, COLORS[0]))
+        shown = [curve for curve in curves if math.isfinite(curve[1][0])]
+        for name, logs, color in shown:
+            line(many, result.dimensions, np.exp(np.maximum(logs, -700)), name, color, width=3, hover="%{x}: %{y:.2e}")
+        across(many, x=28, text="28: a quatrain")
+        panels.append(many.y(span=(math.exp(max(min(logs[-1] for _, logs, _ in shown), -69)) / 2, 1.5)))
+    return panels
+
+
+def power(log: float) -> str:
+    """exp(log) for a reader, however small or great."""
+    if abs(log) < 690:
+        return short(math.exp(log))
+    return "0" if log == -math.inf else f"exp({short(log)})"
