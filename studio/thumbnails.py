@@ -132,11 +132,6 @@ def hubness() -> str:
     return bars(torch.histc(counts.clamp(max=90), 31, 0, 90) ** 0.5, COLORS[4])
 
 
-def gibbs() -> str:
-    """A quatrain in the making: a sketch, not a sample."""
-    return writing(["悠悠*流水白云间", "千里*青山独自闲", "□□□□□□□", "□□□□□□□"], 17, COLORS[3])
-
-
 def segmentation() -> str:
     """The ways through a short word: a sketch of its lattice."""
     letters = "ababab"
