@@ -1,34 +1,43 @@
 """A folder of pictures to .ddcm files and back: python -m engines.ddcm encode|decode FOLDER
 
-encode writes picture.ddcm beside each picture.png (.jpg, .jpeg, .webp, .gif, .bmp); decode writes picture.decoded.png
-beside each picture.ddcm, and says how near it is to the picture if that is still there.
+encode writes picture.ddcm beside each picture.png (.jpg, .jpeg, .webp, .gif, .bmp, in any case), or picture.png.ddcm where
+another picture has the same name; decode writes picture.decoded.png beside each picture.ddcm, and says how near it is to
+the picture if that is still there. What exists is not written over unless --overwrite is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from engines.arguments import Refusal
 from engines.ddcm.codec import EMBEDDED, PixelModel, decode, encode_batch, open_model
-from engines.ddcm.file import unpack
-from engines.ddcm.pictures import read_picture
+from engines.ddcm.file import count_tiles, unpack
+from engines.ddcm.pictures import ENDINGS, open_picture
 from engines.ddcm.plan import VARIANTS, Plan
 from engines.ddcm.quality import psnr, ssim
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 DECODED = ".decoded.png"
+LONG = 10  # seconds, from which on the time that a file takes is printed
 
 
-class Bar:
-    """A progress bar on standard error, where that is a terminal."""
+class Watch:
+    """Prints on standard error how long a file of many tiles takes, and in a terminal a progress bar."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, tiles: int):
+        self.name, self.tiles, self.started = name, tiles, time.perf_counter()
 
     def __call__(self, done: int, total: int) -> None:
+        if done == min(4, total):
+            seconds = (time.perf_counter() - self.started) / done * total
+            if seconds > LONG:
+                took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+                print(f"{self.name}: {self.tiles:,} tiles, about {took}", file=sys.stderr, flush=True)
         if sys.stderr.isatty():
             filled = 30 * done // total
             end = "\r" if done < total else "\r\033[K"
@@ -41,28 +50,45 @@ def row(name: str, size: int, picture: np.ndarray | None, decoded: np.ndarray) -
     shape = f"{decoded.shape[1]}x{decoded.shape[0]}"
     if picture is None or picture.shape != decoded.shape:
         return f"{name:32} {shape:>9} {size:7,} {rate:8.3f} {'':>8} {'':>6}"
-    alike = f"{ssim(picture, decoded):.3f}" if min(decoded.shape[:2]) >= 7 else ""
-    return f"{name:32} {shape:>9} {size:7,} {rate:8.3f} {psnr(picture, decoded):8.2f} {alike:>6}"
+    alike = ssim(picture, decoded)
+    return (
+        f"{name:32} {shape:>9} {size:7,} {rate:8.3f} {psnr(picture, decoded):8.2f} "
+        f"{'' if np.isnan(alike) else f'{alike:.3f}':>6}"
+    )
 
 
-def encode_file(path: Path, model: PixelModel, plan: Plan) -> str:
-    """Write path.ddcm; the line of the table."""
-    picture = read_picture(path)
-    (coded,) = encode_batch([picture], model, plan, Bar(path.name))
-    path.with_suffix(".ddcm").write_bytes(coded.code)
-    return row(path.name, len(coded.code), picture, coded.picture)
+def target(path: Path, overwrite: bool) -> Path:
+    """The path, or a Refusal where something would be written over."""
+    if path.exists() and not overwrite:
+        raise Refusal("{name} exists: move it away, or give --overwrite.", name=path.name)
+    return path
 
 
-def decode_file(path: Path, model: PixelModel) -> str:
-    """Write path.decoded.png; the line of the table."""
+def encode_file(path: Path, written: Path, model: PixelModel, plan: Plan) -> str:
+    """Write the code of a picture; the line of the table."""
+    picture = open_picture(path)
+    if picture.frames > 1:
+        print(f"{path.name}: the first of {picture.frames} frames", file=sys.stderr, flush=True)
+    tiles = count_tiles(*picture.pixels.shape[:2], model.side)
+    (coded,) = encode_batch([picture.pixels], model, plan, Watch(path.name, tiles))
+    written.write_bytes(coded.code)
+    return row(path.name, len(coded.code), picture.pixels, coded.picture)
+
+
+def decode_file(path: Path, written: Path, original: Path | None, model: PixelModel) -> str:
+    """Write the picture of a code; the line of the table."""
     from PIL import Image
 
     code = path.read_bytes()
-    unpack(code)
-    decoded = decode(code, model, Bar(path.name))
-    Image.fromarray(decoded).save(path.with_suffix(DECODED))
-    known = next((p for e in PICTURES if (p := path.with_suffix(e)).exists()), None)
-    return row(path.name, len(code), None if known is None else read_picture(known), decoded)
+    decoded = decode(code, model, Watch(path.name, unpack(code).tiles(model.side)))
+    Image.fromarray(decoded).save(written)
+    return row(path.name, len(code), None if original is None else open_picture(original).pixels, decoded)
+
+
+def original_of(code: Path, pictures: list[Path]) -> Path | None:
+    """The picture that a code was made of, by its name, or None."""
+    stem = code.name[: -len(code.suffix)]
+    return next((p for p in pictures if p.name == stem), next((p for p in pictures if p.stem == stem), None))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,8 +101,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--codebook-size", type=int, default=256, help="K, a power of two (default 256)")
     parser.add_argument("--atoms", type=int, default=1, help="M, atoms combined at each step (default 1)")
     parser.add_argument("--coefficient-bits", type=int, default=3, help="C, for M > 1 (default 3)")
-    parser.add_argument("--variant", choices=tuple(VARIANTS), default="shuffled")
+    parser.add_argument("--variant", choices=VARIANTS, default="shuffled")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="write over files that exist")
     a = parser.parse_args(argv)
     try:
         plan = Plan(a.steps, a.codebook_size, a.atoms, a.coefficient_bits, a.variant, a.seed)
@@ -85,16 +112,24 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(fault))
     if not a.folder.is_dir():
         parser.error(f"{a.folder} is no folder")
-    endings = PICTURES if a.do == "encode" else (".ddcm",)
-    files = [f for f in sorted(a.folder.iterdir()) if f.suffix.lower() in endings and not f.name.endswith(DECODED)]
-    if not files:
-        parser.error(f"{a.folder} holds no {', '.join(endings)}")
+    files = [f for f in sorted(a.folder.iterdir()) if f.is_file() and not f.name.lower().endswith(DECODED)]
+    pictures = [f for f in files if f.suffix.lower() in ENDINGS]
+    codes = [f for f in files if f.suffix.lower() == ".ddcm"]
+    if not (pictures if a.do == "encode" else codes):
+        parser.error(f"{a.folder} holds no {', '.join(ENDINGS if a.do == 'encode' else ('.ddcm',))}")
+    # some file systems take photo and Photo for one name
+    named = Counter(f.stem.lower() for f in pictures)
     print(f"{'file':32} {'size':>9} {'bytes':>7} {'bpp':>8} {'PSNR dB':>8} {'SSIM':>6}")
     failed = 0
-    for path in files:
+    for path in pictures if a.do == "encode" else codes:
         try:
-            print(encode_file(path, model, plan) if a.do == "encode" else decode_file(path, model), flush=True)
-        except ValueError as fault:
+            if a.do == "encode":
+                stem = path.stem if named[path.stem.lower()] == 1 else path.name
+                print(encode_file(path, target(path.with_name(f"{stem}.ddcm"), a.overwrite), model, plan), flush=True)
+            else:
+                written = target(path.with_name(path.name[: -len(path.suffix)] + DECODED), a.overwrite)
+                print(decode_file(path, written, original_of(path, pictures), model), flush=True)
+        except (ValueError, OSError) as fault:
             failed += 1
             print(f"{path.name:32} {fault}", flush=True)
     return int(failed > 0)

@@ -1,13 +1,13 @@
 """From picture to code and back, through any diffusion model on pixels.
 
-A code tells which atom of a book of noise each step of the sampler takes: DDPM as a code (Ohayon, Manor, Michaeli and
+A code says which atom of a codebook of noise each step of the sampler takes: DDPM as a code (Ohayon, Manor, Michaeli and
 Elad 2025, "Compressed image generation with denoising diffusion codebook models", arXiv 2502.01189; kexue.fm's 29th post
-on diffusion models). With picture x, estimate x̂ of the model and residual r = x − x̂ the encoder takes the atom z of
+on diffusion models). With picture x0, estimate x̂0 of the model and residual r = x0 − x̂0 the encoder takes the atom z of
 largest ⟨z, r⟩; the step is that of DDIM with η = 1, which is DDPM's posterior for the steps that are taken.
 
 Pictures larger than the model are coded in tiles. The last bits of a model's output depend on how many pictures it is
 given at once (the libraries below choose other kernels), though not on what the others are. So the file says how many,
-`lanes`, and the decoder gives it as many: on one device and with as many threads the picture is the encoder's, bit for bit.
+`batch`, and the decoder gives it as many: on one device and with as many threads the picture is the encoder's, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engines.ddcm.books import Book, Page
-from engines.ddcm.file import Code, pack, payload, symbols, tiles, unpack
-from engines.ddcm.plan import CodeError, Plan
+from engines.arguments import Between, Refusal, checked, items, quoted, whole
+from engines.ddcm.codebook import Codebook, StepCodebook
+from engines.ddcm.file import Code, count_tiles, pack, payload, symbols, unpack
+from engines.ddcm.plan import MOST_STEPS, CodeError, Plan
+from engines.ddcm.quality import check_picture
 
 EMBEDDED = "ddpm-emoji-32"
-LANES = 16  # tiles walked at once
+BATCH = 16  # tiles that the model sees at once
 SPACING = 1.5  # part of the format: another needs another version
 
 
@@ -35,18 +37,19 @@ SPACING = 1.5  # part of the format: another needs another version
 class PixelModel:
     """A diffusion model as the codec sees it.
 
-    name, mark: its name, and 8 bytes that pin its weights
+    name: of the model
+    fingerprint: 8 bytes that pin its weights
     net: UNet2DModel, or what is called like one
-    kept: [N] float64, ᾱ of its N noise levels
-    prediction: what the net tells: "epsilon", "v_prediction" or "sample"
+    alphas_cumprod: float64 [N]; ᾱ of its N noise levels
+    prediction: what the net predicts: "epsilon", "v_prediction" or "sample"
     side: of its pictures, in pixels
-    labels: what its classes are called, if it has any; it must then have one class more, which tells nothing
+    labels: names of its classes, if it has any; it must then have one class more, which means any
     """
 
     name: str
-    mark: bytes
+    fingerprint: bytes
     net: Any
-    kept: np.ndarray
+    alphas_cumprod: np.ndarray
     prediction: str
     side: int
     labels: tuple[str, ...] = ()
@@ -60,13 +63,13 @@ class PixelModel:
         return next(self.net.parameters()).device
 
     def denoise(self, x: Tensor, t: int, label: int | None = None) -> Tensor:
-        """x̂0 [n, 3, side, side], within the range of pixels, from the state at timestep t, of a class if told one."""
+        """x̂0 [n, 3, side, side], within the range of pixels, from the state at timestep t, of a class if one is given."""
         x = x.contiguous(memory_format=torch.channels_last)  # an eighth less time on a CPU
-        told = ()
+        classes = ()
         if self.labels:
-            told = (torch.full((len(x),), len(self.labels) if label is None else label, device=x.device),)
-        output = self.net(x, t, *told).sample
-        signal, noise = float(self.kept[t]) ** 0.5, float(1 - self.kept[t]) ** 0.5
+            classes = (torch.full((len(x),), len(self.labels) if label is None else label, device=x.device),)
+        output = self.net(x, t, *classes).sample
+        signal, noise = float(self.alphas_cumprod[t]) ** 0.5, float(1 - self.alphas_cumprod[t]) ** 0.5
         if self.prediction == "v_prediction":
             output = signal * x - noise * output
         elif self.prediction == "epsilon":
@@ -74,48 +77,93 @@ class PixelModel:
         return output.clamp(-1, 1)
 
 
+def check_kind(name: str, value: Any, kind: type) -> Any:
+    """The value, or a Refusal unless it is of that kind."""
+    if not isinstance(value, kind):
+        raise Refusal("{parameter} must be a {kind}, not {given}.", parameter=name, kind=kind.__name__, given=quoted(value))
+    return value
+
+
+def check_model(model: Any) -> Any:
+    """The model, or a Refusal unless it has what `walk` needs."""
+    if not all(hasattr(model, name) for name in ("alphas_cumprod", "shape", "device", "denoise")):
+        raise Refusal(
+            "{parameter} must be a model's name or a PixelModel, not {given}.", parameter="model", given=quoted(model)
+        )
+    return model
+
+
 def open_model(model: str | PixelModel = EMBEDDED) -> PixelModel:
     """A model by its name (see engines.models), or as it is."""
     if not isinstance(model, str):
-        return model
+        return check_model(model)
     from engines.models import fingerprint, load
 
     net, scheduler = load(model, family="diffusion")
     return wrap(model, hashlib.sha256(fingerprint(model).encode()).digest()[:8], net, scheduler)
 
 
-def wrap(name: str, mark: bytes, net: Any, scheduler: Any) -> PixelModel:
+def wrap(name: str, fingerprint: bytes, net: Any, scheduler: Any) -> PixelModel:
     """A UNet2DModel and its scheduler as a PixelModel."""
     labels = tuple(getattr(net, "labels", ()))
     classes = net.config.num_class_embeds or 0
     if net.config.class_embed_type or (classes and classes != len(labels) + 1):
-        raise CodeError(f"Model {name} wants a class for each picture and has none that means any; choose another.")
+        raise Refusal(
+            "Model {name} needs a class for each picture and has none that means any: choose another {parameter}.",
+            parameter="model",
+            name=name,
+        )
     side = net.config.sample_size
     if not isinstance(side, int) or side > 256:
-        raise CodeError(f"Model {name} makes pictures larger than 256 pixels.")
+        raise Refusal(
+            "Model {name} makes pictures larger than {most} pixels: choose another {parameter}.",
+            parameter="model",
+            name=name,
+            most=256,
+        )
     prediction = scheduler.config.prediction_type
     if prediction not in ("epsilon", "v_prediction", "sample"):
-        raise CodeError(f"Model {name} predicts {prediction}, which this codec does not know.")
-    return PixelModel(name, mark, net, scheduler.alphas_cumprod.double().numpy(), prediction, side, labels)
+        raise Refusal(
+            "Model {name} predicts {prediction}, which this codec does not know: choose another {parameter}.",
+            parameter="model",
+            name=name,
+            prediction=prediction,
+        )
+    alphas_cumprod = scheduler.alphas_cumprod.double().numpy()
+    return PixelModel(name, fingerprint, net, alphas_cumprod, prediction, side, labels)
 
 
-class Moment(NamedTuple):
-    """One step. clean: x̂0, [n, *shape]; symbols: [n, width], and noise: [n, size], or None after the last call."""
+class Step(NamedTuple):
+    """One step of a walk.
 
-    step: int
-    clean: Tensor
+    number: of the step, from 0 to T − 1
+    denoised: float32 [n, *shape]; x̂0
+    symbols: int64 [n, width]; what was chosen, or None at the last step
+    noise: float32 [n, size]; the noise that it stands for, or None at the last step
+    """
+
+    number: int
+    denoised: Tensor
     symbols: Tensor | None
     noise: Tensor | None
 
 
-def timesteps(steps: int, levels: int) -> np.ndarray:
+Choose = Callable[[int, Tensor, StepCodebook], Tensor]  # (number, x̂0, codebook) -> symbols
+
+
+@checked
+def timesteps(steps: Annotated[int, Between(1, MOST_STEPS)], levels: Annotated[int, Between(1, 1 << 20)]) -> np.ndarray:
     """`steps` of the model's timesteps, falling, from its noisiest, the closer the less noise there is.
 
     The i-th from the end is levels (i / steps)^SPACING, or i where that is more: all of them if steps = levels. At
     T = 100 this gains 0.6 dB on emoji over even spacing (SPACING = 1), which is what the paper has.
     """
     if steps > levels:
-        raise CodeError(f"steps must be at most {levels}, the number of the model's noise levels.")
+        raise Refusal(
+            "{parameter} must be at most {levels}, the number of the model's noise levels.",
+            parameter="steps",
+            levels=levels,
+        )
     left = np.arange(steps, 0, -1)
     return np.maximum(np.round(levels * (left / steps) ** SPACING).astype(int), left) - 1
 
@@ -124,47 +172,49 @@ def timesteps(steps: int, levels: int) -> np.ndarray:
 def walk(
     model: Any,
     plan: Plan,
-    lanes: int,
-    choose: Callable[[int, Tensor, Page], Tensor],
-    seen_as: Callable[[Page], Any] = lambda page: page,
-) -> Iterator[Moment]:
-    """From the first noise to pictures, `lanes` at once; `choose(step, x̂0, page)` gives the symbols of each step.
+    batch: int,
+    choose: Choose,
+    view: Callable[[StepCodebook], Any] = lambda codebook: codebook,
+) -> Iterator[Step]:
+    """From the first noise to `batch` pictures at once; `choose(number, x̂0, codebook)` gives the symbols of each step.
 
-    model: a PixelModel, or what has its `kept`, `shape`, `device` and `denoise`. Needs one book, whatever the steps.
-    seen_as: what turns a page into another that makes noise of symbols in a way of its own
+    model: a PixelModel, or what has its `alphas_cumprod`, `shape`, `device` and `denoise`. Memory is that of one codebook,
+        whatever the steps.
+    view: turns a step's codebook into another that makes noise of symbols in a way of its own
     """
-    times = timesteps(plan.steps, len(model.kept))
-    book = Book(plan, int(np.prod(model.shape)), model.device)
-    x = book.start.reshape(1, *model.shape).repeat(lanes, *[1] * len(model.shape))
+    check_model(model), check_kind("plan", plan, Plan), whole("batch", batch, 1, 1 << 16)
+    if not callable(choose):
+        raise Refusal("{parameter} must be a function, not {given}.", parameter="choose", given=quoted(choose))
+    times, alphas = timesteps(plan.steps, len(model.alphas_cumprod)), model.alphas_cumprod
+    codebook = Codebook(plan, int(np.prod(model.shape)), model.device)
+    x = codebook.start.reshape(1, *model.shape).repeat(batch, *[1] * len(model.shape))
     for i, t in enumerate(times):
-        clean = model.denoise(x, int(t))
+        denoised = model.denoise(x, int(t))
         if i + 1 == len(times):
-            yield Moment(i, clean, None, None)
+            yield Step(i, denoised, None, None)
             return
-        page = seen_as(book.page(i))
-        chosen = choose(i, clean, page)
-        noise = page.noise(chosen)
-        now, then = float(model.kept[t]), float(model.kept[times[i + 1]])
-        fresh = 1 - now / then
+        at_step = view(codebook.at(i))
+        chosen = choose(i, denoised, at_step)
+        noise = at_step.noise(chosen)
+        alpha_t, alpha_s = float(alphas[t]), float(alphas[times[i + 1]])
+        beta = 1 - alpha_t / alpha_s
         x = (
-            (then**0.5 * fresh / (1 - now)) * clean
-            + ((now / then) ** 0.5 * (1 - then) / (1 - now)) * x
-            + (fresh * (1 - then) / (1 - now)) ** 0.5 * noise.reshape(x.shape)
+            (alpha_s**0.5 * beta / (1 - alpha_t)) * denoised
+            + ((alpha_t / alpha_s) ** 0.5 * (1 - alpha_s) / (1 - alpha_t)) * x
+            + (beta * (1 - alpha_s) / (1 - alpha_t)) ** 0.5 * noise.reshape(x.shape)
         )
-        yield Moment(i, clean, chosen, noise)
+        yield Step(i, denoised, chosen, noise)
 
 
-def towards(target: Tensor) -> Callable[[int, Tensor, Page], Tensor]:
-    """A choice that encodes: the atoms that agree best with target − x̂0; target [n, *shape]."""
-    return lambda _, clean, page: page.pick((target - clean).flatten(1))
+def encoder(target: Tensor) -> Choose:
+    """The choice that encodes: the symbols that agree best with target − x̂0; target [n, *shape]."""
+    return lambda _, denoised, codebook: codebook.choose((target - denoised).flatten(1))
 
 
-def following(
-    symbols: np.ndarray | Tensor, device: torch.device | str = "cpu"
-) -> Callable[[int, Tensor, Page], Tensor]:
-    """A choice that decodes: symbols [n, T − 1, width]."""
-    told = torch.as_tensor(symbols).to(device)
-    return lambda step, _, __: told[:, step]
+def decoder(symbols: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Choose:
+    """The choice that decodes: symbols [n, T − 1, width]."""
+    symbols = torch.as_tensor(symbols).to(device)
+    return lambda number, _, __: symbols[:, number]
 
 
 def to_tensor(pictures: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -177,28 +227,22 @@ def to_pixels(x: Tensor) -> np.ndarray:
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def cut(picture: np.ndarray, side: int) -> np.ndarray:
+@checked
+def cut(picture: np.ndarray, side: Annotated[int, Between(1, 256)]) -> np.ndarray:
     """uint8 [h, w, 3] as tiles [n, side, side, 3], row by row; what they reach beyond the edge repeats it."""
-    height, width = picture.shape[:2]
-    tiles(height, width, side)
+    height, width = check_picture("picture", picture).shape[:2]
+    count_tiles(height, width, side)
     padded = np.pad(picture, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
     rows, columns = padded.shape[0] // side, padded.shape[1] // side
     return padded.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
 
 
-def join(parts: np.ndarray, height: int, width: int) -> np.ndarray:
+def join(tiles: np.ndarray, height: int, width: int) -> np.ndarray:
     """The inverse of `cut`."""
-    side = parts.shape[1]
+    side = tiles.shape[1]
     columns = -(-width // side)
-    whole = parts.reshape(-1, columns, side, side, 3).swapaxes(1, 2)
+    whole = tiles.reshape(-1, columns, side, side, 3).swapaxes(1, 2)
     return np.ascontiguousarray(whole.reshape(-1, columns * side, 3)[:height, :width])
-
-
-def check_picture(picture: Any) -> np.ndarray:
-    """The picture, or a CodeError unless it is uint8 [h, w, 3]."""
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise CodeError("image must be a uint8 array [height, width, 3].")
-    return picture
 
 
 class Encoded(NamedTuple):
@@ -208,42 +252,52 @@ class Encoded(NamedTuple):
     picture: np.ndarray
 
 
+Watch = Callable[[int, int], None]
+
+
+def in_batches(rows: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Rows [n, ...] in pieces of `batch`; the last one is filled up with its last row."""
+    pieces = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    return [np.concatenate([piece, np.repeat(piece[-1:], batch - len(piece), axis=0)]) for piece in pieces]
+
+
 def encode_batch(
     images: Sequence[np.ndarray],
     model: str | PixelModel = EMBEDDED,
     plan: Plan | None = None,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Watch = lambda done, total: None,
 ) -> list[Encoded]:
     """Encode several images, uint8 [h, w, 3], with the same plan, their tiles up to 16 at a time.
 
-    watch(done, total): told the denoiser calls so far and in all
+    watch(done, total): called with the batches' denoiser calls so far and in all. Raises Refusal.
     """
-    model, plan = open_model(model), plan or Plan()
-    cuts = [cut(check_picture(image), model.side) for image in images]
+    plan = Plan() if plan is None else check_kind("plan", plan, Plan)
+    images = [check_picture("image", image) for image in items("images", images, 1 << 14, 0)]
+    model = open_model(model)
+    cuts = [cut(image, model.side) for image in images]
     if not cuts:
         return []
-    parts = np.concatenate(cuts)
-    lanes = min(LANES, len(parts))
-    told, shown = [], []
-    rounds = range(0, len(parts), lanes)
-    for start in rounds:
-        moments = walk(
-            model, plan, lanes, towards(to_tensor(_filled(parts[start : start + lanes], lanes), model.device))
-        )
-        chosen = []
-        for moment in moments:
-            if moment.symbols is not None:
-                chosen.append(moment.symbols)
-            watch(start // lanes * plan.steps + moment.step + 1, len(rounds) * plan.steps)
-        told.append(torch.stack(chosen, 1).cpu().numpy())
-        shown.append(to_pixels(moment.clean))
-    told, shown = np.concatenate(told), np.concatenate(shown)
+    tiles = np.concatenate(cuts)
+    batch = min(BATCH, len(tiles))
+    codes = [Code(plan, model.name, model.fingerprint, *image.shape[:2], batch, b"") for image in images]
+    for code in codes:
+        code.check_size(model.side)
+    chosen, decoded = [], []
+    pieces = in_batches(tiles, batch)
+    for i, piece in enumerate(pieces):
+        in_piece = []
+        for step in walk(model, plan, batch, encoder(to_tensor(piece, model.device))):
+            if step.symbols is not None:
+                in_piece.append(step.symbols)
+            watch(i * plan.steps + step.number + 1, len(pieces) * plan.steps)
+        chosen.append(torch.stack(in_piece, 1).cpu().numpy())
+        decoded.append(to_pixels(step.denoised))
+    chosen, decoded = np.concatenate(chosen), np.concatenate(decoded)
     encoded, at = [], 0
-    for image, part in zip(images, cuts, strict=True):
+    for code, part in zip(codes, cuts, strict=True):
         mine = slice(at, at := at + len(part))
-        height, width = image.shape[:2]
-        code = Code(plan, model.name, model.mark, height, width, lanes, payload(plan, told[mine]))
-        encoded.append(Encoded(pack(code), join(shown[mine], height, width)))
+        file = pack(code.filled(payload(plan, chosen[mine])))
+        encoded.append(Encoded(file, join(decoded[mine], code.height, code.width)))
     return encoded
 
 
@@ -258,36 +312,38 @@ def encode(
     variant: str = "shuffled",
     seed: int = 0,
 ) -> bytes:
-    """The .ddcm file of an image, uint8 [h, w, 3]; the settings are those of `Plan`. Raises CodeError, a ValueError."""
+    """The .ddcm file of an image, uint8 [h, w, 3]; the settings are those of `Plan`. Raises Refusal, a ValueError."""
     plan = Plan(steps, codebook_size, atoms, coefficient_bits, variant, seed)
     return encode_batch([image], model, plan)[0].code
 
 
-def read(code: bytes, model: PixelModel) -> tuple[Code, np.ndarray]:
-    """What a file says, and its symbols [tiles, T − 1, width], if it is meant for this model."""
-    told = unpack(code)
-    if told.mark != model.mark:
-        other = f"the model {told.model!r}" if told.model != model.name else f"other weights of {told.model!r}"
-        raise CodeError(f"The code was made with {other}; {model.name!r} as loaded here would decode it to noise.")
-    return told, symbols(told, model.side)
+def read(data: bytes, model: PixelModel) -> tuple[Code, np.ndarray]:
+    """What a file says, and its symbols [tiles, T − 1, width], if it was made with this model. Raises CodeError."""
+    code = unpack(data)
+    if code.model != model.name:
+        raise CodeError(
+            "The file was made with the model {made_with}; {model} would decode it to noise.",
+            made_with=code.model,
+            model=model.name,
+        )
+    if code.fingerprint != model.fingerprint:
+        raise CodeError(
+            "The file was made with other weights of {model}; those that are loaded here would decode it to noise.",
+            model=model.name,
+        )
+    return code, symbols(code, model.side)
 
 
 def decode(
-    code: bytes, model: str | PixelModel = EMBEDDED, watch: Callable[[int, int], None] = lambda done, total: None
+    code: bytes, model: str | PixelModel = EMBEDDED, watch: Watch = lambda done, total: None
 ) -> np.ndarray:
     """The image of a .ddcm file, uint8 [h, w, 3]. Raises CodeError where the file is damaged or of another model."""
     model = open_model(model)
-    told, chosen = read(code, model)
-    shown = []
-    rounds = range(0, len(chosen), told.lanes)
-    for start in rounds:
-        lanes = _filled(chosen[start : start + told.lanes], told.lanes)
-        for moment in walk(model, told.plan, told.lanes, following(lanes, model.device)):
-            watch(start // told.lanes * told.plan.steps + moment.step + 1, len(rounds) * told.plan.steps)
-        shown.append(to_pixels(moment.clean))
-    return join(np.concatenate(shown)[: len(chosen)], told.height, told.width)
-
-
-def _filled(rows: np.ndarray, count: int) -> np.ndarray:
-    """Rows, the last repeated until there are `count`."""
-    return np.concatenate([rows, np.repeat(rows[-1:], count - len(rows), axis=0)])
+    header, chosen = read(code, model)
+    decoded, plan = [], header.plan
+    pieces = in_batches(chosen, header.batch)
+    for i, piece in enumerate(pieces):
+        for step in walk(model, plan, header.batch, decoder(piece, model.device)):
+            watch(i * plan.steps + step.number + 1, len(pieces) * plan.steps)
+        decoded.append(to_pixels(step.denoised))
+    return join(np.concatenate(decoded)[: len(chosen)], header.height, header.width)

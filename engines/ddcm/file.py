@@ -4,8 +4,8 @@ magic "DDCM", version                      5 bytes
 variant, log2 K, M, C                      4
 T, seed                                    4 + 4
 height, width of the picture               2 + 2
-lanes (see `engines.ddcm.codec`)           1
-mark of the model's weights                8
+batch (see `engines.ddcm.codec`)           1
+fingerprint of the model's weights         8
 length of the model's name, the name       1 + n
 payload: the words of all steps, tile by tile, most significant bit first, filled up with zeros
 CRC-32 of all of it                        4       (numbers are little-endian)
@@ -13,22 +13,24 @@ CRC-32 of all of it                        4       (numbers are little-endian)
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from engines.ddcm.plan import VARIANTS, CodeError, Plan, whole
+from engines.arguments import Refusal, whole
+from engines.ddcm.plan import VARIANTS, CodeError, Plan
 
 MAGIC, VERSION = b"DDCM", 1
 HEADER = struct.Struct("<4sBBBBBIIHHB8sB")
 MOST_BYTES = 4 << 20
-MOST_PIXELS = 4096  # along one side
-MOST_TILES = 64
-MOST_LANES = 64
-_ORDER = ("reference", "shuffled", "turbo")  # the numbers of the variants in a file; never reorder
-assert set(_ORDER) == set(VARIANTS)
+MOST_SIDE = 4096  # of a picture, in pixels
+MOST_TILES = 1 << 14  # 4,096 x 4,096 pixels in tiles of 32
+MOST_BATCH = 64
+_NUMBERED = ("reference", "shuffled", "turbo")  # the numbers of the variants in a file; never reorder
+assert set(_NUMBERED) == set(VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -36,32 +38,57 @@ class Code:
     """What a file says.
 
     plan: its settings
-    model: name of the model; mark: 8 bytes that pin its weights
-    height, width: of the picture, in pixels
-    lanes: how many tiles the encoder's model saw at once
-    payload: bytes
+    model: name of the model
+    fingerprint: 8 bytes that pin the model's weights
+    height: of the picture, in pixels
+    width: of the picture, in pixels
+    batch: how many tiles the encoder's model saw at once
+    payload: bytes; the choices
     """
 
     plan: Plan
     model: str
-    mark: bytes
+    fingerprint: bytes
     height: int
     width: int
-    lanes: int
+    batch: int
     payload: bytes
 
     def tiles(self, side: int) -> int:
         """Tiles of side x side that cover the picture."""
-        return tiles(self.height, self.width, side)
+        return count_tiles(self.height, self.width, side)
+
+    def payload_bytes(self, side: int) -> int:
+        """Bytes of the choices for a model of side x side pixels."""
+        return -(-self.tiles(side) * self.plan.tile_bits // 8)
+
+    def check_size(self, side: int) -> None:
+        """A Refusal where the file would be larger than a decoder reads: raised before anything is computed."""
+        if self.payload_bytes(side) > MOST_BYTES - 1024:
+            raise Refusal(
+                "{tiles} tiles of {bits} bits are more than the {most} MB of a file: take fewer steps or atoms, or a smaller picture.",
+                tiles=self.tiles(side),
+                bits=self.plan.tile_bits,
+                most=MOST_BYTES >> 20,
+            )
+
+    def filled(self, payload: bytes) -> Code:
+        """The same with another payload."""
+        return dataclasses.replace(self, payload=payload)
 
 
-def tiles(height: int, width: int, side: int) -> int:
-    """Tiles of side x side that cover a picture; a CodeError where there are too many."""
-    height, width = whole("height", height, 1, MOST_PIXELS), whole("width", width, 1, MOST_PIXELS)
+def count_tiles(height: int, width: int, side: int) -> int:
+    """Tiles of side x side that cover a picture; a Refusal where there are too many."""
+    height, width = whole("height", height, 1, MOST_SIDE), whole("width", width, 1, MOST_SIDE)
     count = -(-height // side) * -(-width // side)
     if count > MOST_TILES:
-        raise CodeError(
-            f"A picture of {width} x {height} pixels has {count} tiles of {side}; at most {MOST_TILES} are coded."
+        raise Refusal(
+            "A picture of {width} x {height} pixels has {count} tiles of {side}; at most {most} are coded.",
+            width=width,
+            height=height,
+            count=count,
+            side=side,
+            most=MOST_TILES,
         )
     return count
 
@@ -70,11 +97,11 @@ def pack(code: Code) -> bytes:
     """The file."""
     plan, name = code.plan, code.model.encode()
     if len(name) > 255:
-        raise CodeError("The name of the model is longer than 255 bytes.")
+        raise Refusal("The name of the {parameter} is longer than {most} bytes.", parameter="model", most=255)
     head = HEADER.pack(
         MAGIC,
         VERSION,
-        _ORDER.index(plan.variant),
+        _NUMBERED.index(plan.variant),
         plan.index_bits,
         plan.atoms,
         plan.coefficient_bits,
@@ -82,8 +109,8 @@ def pack(code: Code) -> bytes:
         plan.seed,
         code.height,
         code.width,
-        code.lanes,
-        code.mark,
+        code.batch,
+        code.fingerprint,
         len(name),
     )
     body = head + name + code.payload
@@ -95,33 +122,43 @@ def unpack(data: bytes) -> Code:
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise CodeError("A code is a sequence of bytes.")
     if len(data) > MOST_BYTES:
-        raise CodeError(f"The file is larger than {MOST_BYTES >> 20} MB; no code is.")
+        raise CodeError("The file is larger than {most} MB; no code is.", most=MOST_BYTES >> 20)
     data = bytes(data)
     if data[:4] != MAGIC:
         raise CodeError("This is no .ddcm file: it does not begin with DDCM.")
     if len(data) < HEADER.size + 4:
         raise CodeError("The file is cut short: its header is incomplete.")
-    _, version, variant, log_size, atoms, bits, steps, seed, height, width, lanes, mark, length = HEADER.unpack_from(
-        data
-    )
+    fields = HEADER.unpack_from(data)
+    _, version, variant, log_size, atoms, bits, steps, seed, height, width, batch, fingerprint, length = fields
     if version != VERSION:
-        raise CodeError(f"The file is of version {version}; this decoder reads version {VERSION}.")
-    if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        raise CodeError(
+            "The file is of version {version}; this decoder reads version {known}.", version=version, known=VERSION
+        )
+    if zlib.crc32(data[:-4]) != checksum(data):
         raise CodeError("The file is damaged or cut short: its checksum is wrong.")
     if HEADER.size + length + 4 > len(data):
         raise CodeError("The file is cut short: the name of its model is incomplete.")
-    if variant >= len(_ORDER) or log_size > 30:
+    if variant >= len(_NUMBERED) or log_size > 30:
         raise CodeError("The header is damaged: there is no such variant or codebook.")
     try:
-        plan = Plan(steps, 1 << log_size, atoms, bits, _ORDER[variant], seed)
-        whole("height", height, 1, MOST_PIXELS), whole("width", width, 1, MOST_PIXELS)
-        whole("lanes", lanes, 1, MOST_LANES)
+        plan = Plan(steps, 1 << log_size, atoms, bits, _NUMBERED[variant], seed)
+        whole("height", height, 1, MOST_SIDE), whole("width", width, 1, MOST_SIDE)
+        whole("batch", batch, 1, MOST_BATCH)
         name = data[HEADER.size : HEADER.size + length].decode()
     except UnicodeDecodeError:
         raise CodeError("The header is damaged: the name of the model is no text.") from None
-    except CodeError as fault:
-        raise CodeError(f"The header claims what is not possible: {fault}") from None
-    return Code(plan, name, mark, height, width, lanes, data[HEADER.size + length : -4])
+    except Refusal as fault:
+        raise CodeError(
+            "The header is damaged: {field} cannot be {given}.",
+            field=fault.fields["parameter"],
+            given=fault.fields["given"],
+        ) from None
+    return Code(plan, name, fingerprint, height, width, batch, data[HEADER.size + length : -4])
+
+
+def checksum(data: bytes) -> int:
+    """The CRC-32 that a file ends with."""
+    return struct.unpack("<I", data[-4:])[0]
 
 
 def payload(plan: Plan, symbols: np.ndarray) -> bytes:
@@ -133,17 +170,22 @@ def payload(plan: Plan, symbols: np.ndarray) -> bytes:
 
 
 def symbols(code: Code, side: int) -> np.ndarray:
-    """The symbols [tiles, T − 1, width] int64 of a code for a model of side x side pixels."""
-    plan, count = code.plan, code.tiles(side)
-    steps, size = plan.steps - 1, plan.step_bits
-    total = count * steps * size
-    if len(code.payload) != -(-total // 8):
+    """The symbols [tiles, T − 1, width] int64 of a code for a model of side x side pixels. Raises CodeError."""
+    plan = code.plan
+    try:
+        count, expected = code.tiles(side), code.payload_bytes(side)
+    except Refusal as fault:
+        raise CodeError(fault.template, **fault.fields) from None
+    if len(code.payload) != expected:
         raise CodeError(
-            f"The payload has {len(code.payload):,} bytes where its header asks for {-(-total // 8):,}: "
-            "the file is cut short, or was made for a model of another picture size."
+            "The payload has {found} bytes where its header asks for {expected}: "
+            "the file is cut short, or was made for a model of another picture size.",
+            found=len(code.payload),
+            expected=expected,
         )
+    size, total = plan.step_bits, count * plan.tile_bits
     bits = format(int.from_bytes(code.payload, "big"), f"0{len(code.payload) * 8}b")
     if "1" in bits[total:]:
         raise CodeError("The payload is damaged: there are bits after its end.")
     words = (int(bits[i : i + size], 2) for i in range(0, total, size))
-    return np.array([plan.symbols(word) for word in words], np.int64).reshape(count, steps, plan.width)
+    return np.array([plan.symbols(word) for word in words], np.int64).reshape(count, plan.steps - 1, plan.width)

@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from engines.arguments import Between, Refusal, checked
 from engines.ddcm.codec import EMBEDDED
-from engines.ddcm.plan import CodeError, whole
+from engines.ddcm.file import MOST_SIDE
+from engines.ddcm.quality import check_picture
 
-SOURCES = {"emoji": "an emoji", "upload": "your picture", "drawing": "your drawing"}
+Emoji = Annotated[int, Between(0, 63)]  # number of a picture held back from the embedded model
+Side = Annotated[int, Between(1, MOST_SIDE)]
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 MOST_BYTES = 20_000_000
 MOST_PIXELS = 50_000_000
-MOST_SIDE = 96  # of a visitor's picture as it is coded
 
 
 @cache
 def held_back() -> np.ndarray:
-    """uint8 [n, 32, 32, 3], emoji that the embedded model was not trained on."""
+    """uint8 [64, 32, 32, 3], emoji that the embedded model was not trained on."""
     from safetensors.numpy import load_file
 
     from engines.models import ASSETS
@@ -27,57 +32,96 @@ def held_back() -> np.ndarray:
     return load_file(ASSETS / EMBEDDED / "held-back.safetensors")["images"]
 
 
-def read_picture(path: str | Path) -> np.ndarray:
-    """The picture in a file, on white: uint8 [h, w, 3]. Raises CodeError."""
+class Picture(NamedTuple):
+    """pixels: uint8 [h, w, 3], on white; frames: how many the file has, of which this is the first."""
+
+    pixels: np.ndarray
+    frames: int
+
+
+def file_size(path: str | Path) -> int:
+    """Bytes of a file, or a Refusal where there is none."""
+    try:
+        return Path(path).stat().st_size
+    except (OSError, TypeError, ValueError):
+        raise Refusal("There is no file that can be read: send it again.") from None
+
+
+def open_picture(path: str | Path) -> Picture:
+    """The (first) picture in a file, upright, on white, with 8 bits a channel. Raises Refusal.
+
+    Reads PNG, JPEG, WebP, GIF and BMP of any mode: 16 bits, palettes, transparency, CMYK, a camera's orientation.
+    """
     from PIL import Image, ImageOps
 
-    if Path(path).stat().st_size > MOST_BYTES:
-        raise CodeError(f"The picture's file is larger than {MOST_BYTES / 1e6:g} MB.")
+    if file_size(path) > MOST_BYTES:
+        raise Refusal("The picture's file is larger than {most} MB.", most=MOST_BYTES / 1e6)
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "BMP")) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                raise CodeError(f"The picture has more than {MOST_PIXELS / 1e6:g} million pixels.")
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
-    except CodeError:
-        raise
+        with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            frames = getattr(file, "n_frames", 1)
+            file.load()
+            picture = file
+            try:
+                picture = ImageOps.exif_transpose(file)
+            except Exception:  # a damaged EXIF block says nothing of the orientation
+                picture = file.copy()
+            picture = _in_eight_bits(picture).convert("RGBA")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Refusal("The picture has more than {most} million pixels.", most=MOST_PIXELS / 1e6) from None
     except Exception as fault:  # Pillow's readers raise a dozen kinds on damaged files
-        raise CodeError("The file cannot be read as a picture: send a PNG, JPEG or WebP.") from fault
+        raise Refusal("The file cannot be read as a picture: send a PNG, JPEG or WebP.") from fault
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture)
-    return np.array(paper.convert("RGB"))
+    return Picture(np.array(paper.convert("RGB")), frames)
 
 
-def load_picture(path: str, side: int) -> np.ndarray:
-    """The picture in a file, cut to a square and scaled: uint8 [side, side, 3]."""
-    from PIL import Image, ImageOps
-
-    return np.array(ImageOps.fit(Image.fromarray(read_picture(path)), (side, side), Image.Resampling.LANCZOS))
-
-
-def source_picture(
-    source: str, emoji: int, upload: str | None, drawing: str | None, pixels: int, side: int
-) -> np.ndarray:
-    """The picture that a view's settings name, uint8 [h, w, 3]; an emoji as it is, others square with `pixels`."""
-    if source not in SOURCES:
-        raise CodeError(f"source must be one of {', '.join(SOURCES)}.")
-    pixels = whole("pixels", pixels, 8, MOST_SIDE)
-    if source == "emoji":
-        images = held_back()
-        picture = images[whole("emoji", emoji, 0, len(images) - 1)]
-        return picture if side == picture.shape[0] else _fitted(picture, side)
-    path = upload if source == "upload" else drawing
-    if path is None:
-        raise CodeError("There is no picture yet: choose a file." if source == "upload" else "Draw something first.")
-    return load_picture(path, pixels)
-
-
-def _fitted(picture: np.ndarray, side: int) -> np.ndarray:
+def _in_eight_bits(picture: Any) -> Any:
+    """A grey picture of 16 bits in 8, which Pillow would clip at 255; any other as it is."""
     from PIL import Image
 
-    return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
+    if not picture.mode.startswith("I"):
+        return picture
+    grey = np.asarray(picture).astype(np.int64).clip(0, 65535)
+    clear = picture.info.get("transparency")
+    alpha = np.full(grey.shape, 255, np.uint8) if clear is None else np.where(grey == clear, 0, 255).astype(np.uint8)
+    eight = Image.fromarray(np.round(grey / 257).astype(np.uint8))
+    return Image.merge("LA", (eight, Image.fromarray(alpha)))
 
 
-def typical_entropy(draws: int, size: int) -> float:
+def read_picture(path: str | Path) -> np.ndarray:
+    """The (first) picture in a file as `open_picture` has it: uint8 [h, w, 3]."""
+    return open_picture(path).pixels
+
+
+@checked
+def fit(picture: np.ndarray, height: Side, width: Side) -> np.ndarray:
+    """A picture uint8 [h, w, 3], cut to the proportion and scaled: uint8 [height, width, 3]."""
+    from PIL import Image, ImageOps
+
+    scaled = ImageOps.fit(Image.fromarray(check_picture("picture", picture)), (width, height), Image.Resampling.LANCZOS)
+    return np.array(scaled)
+
+
+@checked
+def scale(picture: np.ndarray, side: Side) -> np.ndarray:
+    """A picture uint8 [h, w, 3], its longer side scaled to `side` pixels, in proportion."""
+    check_picture("picture", picture)
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    return fit(picture, max(1, round(height * side / longer)), max(1, round(width * side / longer)))
+
+
+@checked
+def emoji_picture(emoji: Emoji, side: Side) -> np.ndarray:
+    """A held-back emoji, uint8 [side, side, 3]."""
+    picture = held_back()[emoji]
+    return picture if side == len(picture) else fit(picture, side, side)
+
+
+@checked
+def typical_entropy(draws: Annotated[int, Between(0, 1 << 24)], size: Annotated[int, Between(2, 1 << 24)]) -> float:
     """Mean plug-in entropy, in bits, of `draws` uniform draws from `size` values: what no code can be told from."""
     if draws == 0:
         return 0.0
@@ -90,6 +134,9 @@ def typical_entropy(draws: int, size: int) -> float:
 
 def entropy(values: np.ndarray) -> float:
     """Plug-in entropy of whole numbers in bits."""
+    values = np.asarray(values)
+    if not values.size or values.dtype.kind not in "iu":
+        raise Refusal("{parameter} must be an array of whole numbers.", parameter="values")
     _, counts = np.unique(values, return_counts=True)
     share = counts / counts.sum()
     return float(-(share * np.log2(share)).sum())

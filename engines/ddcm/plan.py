@@ -6,43 +6,32 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from engines import arguments
+from engines.arguments import Refusal, one_of, whole
 
-VARIANTS = {
-    "shuffled": "one book, shuffled each step",
-    "reference": "a fresh book each step",
-    "turbo": "Turbo: the best atoms at once",
-}
+VARIANTS = ("shuffled", "reference", "turbo")
 MOST_STEPS = 1000
-MOST_SYMBOLS = 1 << 14  # of a book
-MOST_ATOMS = 16
+MOST_CODEBOOK = 1 << 14
+MOST_ATOMS = 150
 MOST_COEFFICIENT_BITS = 6
 
 
-class CodeError(ValueError):
-    """A code cannot be made or read; the message says why."""
-
-
-def whole(name: str, value: int, low: int, high: int) -> int:
-    """A whole number from low to high, or a CodeError that names the parameter."""
-    try:
-        return arguments.whole(name, value, low, high)
-    except ValueError as fault:
-        raise CodeError(str(fault)) from None
+class CodeError(Refusal):
+    """A file that cannot be decoded; the message says why."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The settings of a code.
 
-    steps: T, denoiser calls; a choice is made after all but the last
-    codebook_size: K, atoms in the book of each step, a power of two
-    atoms: M, atoms that are combined at each step
-    coefficient_bits: C, bits of each of the M − 1 coefficients of matching pursuit. Of the 2^C values the first says
-        "no further atom" and the last, 1, keeps what there is: C = 1 makes further atoms useless (as in the published
-        code, whose default it is)
-    variant: a key of VARIANTS
-    seed: of the books and of the first noise
+    steps: T, denoiser calls, 2 to 1,000; a choice is made after all but the last
+    codebook_size: K, atoms in the codebook of each step, a power of two up to 16,384
+    atoms: M, atoms that are combined at each step, up to 150 and to K
+    coefficient_bits: C, bits of each of the M − 1 coefficients of matching pursuit, up to 6. Of the 2^C values the first
+        means "no further atom" and the last, 1, keeps what there is: C = 1 makes further atoms useless (as in the
+        published code, whose default it is)
+    variant: "shuffled" (one codebook, its entries shuffled at each step) or "reference" (a fresh codebook each step), both
+        by matching pursuit; "turbo": the M atoms of largest |inner product| at once, of the shuffled codebook
+    seed: of the codebooks and of the first noise
     """
 
     steps: int = 100
@@ -57,13 +46,12 @@ class Plan:
             object.__setattr__(self, name, whole(name, getattr(self, name), low, high))
 
         check("steps", 2, MOST_STEPS)
-        check("codebook_size", 2, MOST_SYMBOLS)
+        check("codebook_size", 2, MOST_CODEBOOK)
         if self.codebook_size & (self.codebook_size - 1):
-            raise CodeError("codebook_size must be a power of two.")
+            raise Refusal("{parameter} must be a power of two.", parameter="codebook_size")
         check("atoms", 1, min(MOST_ATOMS, self.codebook_size))
         check("coefficient_bits", 1, MOST_COEFFICIENT_BITS)
-        if not isinstance(self.variant, str) or self.variant not in VARIANTS:
-            raise CodeError(f"variant must be one of {', '.join(VARIANTS)}.")
+        one_of("variant", self.variant, VARIANTS)
         check("seed", 0, 2**32 - 1)
 
     @property
@@ -82,6 +70,11 @@ class Plan:
         if self.variant == "turbo":
             return (self.sets - 1).bit_length() + self.atoms
         return self.atoms * self.index_bits + (self.atoms - 1) * self.coefficient_bits
+
+    @property
+    def tile_bits(self) -> int:
+        """Bits of the choices of all steps, for one tile."""
+        return (self.steps - 1) * self.step_bits
 
     @property
     def width(self) -> int:
@@ -109,43 +102,40 @@ class Plan:
     def symbols(self, word: int) -> list[int]:
         """The inverse of `word`."""
         if self.variant == "turbo":
-            chosen, signs = word >> self.atoms, word & ((1 << self.atoms) - 1)
-            if chosen >= self.sets:
+            number, signs = word >> self.atoms, word & ((1 << self.atoms) - 1)
+            if number >= self.sets:
                 raise CodeError("The payload is damaged: a step names a set of atoms that does not exist.")
-            return unrank(chosen, self.codebook_size, self.atoms) + [
-                signs >> i & 1 for i in reversed(range(self.atoms))
-            ]
-        found = []
+            return unrank(number, self.codebook_size, self.atoms) + [signs >> i & 1 for i in reversed(range(self.atoms))]
+        symbols = []
         for i in reversed(range(self.width)):
             bits = self.index_bits if i < self.atoms else self.coefficient_bits
-            found.append(word & ((1 << bits) - 1))
+            symbols.append(word & ((1 << bits) - 1))
             word >>= bits
-        return found[::-1]
+        return symbols[::-1]
 
 
-def rank(chosen: list[int]) -> int:
+def rank(indices: list[int]) -> int:
     """The number of an ascending set among all sets of its size: Σ C(c_i, i + 1), the combinatorial number system."""
-    return sum(math.comb(c, i + 1) for i, c in enumerate(chosen))
+    return sum(math.comb(c, i + 1) for i, c in enumerate(indices))
 
 
 def unrank(number: int, size: int, count: int) -> list[int]:
     """The ascending set of `count` of 0..size − 1 with that rank."""
-    chosen, high = [], size
+    indices, high = [], size
     for i in range(count, 0, -1):
         low = i - 1  # the largest c with C(c, i) <= number lies in [low, high)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if math.comb(middle, i) <= number else (low, middle)
-        chosen.append(low)
+        indices.append(low)
         number -= math.comb(low, i)
         high = low
-    return chosen[::-1]
+    return indices[::-1]
 
 
 def size_bits(
     steps: int, codebook_size: int, atoms: int = 1, coefficient_bits: int = 3, variant: str = "shuffled"
 ) -> int:
     """Bits of the payload of one picture (or tile): (T − 1)(M log2 K + (M − 1) C) by matching pursuit (DDCM, arXiv
-    2502.01189, section 3.3), (T − 1)(⌈log2 C(K, M)⌉ + M) with Turbo."""
-    plan = Plan(steps, codebook_size, atoms, coefficient_bits, variant)
-    return (plan.steps - 1) * plan.step_bits
+    2502.01189, section 3.3), (T − 1)(⌈log2 C(K, M)⌉ + M) with Turbo. The settings are those of `Plan`."""
+    return Plan(steps, codebook_size, atoms, coefficient_bits, variant).tile_bits
