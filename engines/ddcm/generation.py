@@ -265,6 +265,16 @@ def restore(
         )
 
 
+@checked
+def degrade(task: Annotated[str, OneOf(TASKS)], emoji: Emoji = 41, seed: Seed = 0) -> np.ndarray:
+    """What a task leaves of an emoji, written as a picture: uint8 [32, 32, 3]."""
+    original = emoji_picture(emoji, 32)
+    project, sigma = measurement(task, torch.from_numpy(_hidden(None, 32)))
+    target = to_tensor(original[None])
+    noise = torch.randn(target.shape, generator=torch.Generator().manual_seed(seed))
+    return to_pixels(project(target) + sigma * noise)[0]
+
+
 def _hidden(mask: str | None, side: int) -> np.ndarray:
     """bool [side, side]; what is hidden."""
     hidden = np.zeros((side, side), bool)

@@ -1,0 +1,400 @@
+"""DDCM: a picture as the noise that a diffusion model is to take."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from engines.ddcm.checks import CHECKS
+from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortion
+from engines.ddcm.gaussian import SCHEDULES
+from engines.ddcm.generation import degrade, generate, mix_codes, restore
+from engines.ddcm.pictures import ENDINGS, held_back
+from studio.exhibit import (
+    Choice,
+    Drawing,
+    Exhibit,
+    Former,
+    Gallery,
+    Numbers,
+    Range,
+    Step,
+    Story,
+    Text,
+    Upload,
+    View,
+)
+from studio.exhibits.ddcm.figures import (
+    draw_code,
+    draw_gaussian,
+    draw_generated,
+    draw_mixed,
+    draw_rate,
+    draw_restored,
+)
+
+TASKS = {
+    "inpaint": "fill in what is hidden",
+    "enlarge": "enlarge four times",
+    "denoise": "remove noise",
+    "colour": "colour a grey picture",
+}
+KNOWN = ["emoji", "upload", "drawing"]
+
+
+@cache
+def _examples() -> dict[str, np.ndarray]:
+    """What each task begins from."""
+    return {task: degrade(task) for task in TASKS}
+
+
+VARIANT = Choice(
+    "Variant",
+    {
+        "shuffled": "one codebook, shuffled at each step",
+        "reference": "a fresh codebook at each step",
+        "turbo": "Turbo-DDCM: the best atoms at once",
+    },
+)
+EMOJI = Gallery("Emoji", held_back)
+CODED_EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
+BITS = Range("Codebook size, log₂ K", step=1)
+STEPS = Range("Steps T", step=1, log=True)
+SEED = Range("Seed", step=1)
+MODEL = Text("Model", help="ddpm-emoji-32 is included; google/ddpm-cifar10-32 comes from the Hugging Face Hub.")
+COEFFICIENTS = Range(
+    "Bits of a coefficient, C",
+    step=1,
+    help="Of matching pursuit with several atoms. With C = 1 the only coefficient is 1.",
+)
+
+EXHIBIT = Exhibit(
+    slug="ddcm",
+    title="DDCM",
+    summary="A picture as about a hundred bytes: which noise a diffusion model takes at each of its steps.",
+    question="Can 99 bytes hold a picture?",
+    theme="generation",
+    sources=(
+        ("kexue.fm: generative diffusion models 29, discrete coding with DDPM", "https://kexue.fm/archives/10711"),
+        (
+            "Ohayon, Manor, Michaeli, Elad: Compressed image generation with denoising diffusion codebook models",
+            "https://arxiv.org/abs/2502.01189",
+        ),
+        ("Vaisman et al.: Turbo-DDCM", "https://arxiv.org/abs/2511.06424"),
+        ("Kong: gDDCM", "https://arxiv.org/abs/2511.13387"),
+    ),
+    views=(
+        View(
+            slug="picture",
+            title="Code of a picture",
+            caption=(
+                "The estimate $\\hat x_0$ of the model while a picture is coded, the picture itself, and their difference. Play "
+                "the decoding: colours and large forms come first, outlines later. DDPM adds noise at each step. Here it may "
+                "only take one of $K$ fixed noises, so the choices alone determine the picture. The encoder takes the noise "
+                "$z$ of largest inner product with the residual $r = x_0 - \\hat x_0$; its mean, relative to $\\|r\\|$, is that "
+                "of the maximum of $K$ normals."
+            ),
+            compute=picture_code,
+            controls={
+                "source": Choice(
+                    "Picture",
+                    {"emoji": "an emoji", "upload": "your picture", "drawing": "your drawing", "file": "a .ddcm file"},
+                ),
+                "emoji": CODED_EMOJI,
+                "upload": Upload(
+                    "Your picture", ENDINGS, 20, help="The first frame, on white.", when={"source": ["upload"]}
+                ),
+                "drawing": Drawing("Your drawing", 256, 256, when={"source": ["drawing"]}),
+                "file": Upload("A .ddcm file", (".ddcm",), 1, when={"source": ["file"]}),
+                "pixels": Range(
+                    "Longer side (pixels)",
+                    step=32,
+                    help="Coded in tiles of 32 x 32, 16 at once; 256 x 256 take about a minute at T = 100.",
+                    when={"source": ["upload", "drawing"]},
+                ),
+                "steps": Range("Steps T", step=1, log=True, when={"source": KNOWN}),
+                "codebook_bits": Range("Codebook size, log₂ K", step=1, when={"source": KNOWN}),
+                "atoms": Range("Atoms a step, M", step=1, log=True, when={"source": KNOWN}),
+                "flips": Range(
+                    "Flipped bits", step=1, help="In the choice of one step, at eight steps in turn, to see what becomes of it."
+                ),
+                "variant": Choice("Variant", VARIANT.options, when={"source": KNOWN}),
+                "coefficient_bits": COEFFICIENTS,
+                "seed": SEED,
+                "model": MODEL,
+            },
+            draw=draw_code,
+            live=False,
+            seconds=4,
+            brief={"steps": 6, "flips": 1},
+            gpu=True,
+        ),
+        View(
+            slug="rate",
+            title="Rate and distortion",
+            caption=(
+                "Quality over bytes for held-back emoji: DDCM beside WebP and JPEG. Solid lines are whole files, dotted ones "
+                "the coded picture without headers and tables. Compare at equal bytes. A codec that knows emoji needs few "
+                "bytes for one, but the model itself takes megabytes, and more quality takes more steps, each a call of it."
+            ),
+            compute=rate_distortion,
+            controls={
+                "step_counts": Numbers("Steps T"),
+                "variants": Choice("Variants", VARIANT.options, several=True),
+                "atom_counts": Numbers("Atoms a step, M"),
+                "codebook_bits": Numbers("Codebook sizes, log₂ K"),
+                "count": Range("Pictures", step=1),
+                "coefficient_bits": COEFFICIENTS,
+                "model": MODEL,
+                "seed": SEED,
+            },
+            looks={"measure": Choice("Quality", {"psnr": "PSNR", "ssim": "SSIM"})},
+            draw=draw_rate,
+            live=False,
+            seconds=20,
+            brief={"count": 2, "step_counts": (3, 5), "atom_counts": (1,), "variants": ("turbo",)},
+            gpu=True,
+        ),
+        View(
+            slug="gaussian",
+            title="Gaussian source",
+            caption=(
+                "Mean squared error over rate for numbers from $N(0, I)$ instead of pixels. Their best denoiser is known, so "
+                "there is no training error. Lines are predicted from the expected maximum of $K$ normals; dots are measured "
+                "with one shuffled codebook, crosses with fresh ones. No code lies below the Shannon bound. An error above 1 is "
+                "worse than sending nothing: a codebook of two adds more noise than information. With $C = 1$ further atoms "
+                "cost bits and change nothing. In the second figure, drag a dot to change its number of steps."
+            ),
+            compute=gaussian_rate,
+            controls={
+                "step_counts": Numbers("Steps T"),
+                "codebook_bits": Numbers("Codebook sizes, log₂ K"),
+                "size": Range("Dimensions", step=16),
+                "schedule": Choice("Schedule", {name: name for name in SCHEDULES}),
+                "sources": Range("Sources", step=1),
+                "seed": SEED,
+            },
+            draw=draw_gaussian,
+            seconds=1.5,
+            brief={"step_counts": (5, 20), "codebook_bits": (2, 4)},
+        ),
+        View(
+            slug="generate",
+            title="Generation",
+            caption=(
+                "Pictures that codes decode to though nobody encoded them. Random choices give the model's own samples, and a "
+                "few noises to choose from are enough. With a class, the atom is taken that points best from the estimate "
+                "without class to the estimate with it; the step itself goes by the estimate without. Compare the rows: the "
+                "more atoms are compared, the more pictures keep to the class, and the more alike they become. The judge is "
+                "the model itself, which mistakes the class of more than half of the emoji that it has not seen."
+            ),
+            compute=generate,
+            controls={
+                "label": Choice(
+                    "Class",
+                    {
+                        "any": "none: random codes",
+                        "person": "person",
+                        "face": "face",
+                        "animal": "animal",
+                        "food": "food",
+                        "sign": "sign",
+                        "thing": "thing",
+                    },
+                ),
+                "compared": Numbers(
+                    "Atoms compared", when={"label": ["person", "face", "animal", "food", "sign", "thing"]}
+                ),
+                "codebook_bits": Numbers("Codebook sizes, log₂ K", when={"label": ["any"]}),
+                "count": Range("Pictures a row", step=1),
+                "steps": STEPS,
+                "seed": SEED,
+                "model": Text(
+                    "Model",
+                    help="ddpm-emoji-32-kinds has classes; without a class ddpm-emoji-32 and models of the Hub will do.",
+                ),
+            },
+            draw=draw_generated,
+            live=False,
+            seconds=25,
+            brief={"steps": 3, "count": 2, "compared": (2,)},
+            gpu=True,
+        ),
+        View(
+            slug="restore",
+            title="Restoration",
+            caption=(
+                "A picture, what is left of it, and restorations with different codebooks. The noise is chosen that agrees best "
+                "with what is left; where nothing is left the model invents. Each restoration is a code too. PSNR punishes "
+                "invention: a grey patch, or a grey picture, can score higher than a good guess. Several atoms a step bring "
+                "the measurement into the picture within fewer steps."
+            ),
+            compute=restore,
+            controls={
+                "task": Choice("Task", TASKS, icons=_examples),
+                "emoji": EMOJI,
+                "mask": Drawing(
+                    "What to hide", 256, 256, under=EMOJI, help="Empty: a square in the middle.", when={"task": ["inpaint"]}
+                ),
+                "steps": Range("Steps T", step=1, log=True),
+                "atoms": Range("Atoms a step, M", step=1, log=True),
+                "count": Range("Restorations", step=1),
+                "codebook_bits": BITS,
+                "variant": VARIANT,
+                "model": MODEL,
+                "seed": SEED,
+            },
+            draw=draw_restored,
+            live=False,
+            seconds=6,
+            brief={"steps": 5, "count": 2},
+            gpu=True,
+        ),
+        View(
+            slug="mix",
+            title="Mixed codes",
+            caption=(
+                "Two codes of equal length, mixed in two ways. Above, the first steps are the second picture's and the others "
+                "the first's: the early choices settle colours and large forms, the late ones only touch up. Below, the two "
+                "noises are mixed at every step: the change is more even, through pictures that are neither."
+            ),
+            compute=mix_codes,
+            controls={
+                "emoji": EMOJI,
+                "other_emoji": Gallery("Second emoji", held_back),
+                "steps": Range("Steps T", step=1, log=True),
+                "codebook_bits": BITS,
+                "model": MODEL,
+                "seed": SEED,
+            },
+            draw=draw_mixed,
+            live=False,
+            seconds=9,
+            brief={"steps": 9},
+            gpu=True,
+        ),
+    ),
+    stories=(
+        Story(
+            "Ninety-nine bytes",
+            "picture",
+            (
+                Step("A hundred steps with 256 noises each: 99 choices of one byte. Play the decoding.", {"steps": 100, "codebook_bits": 8}),
+                Step(
+                    "Each dot is a choice. No atom is likelier than another: the histogram is that of uniform draws, and an "
+                    "entropy coder would gain nothing.",
+                    control="codebook_bits",
+                    mark="atom 1",
+                ),
+                Step("With 25 steps the code has 24 bytes. What is left of the picture?", {"steps": 25}, control="steps"),
+            ),
+        ),
+        Story(
+            "One bit a step",
+            "picture",
+            (
+                Step(
+                    "Two noises to choose from: 99 bits, 13 bytes. The better of two normals reaches 0.56 on average along "
+                    "what is missing, and the steps are spent before the picture is found.",
+                    {"steps": 100, "codebook_bits": 1},
+                    mark="chosen noise",
+                ),
+                Step(
+                    "The best of 256 reaches 2.83: eight times the bits, and five times as far at each step.",
+                    {"codebook_bits": 8},
+                    control="codebook_bits",
+                    mark="chosen noise",
+                ),
+            ),
+        ),
+        Story(
+            "Atoms for nothing",
+            "picture",
+            (
+                Step(
+                    "Three atoms a step, with coefficients of one bit: the published code's default. Of its two values one means "
+                    "no further atom, and the other keeps what there is. The atoms cost bits and change nothing.",
+                    {"steps": 50, "atoms": 3, "coefficient_bits": 1},
+                    control="coefficient_bits",
+                ),
+                Step("With three bits, seven mixtures are tried for each atom.", {"coefficient_bits": 3}, control="coefficient_bits"),
+                Step(
+                    "Turbo-DDCM takes the atoms of largest inner product at once, with their signs, and codes the set instead "
+                    "of a list. A sign costs one bit where a coefficient costs three.",
+                    {"variant": "turbo"},
+                    control="variant",
+                ),
+            ),
+        ),
+        Story(
+            "A flipped bit",
+            "picture",
+            (
+                Step(
+                    "One bit is flipped in the choice of one step, at eight steps in turn. The checksum would refuse the file; "
+                    "here it is made right, to see what becomes of the picture.",
+                    {"steps": 50, "flips": 1},
+                    control="flips",
+                ),
+                Step("Early flips change features of the picture, late ones only fine detail.", mark="damaged"),
+            ),
+        ),
+        Story(
+            "Shannon's price",
+            "gaussian",
+            (
+                Step("No code can lie below the dashed line. DDPM adds noise at every step, and much of what was coded is erased by later noise.", {"codebook_bits": (1, 2, 4, 8)}, mark="Shannon bound"),
+                Step("Larger codebooks spend fewer bits for an equal error: they lie closer to the bound.", control="codebook_bits", mark="K = 256, predicted"),
+                Step("Three atoms a step take fewer calls of the model, at an error somewhat larger for equal bits.", mark="3 atoms, Turbo-DDCM"),
+            ),
+        ),
+        Story(
+            "The first steps decide",
+            "mix",
+            (
+                Step("The code of a clown and another, cut and joined. Read the upper row from left to right.", {"emoji": 41, "other_emoji": 32}),
+                Step("The lower row mixes the two noises at every step: both have a say.", mark="interpolated, against the second"),
+            ),
+        ),
+        Story(
+            "Six faces, please",
+            "generate",
+            (
+                Step("Random codes: anything may come.", {"label": "any", "codebook_bits": (8,), "count": 6, "steps": 30}),
+                Step(
+                    "Only the choice of noise changes; the step itself never hears of faces. Compare the rows.",
+                    {"label": "face", "compared": (1, 4, 64)},
+                    control="compared",
+                ),
+            ),
+        ),
+        Story(
+            "Colour from shape",
+            "restore",
+            (
+                Step("Only the mean of red, green and blue is given. The model knows what colours such shapes tend to have.", {"task": "colour", "emoji": 6}),
+                Step("Each codebook gives another guess. PSNR may call the grey picture better.", {"count": 3}, control="count"),
+            ),
+        ),
+    ),
+    checks=CHECKS,
+    former={
+        "picture": Former("picture", names={"book_bits": "codebook_bits"}),
+        "rate": Former("rate", names={"books": "codebook_bits"}),
+        "gaussian": Former("gaussian", names={"toy_steps": "step_counts", "toy_books": "codebook_bits"}),
+        "generate": Former(
+            "generate",
+            names={"generated_books": "codebook_bits", "generated_steps": "steps"},
+            values={"label": "any", "model": "ddpm-emoji-32", "count": 3, "steps": 50},
+        ),
+        "guide": Former("generate", names={"kind": "label", "guided_steps": "steps"}, values={"count": 3, "steps": 50}),
+        "restore": Former(
+            "restore",
+            names={"restored_steps": "steps", "book_bits": "codebook_bits"},
+            values={"steps": 50, "atoms": 1, "variant": "shuffled"},
+        ),
+        "mix": Former("mix", names={"mixed_steps": "steps", "book_bits": "codebook_bits"}),
+        "open": Former("picture", names={"book_bits": "codebook_bits"}, values={"flips": 1}),
+    },
+)
