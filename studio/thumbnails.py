@@ -88,31 +88,6 @@ def diffusion() -> str:
     )
 
 
-def ddcm() -> str:
-    """The atoms that a code of random normals takes, step by step, and how often each stretch of the book was taken."""
-    from engines.ddcm import Plan, walk
-    from engines.ddcm.codec import towards
-    from engines.ddcm.gaussian import Normals, cosine_kept
-
-    source = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
-    moments = list(walk(Normals(64, cosine_kept()), Plan(120), 1, towards(source)))[:-1]
-    taken = torch.tensor([int(moment.symbols) for moment in moments])
-    steps = torch.linspace(6, WIDTH - 62, len(taken))
-    height = 6 + (255 - taken) / 255 * (HEIGHT - 12)
-    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(steps.tolist(), height.tolist(), strict=True))
-    counts = torch.histc(taken.float(), 16, 0, 255).flip(0)
-    row = (HEIGHT - 8) / 16
-    beside = "".join(
-        f'<rect x="{WIDTH - 50:g}" y="{4 + i * row:.1f}" width="{n * 3.4:.1f}" height="{row - 1:.1f}"/>'
-        for i, n in enumerate(counts.tolist())
-    )
-    return (
-        f'<polyline points="{way}" fill="none" stroke="currentColor" stroke-width="0.6" opacity="0.25"/>'
-        + dots(torch.stack([steps, height], 1), COLORS[0], 1.9, 0.9)
-        + f'<g fill="{COLORS[1]}" opacity="0.85">{beside}</g>'
-    )
-
-
 def hippo() -> str:
     """A chirp and what fifteen numbers remember of it."""
     from engines.hippo import reconstruct

@@ -177,17 +177,21 @@ def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan) -> Tensor:
     noise, indices, levels = table[index], [index], []
     squares, length = table.square().sum(1), math.sqrt(table.shape[1])
     top = (1 << plan.coefficient_bits) - 1
+    gammas = torch.arange(1, top + 1, dtype=torch.float64, device=table.device) / top
+    # [top, 1, 1], single precision as the atoms are
+    a, b, aa, ab, bb = (
+        x[:, None, None].float()
+        for x in (gammas.sqrt(), (1 - gammas).sqrt(), gammas, 2 * (gammas * (1 - gammas)).sqrt(), 1 - gammas)
+    )
     for _ in range(plan.atoms - 1):
         overlap, square = _products(noise, table), noise.square().sum(1, keepdim=True)
         product = (noise * residual).sum(1, keepdim=True)
-        index, level = torch.zeros_like(index), torch.zeros_like(index)
-        for j in range(1, top + 1):
-            a, b = math.sqrt(j / top), math.sqrt(1 - j / top)
-            norm = (a * a * square + 2 * a * b * overlap + b * b * squares).sqrt()
-            value, candidate = ((a * product + b * products) * (length / norm)).max(1)
-            better = value > best
-            best, index = torch.where(better, value, best), torch.where(better, candidate, index)
-            level = torch.where(better, j, level)
+        norm = (aa * square + ab * overlap + bb * squares).sqrt()
+        values, found = ((a * product + b * products) * (length / norm)).transpose(0, 1).flatten(1).max(1)
+        better = values > best
+        best = torch.where(better, values, best)
+        level = torch.where(better, found // len(table) + 1, 0)
+        index = torch.where(better, found % len(table), 0)
         gamma = level[:, None] / top
         combined = _normalise(gamma.sqrt() * noise + (1 - gamma).sqrt() * table[index])
         noise = torch.where(level[:, None] > 0, combined, noise)

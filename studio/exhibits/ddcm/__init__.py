@@ -49,18 +49,14 @@ def _examples() -> dict[str, np.ndarray]:
     return {task: degrade(task) for task in TASKS}
 
 
-VARIANT = Choice(
-    "Variant",
-    {
-        "shuffled": "one codebook, shuffled at each step",
-        "reference": "a fresh codebook at each step",
-        "turbo": "Turbo-DDCM: the best atoms at once",
-    },
-)
-EMOJI = Gallery("Emoji", held_back)
-CODED_EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
-BITS = Range("Codebook size, log₂ K", step=1)
-STEPS = Range("Steps T", step=1, log=True)
+VARIANTS = {
+    "shuffled": "one codebook, shuffled at each step",
+    "reference": "a fresh codebook at each step",
+    "turbo": "Turbo-DDCM: the best atoms at once",
+}
+# `when` counts only in a view that has the other control
+EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
+BITS = Range("Codebook size, log₂ K", step=1, when={"source": KNOWN})
 SEED = Range("Seed", step=1)
 MODEL = Text("Model", help="ddpm-emoji-32 is included; google/ddpm-cifar10-32 comes from the Hugging Face Hub.")
 COEFFICIENTS = Range(
@@ -101,7 +97,7 @@ EXHIBIT = Exhibit(
                     "Picture",
                     {"emoji": "an emoji", "upload": "your picture", "drawing": "your drawing", "file": "a .ddcm file"},
                 ),
-                "emoji": CODED_EMOJI,
+                "emoji": EMOJI,
                 "upload": Upload(
                     "Your picture", ENDINGS, 20, help="The first frame, on white.", when={"source": ["upload"]}
                 ),
@@ -114,12 +110,12 @@ EXHIBIT = Exhibit(
                     when={"source": ["upload", "drawing"]},
                 ),
                 "steps": Range("Steps T", step=1, log=True, when={"source": KNOWN}),
-                "codebook_bits": Range("Codebook size, log₂ K", step=1, when={"source": KNOWN}),
+                "codebook_bits": BITS,
                 "atoms": Range("Atoms a step, M", step=1, log=True, when={"source": KNOWN}),
                 "flips": Range(
                     "Flipped bits", step=1, help="In the choice of one step, at eight steps in turn, to see what becomes of it."
                 ),
-                "variant": Choice("Variant", VARIANT.options, when={"source": KNOWN}),
+                "variant": Choice("Variant", VARIANTS, when={"source": KNOWN}),
                 "coefficient_bits": COEFFICIENTS,
                 "seed": SEED,
                 "model": MODEL,
@@ -141,7 +137,7 @@ EXHIBIT = Exhibit(
             compute=rate_distortion,
             controls={
                 "step_counts": Numbers("Steps T"),
-                "variants": Choice("Variants", VARIANT.options, several=True),
+                "variants": Choice("Variants", VARIANTS, several=True),
                 "atom_counts": Numbers("Atoms a step, M"),
                 "codebook_bits": Numbers("Codebook sizes, log₂ K"),
                 "count": Range("Pictures", step=1),
@@ -208,7 +204,7 @@ EXHIBIT = Exhibit(
                 ),
                 "codebook_bits": Numbers("Codebook sizes, log₂ K", when={"label": ["any"]}),
                 "count": Range("Pictures a row", step=1),
-                "steps": STEPS,
+                "steps": Range("Steps T", step=1, log=True),
                 "seed": SEED,
                 "model": Text(
                     "Model",
@@ -241,7 +237,7 @@ EXHIBIT = Exhibit(
                 "atoms": Range("Atoms a step, M", step=1, log=True),
                 "count": Range("Restorations", step=1),
                 "codebook_bits": BITS,
-                "variant": VARIANT,
+                "variant": Choice("Variant", VARIANTS),
                 "model": MODEL,
                 "seed": SEED,
             },

@@ -11,7 +11,7 @@ from PIL import Image
 
 from engines.ddcm.experiments import EQUAL, GaussianRate, PictureCode, RateDistortion
 from engines.ddcm.generation import Generated, MixedCodes, Restored
-from studio.figure import COLORS, GREY, across, bars, drag, figure, label, line, points, scrub, short
+from studio.figure import COLORS, GREY, Figure, across, bars, drag, figure, label, line, points, scrub, short
 from studio.language import raw, say
 from studio.panels import File, Folded, Piece, Pictures, Prose, Table, Writing
 
@@ -27,7 +27,7 @@ FILM_BYTES = 160_000  # of a film's frames
 
 def decibels(value: float) -> str:
     """A PSNR in words."""
-    return say("equal") if value >= EQUAL else f"{short(value)} dB"
+    return say("equal") if value >= EQUAL else say("{value} dB", value=short(value))
 
 
 # -- one picture's code -----------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def _source(picture: np.ndarray) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _film(result: PictureCode) -> dict:
+def _film(result: PictureCode) -> Figure:
     height, width = result.decoded.shape[:2]
     gap, known = max(2, width // 16), result.original.size > 0
     drawn = figure(height=420, showlegend=False, margin={"l": 8, "r": 8, "t": 34, "b": 8})
@@ -67,45 +67,48 @@ def _film(result: PictureCode) -> dict:
         difference = (255 - np.minimum(3 * error, 255)).astype(np.uint8)
         shown += [("original", _source(result.original), 0), ("difference × 3", _source(difference), 2)]
     for name, source, place in shown:
-        drawn["data"].append({"type": "image", "source": source, "x0": place * (width + gap), "hoverinfo": "skip"})
-        label(drawn, place * (width + gap) + width / 2, -0.5, name, yanchor="bottom")
+        drawn.add({"type": "image", "source": source, "x0": place * (width + gap), "hoverinfo": "skip"})
+        label(drawn, place * (width + gap) + width / 2 - 0.5, -0.5, name, xanchor="center")
     hidden = {"visible": False, "constrain": "domain"}
     drawn.x(**hidden, range=[-0.5, len(shown) * (width + gap) - gap - 0.5])
     drawn.y(**hidden, scaleanchor="x", range=[height - 0.5, -0.5])
     sources = [last if i == len(result.film) - 1 else _source(result.film[i]) for i in frames]
     names = [
         say("{bytes} bytes", bytes=short(result.film_bytes[i], 6))
-        + ("" if math.isnan(result.film_psnr[i]) else f", {decibels(result.film_psnr[i])}")
+        if math.isnan(result.film_psnr[i])
+        else say("{bytes} bytes: {psnr}", bytes=short(result.film_bytes[i], 6), psnr=decibels(result.film_psnr[i]))
         for i in frames
     ]
-    drawn.alt = _summary(result)
+    drawn.alt = str(_summary(result))
     return scrub(drawn, [[{"source": source}] for source in sources], names, name="choices so far")
 
 
 def _summary(result: PictureCode) -> str:
-    pixels = result.decoded.shape[0] * result.decoded.shape[1]
-    said = say(
-        "{bytes} bytes, {rate} bits a pixel.",
-        bytes=short(result.payload_bytes, 6),
-        rate=short(8 * result.payload_bytes / pixels),
-    )
-    if not math.isnan(result.psnr):
-        said += " " + say("PSNR {psnr}.", psnr=decibels(result.psnr))
-    if not math.isnan(result.ssim):
-        said += " " + say("SSIM {ssim}.", ssim=short(result.ssim))
-    if result.frames > 1:
-        said += " " + say("The first of {frames} frames.", frames=result.frames)
-    if result.tiles > 1:
-        said += " " + say(
-            "{tiles} tiles; about {seconds} s in all." if not result.done else "{tiles} tiles in {seconds} s.",
-            tiles=result.tiles,
-            seconds=short(result.seconds, 2),
+    height, width = result.decoded.shape[:2]
+    clauses = [
+        say(
+            "{bytes} bytes, {rate} bits a pixel.",
+            bytes=short(result.payload_bytes, 6),
+            rate=short(8 * result.payload_bytes / (height * width)),
         )
-    return said
+    ]
+    if not math.isnan(result.psnr):
+        clauses.append(say("PSNR {psnr}.", psnr=decibels(result.psnr)))
+    if not math.isnan(result.ssim):
+        clauses.append(say("SSIM {ssim}.", ssim=short(result.ssim)))
+    if result.frames > 1:
+        clauses.append(say("The first of {frames} frames.", frames=result.frames))
+    if result.tiles > 1:
+        timed = "{tiles} tiles in {seconds} s." if result.done else "{tiles} tiles, about {seconds} s in all."
+        clauses.append(say(timed, tiles=result.tiles, seconds=short(result.seconds, 2)))
+    return raw(" ".join(clauses))
 
 
 def _damage(result: PictureCode) -> list:
-    names = [say("step {step}: {psnr}", step=int(p) + 1, psnr=decibels(q)) for p, q in zip(result.places, result.damaged_psnr, strict=True)]
+    names = [
+        say("step {step}: {psnr}", step=int(place) + 1, psnr=decibels(value))
+        for place, value in zip(result.places, result.damaged_psnr, strict=True)
+    ]
     shown = Pictures(
         np.concatenate([result.decoded[None], result.damaged]),
         ("undamaged", *names),
@@ -118,7 +121,7 @@ def _damage(result: PictureCode) -> list:
     return [shown, drawn]
 
 
-def _indices(result: PictureCode) -> dict:
+def _indices(result: PictureCode) -> Figure:
     drawn = figure(x="step", y="atom chosen", height=340, showlegend=False)
     steps = result.indices.shape[1]
     for m in range(min(result.atoms, 8)):
@@ -145,7 +148,7 @@ def _indices(result: PictureCode) -> dict:
     return drawn
 
 
-def _alignment(result: PictureCode) -> dict:
+def _alignment(result: PictureCode) -> Figure:
     drawn = figure(x="step", y="⟨z, r⟩ / ‖r‖", height=300)
     x, mean = np.arange(1, len(result.alignment) + 1), result.alignment.mean(1)
     line(drawn, x, mean, "chosen noise", ONE, width=1.5, marks=4)
@@ -308,7 +311,7 @@ def _verdict(result: GaussianRate) -> str:
                 fewer=short(fewer, 2),
             )
         )
-    return " ".join(said)
+    return raw(" ".join(said))
 
 
 def equal_rate_gap(result: GaussianRate) -> tuple[np.ndarray, float]:
