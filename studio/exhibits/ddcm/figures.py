@@ -205,9 +205,9 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
         curves.append((result.usual_file[i], result.usual_bare[i], usual[i], CODEC_COLORS[codec], CODECS[codec]))
     for file, bare, quality, color, name in curves:
         if len(file):
-            line(drawn, file, quality, name, color, marks=6, group=name, hover="%{x:.0f}: %{y:.3g}")
+            line(drawn, file, quality, name, color, marks=6, group=str(name), hover="%{x:.0f}: %{y:.3g}")
             line(drawn, bare, quality, say("{name}, without headers", name=name), color, dash="dot", width=1.2, marks=4,
-                 group=name, legend=False, hover="%{x:.0f}: %{y:.3g}")  # fmt: skip
+                 group=str(name), legend=False, hover="%{x:.0f}: %{y:.3g}")  # fmt: skip
     done = np.flatnonzero(result.done)
     best = done[np.argsort(result.payload_bytes[done], kind="stable")]
     captions = [
@@ -261,9 +261,9 @@ def draw_gaussian(result: GaussianRate) -> list:
         color, name = OURS[i % len(OURS)], raw(f"K = {1 << bits}")
         line(drawn, result.rate[i], result.predicted[i], say("{name}, predicted", name=name), color, width=1.6)
         points(drawn, result.rate[i], result.shuffled[i], say("{name}, one codebook", name=name), color, size=8,
-               group=name, legend=False)  # fmt: skip
+               group=str(name), legend=False)  # fmt: skip
         points(drawn, result.rate[i], result.reference[i], say("{name}, fresh codebooks", name=name), color, size=8,
-               symbol="x-thin-open", group=name, legend=False)  # fmt: skip
+               symbol="x-thin-open", group=str(name), legend=False)  # fmt: skip
     for i, color in enumerate((COLORS[3], COLORS[1], COLORS[6])):
         line(drawn, result.pursuit_rate[i], result.pursuit[i], _pursuit(result, i), color, width=1.2, dash="dot", marks=7)
     low = 0.5 * float(min(result.pursuit.min(), result.shuffled.min()))
