@@ -80,7 +80,9 @@ class PixelModel:
 def check_kind(name: str, value: Any, kind: type) -> Any:
     """The value, or a Refusal unless it is of that kind."""
     if not isinstance(value, kind):
-        raise Refusal("{parameter} must be a {kind}, not {given}.", parameter=name, kind=kind.__name__, given=quoted(value))
+        raise Refusal(
+            "{parameter} must be a {kind}, not {given}.", parameter=name, kind=kind.__name__, given=quoted(value)
+        )
     return value
 
 
@@ -334,9 +336,7 @@ def read(data: bytes, model: PixelModel) -> tuple[Code, np.ndarray]:
     return code, symbols(code, model.side)
 
 
-def decode(
-    code: bytes, model: str | PixelModel = EMBEDDED, watch: Watch = lambda done, total: None
-) -> np.ndarray:
+def decode(code: bytes, model: str | PixelModel = EMBEDDED, watch: Watch = lambda done, total: None) -> np.ndarray:
     """The image of a .ddcm file, uint8 [h, w, 3]. Raises CodeError where the file is damaged or of another model."""
     model = open_model(model)
     header, chosen = read(code, model)

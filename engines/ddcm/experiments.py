@@ -293,9 +293,7 @@ def picture_code(
     yield Progress(rounds, rounds, result(len(moments) - 1, rounds, True))
 
 
-def source_picture(
-    source: str, emoji: int, upload: str | None, drawing: str | None, pixels: int, side: int
-) -> Picture:
+def source_picture(source: str, emoji: int, upload: str | None, drawing: str | None, pixels: int, side: int) -> Picture:
     """The picture that a view's settings name; an emoji as it is, others with `pixels` along the longer side."""
     if source == "emoji":
         return Picture(emoji_picture(emoji, side), 1)

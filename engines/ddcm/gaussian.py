@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -79,7 +80,9 @@ class Normals:
 
 
 @checked
-def code_normals(plan: Plan, size: Size, alphas_cumprod: np.ndarray, sources: Annotated[int, Between(1, 4096)] = 1) -> tuple[np.ndarray, np.ndarray]:
+def code_normals(
+    plan: Plan, size: Size, alphas_cumprod: np.ndarray, sources: Annotated[int, Between(1, 4096)] = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Encode draws from N(0, I): mean squared error [sources], and alignment ⟨z, r⟩/‖r‖ [T − 1, sources], float64."""
     check_kind("plan", plan, Plan)
     check_schedule(alphas_cumprod)
@@ -106,13 +109,12 @@ def predict_error(
     check_schedule(alphas_cumprod)
     alphas = alphas_cumprod[timesteps(steps, len(alphas_cumprod))]
     c, v, pull = 0.0, 1.0, alignment / math.sqrt(size)
-    for alpha_t, alpha_s in zip(alphas, alphas[1:], strict=False):
+    for alpha_t, alpha_s in itertools.pairwise(alphas):
         error = 1 - 2 * math.sqrt(alpha_t) * c + alpha_t * v
         beta = 1 - alpha_t / alpha_s
-        gain = (
-            math.sqrt(alpha_s) * beta / (1 - alpha_t) * math.sqrt(alpha_t)
-            + math.sqrt(alpha_t / alpha_s) * (1 - alpha_s) / (1 - alpha_t)
-        )
+        gain = math.sqrt(alpha_s) * beta / (1 - alpha_t) * math.sqrt(alpha_t) + math.sqrt(alpha_t / alpha_s) * (
+            1 - alpha_s
+        ) / (1 - alpha_t)
         spread = math.sqrt(beta * (1 - alpha_s) / (1 - alpha_t))
         along_x = (c - math.sqrt(alpha_t) * v) / math.sqrt(error)
         along_source = (1 - math.sqrt(alpha_t) * c) / math.sqrt(error)

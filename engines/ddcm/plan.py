@@ -105,7 +105,9 @@ class Plan:
             number, signs = word >> self.atoms, word & ((1 << self.atoms) - 1)
             if number >= self.sets:
                 raise CodeError("The payload is damaged: a step names a set of atoms that does not exist.")
-            return unrank(number, self.codebook_size, self.atoms) + [signs >> i & 1 for i in reversed(range(self.atoms))]
+            return unrank(number, self.codebook_size, self.atoms) + [
+                signs >> i & 1 for i in reversed(range(self.atoms))
+            ]
         symbols = []
         for i in reversed(range(self.width)):
             bits = self.index_bits if i < self.atoms else self.coefficient_bits

@@ -19,7 +19,14 @@ from engines.ddcm import CodeError, Plan, decode, encode, encode_batch, psnr, si
 from engines.ddcm.codebook import Codebook, make_table, normals
 from engines.ddcm.codec import PixelModel, cut, decoder, encoder, join, timesteps, to_tensor, walk, wrap
 from engines.ddcm.file import HEADER, Code, pack, payload, symbols
-from engines.ddcm.gaussian import Normals, code_normals, cosine_schedule, expected_maximum, linear_schedule, predict_error
+from engines.ddcm.gaussian import (
+    Normals,
+    code_normals,
+    cosine_schedule,
+    expected_maximum,
+    linear_schedule,
+    predict_error,
+)
 from engines.ddcm.plan import VARIANTS, rank, unrank
 from engines.ddcm.quality import bare_bytes, recode
 
@@ -274,7 +281,8 @@ def test_error_on_normals_is_the_predicted_one(kept):
 
 def test_both_codebooks_are_equally_good_on_normals():
     shuffled, reference = (
-        code_normals(Plan(200, 16, variant=variant), 512, cosine_schedule(), 24)[0] for variant in ("shuffled", "reference")
+        code_normals(Plan(200, 16, variant=variant), 512, cosine_schedule(), 24)[0]
+        for variant in ("shuffled", "reference")
     )
     error = math.sqrt((shuffled.var() + reference.var()) / 24)
     assert abs(shuffled.mean() - reference.mean()) < 4 * error and error < 0.03 * reference.mean()
@@ -447,7 +455,7 @@ def test_bad_settings_get_a_sentence(asked, words):
     "image", [np.zeros((8, 8)), np.zeros((8, 8, 3)), "photo.png", np.zeros((9000, 2, 3), np.uint8)]
 )
 def test_what_is_no_picture_is_refused(image):
-    with pytest.raises(Refusal, match="image|height"):
+    with pytest.raises(Refusal, match=r"image|height"):
         encode(image, GREY)
 
 

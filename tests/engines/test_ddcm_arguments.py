@@ -50,7 +50,19 @@ CALLS = {
     pictures.entropy: {"values": np.arange(3)},
     pictures.typical_entropy: {"draws": 3, "size": 4},
 }
-WRONG = (None, "no such thing", -1, 1.5, math.nan, 10**30, [], object(), np.zeros((3, 0, 3)), np.zeros(5, complex), b"no code")
+WRONG = (
+    None,
+    "no such thing",
+    -1,
+    1.5,
+    math.nan,
+    10**30,
+    [],
+    object(),
+    np.zeros((3, 0, 3)),
+    np.zeros(5, complex),
+    b"no code",
+)
 EXPERIMENTS = (
     experiments.picture_code,
     experiments.rate_distortion,

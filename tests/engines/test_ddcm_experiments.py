@@ -11,8 +11,8 @@ from PIL import Image
 from engines.arguments import Refusal
 from engines.ddcm import CodeError, Plan, __main__, decode, encode, experiments, psnr, unpack
 from engines.ddcm.codec import PixelModel
-from engines.ddcm.gaussian import cosine_schedule
 from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortion, usual_codecs
+from engines.ddcm.gaussian import cosine_schedule
 from engines.ddcm.generation import TASKS, generate, measurement, mix_codes, restore
 from engines.ddcm.pictures import entropy, held_back, typical_entropy
 
@@ -79,7 +79,9 @@ def test_an_upload_is_coded_in_tiles(photo):
 
 
 def test_rate_distortion():
-    result = last(rate_distortion(count=2, step_counts=(4, 9), codebook_bits=(4, 6), atom_counts=(1, 2), variants=("turbo",)))
+    result = last(
+        rate_distortion(count=2, step_counts=(4, 9), codebook_bits=(4, 6), atom_counts=(1, 2), variants=("turbo",))
+    )
     assert len(result.psnr) == 8 and result.done.all() and np.isfinite(result.ssim).all()
     assert (result.file_bytes > result.payload_bytes).all() and result.pictures.shape == (9, 32, 32, 3)
     assert (result.usual_bare < result.usual_file).all()
@@ -168,7 +170,9 @@ def test_a_measurement_is_a_projection(task):
 @pytest.mark.parametrize("task", [t for t in TASKS if t != "denoise"])
 def test_restoration_meets_what_was_measured(task):
     """Better with larger books: there is more to choose from."""
-    small, large = (last(restore(task, 6, steps=60, codebook_bits=bits, atoms=1, count=1)).agreement[0] for bits in (1, 9))
+    small, large = (
+        last(restore(task, 6, steps=60, codebook_bits=bits, atoms=1, count=1)).agreement[0] for bits in (1, 9)
+    )
     assert large > small + 1.5
 
 

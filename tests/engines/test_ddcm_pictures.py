@@ -60,10 +60,18 @@ def png(samples, bits, colour, extra=b""):
     height, width = samples.shape[:2]
     rows = b"".join(b"\x00" + row.astype(">u2" if bits == 16 else "u1").tobytes() for row in samples)
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
-@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["grey", "rgb", "grey-alpha", "rgba"])
+@pytest.mark.parametrize(
+    ("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["grey", "rgb", "grey-alpha", "rgba"]
+)
 def test_sixteen_bits_keep_their_tones(colour, channels, tmp_path):
     ramp = np.linspace(0, 65535, 256).round().astype(np.uint16)
     samples = np.tile(ramp[:, None], (3, 1, channels))

@@ -13,7 +13,7 @@ from engines.ddcm.experiments import EQUAL, GaussianRate, PictureCode, RateDisto
 from engines.ddcm.generation import Generated, MixedCodes, Restored
 from studio.figure import COLORS, GREY, Figure, across, bars, drag, figure, label, line, points, scrub, short
 from studio.language import raw, say
-from studio.panels import File, Folded, Piece, Pictures, Prose, Table, Writing
+from studio.panels import File, Folded, Pictures, Piece, Prose, Table, Writing
 
 ONE, OTHER, TURBO = COLORS[0], COLORS[1], COLORS[2]
 CODECS = {"webp": raw("WebP"), "jpeg": raw("JPEG")}
@@ -206,15 +206,30 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
     for file, bare, quality, color, name in curves:
         if len(file):
             line(drawn, file, quality, name, color, marks=6, group=str(name), hover="%{x:.0f}: %{y:.3g}")
-            line(drawn, bare, quality, say("{name}, without headers", name=name), color, dash="dot", width=1.2, marks=4,
-                 group=str(name), legend=False, hover="%{x:.0f}: %{y:.3g}")  # fmt: skip
+            line(
+                drawn,
+                bare,
+                quality,
+                say("{name}, without headers", name=name),
+                color,
+                dash="dot",
+                width=1.2,
+                marks=4,
+                group=str(name),
+                legend=False,
+                hover="%{x:.0f}: %{y:.3g}",
+            )
     done = np.flatnonzero(result.done)
     best = done[np.argsort(result.payload_bytes[done], kind="stable")]
     captions = [
         "original",
         *(
-            say("{name}, T = {steps}: {bytes} bytes", name=_name(*settings[i]), steps=int(result.steps[i]),
-                bytes=short(result.file_bytes[i], 5))  # fmt: skip
+            say(
+                "{name}, T = {steps}: {bytes} bytes",
+                name=_name(*settings[i]),
+                steps=int(result.steps[i]),
+                bytes=short(result.file_bytes[i], 5),
+            )
             for i in best
         ),
         *(
@@ -225,13 +240,31 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
     pictures = np.concatenate([result.pictures[:1], result.pictures[1 + best], result.usual_pictures])
     shown = Pictures(pictures, captions, title="The first of the pictures, with the size of its file", size=160)
     rows = [
-        (NAMES[result.variants[i]], int(result.steps[i]), int(result.codebook_size[i]), int(result.atoms[i]),
-         float(result.payload_bytes[i]), float(result.file_bytes[i]), float(result.psnr[i]), float(result.ssim[i]),
-         *(_needed(result, codec, result.psnr[i]) for codec in range(2)))  # fmt: skip
+        (
+            NAMES[result.variants[i]],
+            int(result.steps[i]),
+            int(result.codebook_size[i]),
+            int(result.atoms[i]),
+            float(result.payload_bytes[i]),
+            float(result.file_bytes[i]),
+            float(result.psnr[i]),
+            float(result.ssim[i]),
+            *(_needed(result, codec, result.psnr[i]) for codec in range(2)),
+        )
         for i in best
     ]
-    columns = ("variant", "T", "K", "M", "payload (bytes)", "file (bytes)", "PSNR (dB)", "SSIM",
-               "WebP for this PSNR (bytes)", "JPEG for this PSNR (bytes)")  # fmt: skip
+    columns = (
+        "variant",
+        "T",
+        "K",
+        "M",
+        "payload (bytes)",
+        "file (bytes)",
+        "PSNR (dB)",
+        "SSIM",
+        "WebP for this PSNR (bytes)",
+        "JPEG for this PSNR (bytes)",
+    )
     return [drawn, shown, Folded("All numbers", [Table(columns, rows)])]
 
 
@@ -260,19 +293,45 @@ def draw_gaussian(result: GaussianRate) -> list:
     for i, bits in enumerate(result.codebook_bits.tolist()):
         color, name = OURS[i % len(OURS)], raw(f"K = {1 << bits}")
         line(drawn, result.rate[i], result.predicted[i], say("{name}, predicted", name=name), color, width=1.6)
-        points(drawn, result.rate[i], result.shuffled[i], say("{name}, one codebook", name=name), color, size=8,
-               group=str(name), legend=False)  # fmt: skip
-        points(drawn, result.rate[i], result.reference[i], say("{name}, fresh codebooks", name=name), color, size=8,
-               symbol="x-thin-open", group=str(name), legend=False)  # fmt: skip
+        points(
+            drawn,
+            result.rate[i],
+            result.shuffled[i],
+            say("{name}, one codebook", name=name),
+            color,
+            size=8,
+            group=str(name),
+            legend=False,
+        )
+        points(
+            drawn,
+            result.rate[i],
+            result.reference[i],
+            say("{name}, fresh codebooks", name=name),
+            color,
+            size=8,
+            symbol="x-thin-open",
+            group=str(name),
+            legend=False,
+        )
     for i, color in enumerate((COLORS[3], COLORS[1], COLORS[6])):
-        line(drawn, result.pursuit_rate[i], result.pursuit[i], _pursuit(result, i), color, width=1.2, dash="dot", marks=7)
+        line(
+            drawn, result.pursuit_rate[i], result.pursuit[i], _pursuit(result, i), color, width=1.2, dash="dot", marks=7
+        )
     low = 0.5 * float(min(result.pursuit.min(), result.shuffled.min()))
     rates = np.concatenate([result.rate.ravel(), result.pursuit_rate.ravel()])
     drawn.x(span=(0.7 * rates.min(), 1.3 * rates.max()))
     drawn.y(span=(low, 2.0))
     calls = figure(x="denoiser calls T", y="mean squared error", height=360, log="xy")
     largest = raw(f"K = {1 << int(result.codebook_bits[-1])}")
-    points(calls, result.steps, result.shuffled[-1], say("{name}, one atom", name=largest), OURS[(len(result.codebook_bits) - 1) % len(OURS)], size=11)
+    points(
+        calls,
+        result.steps,
+        result.shuffled[-1],
+        say("{name}, one atom", name=largest),
+        OURS[(len(result.codebook_bits) - 1) % len(OURS)],
+        size=11,
+    )
     line(calls, result.steps, result.pursuit[-1], _pursuit(result, 2), COLORS[6], width=1.2, dash="dot", marks=7)
     drag(calls, 0, x="step_counts", item=True)
     table = Table(
@@ -299,7 +358,9 @@ def _verdict(result: GaussianRate) -> str:
     said = []
     if useful.any():
         spent = rate[useful] / (-0.5 * np.log2(error[useful]))
-        said.append(say("The best code here spends {factor} times the bits of the Shannon bound.", factor=short(spent.min(), 2)))
+        said.append(
+            say("The best code here spends {factor} times the bits of the Shannon bound.", factor=short(spent.min(), 2))
+        )
     gaps, fewer = equal_rate_gap(result)
     if len(gaps):
         said.append(
@@ -340,11 +401,19 @@ def draw_generated(result: Generated) -> list:
         for i in done
     ]
     count = result.pictures.shape[1]
-    shown = Pictures(result.pictures[done].reshape(-1, *result.pictures.shape[2:]), rows=heads,
-                     columns=[raw(str(j + 1)) for j in range(count)], size=160)  # fmt: skip
+    shown = Pictures(
+        result.pictures[done].reshape(-1, *result.pictures.shape[2:]),
+        rows=heads,
+        columns=[raw(str(j + 1)) for j in range(count)],
+        size=160,
+    )
     columns = ["atoms compared" if guided else "K", "bytes a picture", "RMS distance of two pictures (grey levels)"]
     rows = [
-        [int((result.compared if guided else result.codebook_size)[i]), int(result.payload_bytes[i]), float(result.distance[i])]
+        [
+            int((result.compared if guided else result.codebook_size)[i]),
+            int(result.payload_bytes[i]),
+            float(result.distance[i]),
+        ]
         for i in done
     ]
     if guided:
