@@ -27,7 +27,9 @@ const drawTable = (holder, panel) => {
 const drawPictures = (holder, panel) => {
   const isGrid = panel.columns.length > 0;
   const gallery = node("div", isGrid ? "gallery grid" : "gallery");
-  const width = Math.min(panel.width, isGrid ? 1e9 : 1e9);
+  // the first panel is the largest: its pictures share the room there is
+  const share = (holder.offsetWidth - 14 * (panel.images.length - 1)) / panel.images.length;
+  const width = !isGrid && holder.classList.contains("hero") ? Math.max(panel.width, Math.min(share, 300)) : panel.width;
   gallery.style.setProperty("--picture", `${width}px`);
   if (isGrid) {
     gallery.style.setProperty("--columns", panel.columns.length);

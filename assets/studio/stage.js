@@ -42,7 +42,7 @@ const makeStage = (exhibit, hooks) => {
     }
     colourWords(hooks.words(), hero, rest);
     pace = performance.now() - begun;
-    root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
+    hero.dataset.drawn = String(Number(hero.dataset.drawn ?? 0) + 1);
   };
   function* inside(list) {
     for (const panel of list) { if (panel.kind === "folded") yield* inside(panel.panels); else yield panel; }
