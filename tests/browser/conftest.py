@@ -39,7 +39,7 @@ def visitor(browser):
 def watched(context, studio):
     """A page that may talk to the studio alone, and that fails its test on any script error."""
     page = context.new_page()
-    page.set_default_timeout(90_000)  # a loaded machine is slow, not wrong
+    page.set_default_timeout(int(os.environ.get("STUDIO_PATIENCE", 90_000)))  # a loaded machine is slow, not wrong
     faults, strangers = [], []
     page.on("pageerror", lambda error: faults.append(str(error)))
     known = (studio, "data:", "blob:", "file:")
