@@ -375,10 +375,11 @@ class Distances:
 
     samplers: [S] names
     ddim_eta, ddpm_variance: as asked
+    budgets: int64 [N]; denoiser calls, as asked
     nfe: int64 [S, N]; calls really spent
     wasserstein: float64 [S, N], the target's units; sliced W1 distance to exact draws, NaN where not known yet
     energy: float64 [S, N], likewise; energy distance
-    wasserstein_floor, energy_floor: float64 [3]; the least, mean and greatest of eight exact sets to the same draws
+    wasserstein_floor, energy_floor: float64 [3]; the least, mean and greatest of 32 exact sets to the same draws
     target, diffusion_path: as asked
     particles: int
     """
@@ -386,6 +387,7 @@ class Distances:
     samplers: tuple[str, ...]
     ddim_eta: float
     ddpm_variance: str
+    budgets: np.ndarray
     nfe: np.ndarray
     wasserstein: np.ndarray
     energy: np.ndarray
@@ -427,7 +429,7 @@ def distances(
     def measured(samples: Tensor) -> tuple[float, float]:
         return sliced_wasserstein(samples, exact), energy_distance(samples[:few], exact[:few])
 
-    floors = np.array([measured(mixture.sample(particles, seed + 100 + i)) for i in range(8)])
+    floors = np.array([measured(mixture.sample(particles, seed + 100 + i)) for i in range(32)])
     low, mean, high = floors.min(0), floors.mean(0), floors.max(0)
     found = np.full((2, len(samplers), len(budgets)), np.nan)
     counts = [[steps_within(name, budget) for budget in budgets] for name in samplers]
@@ -441,6 +443,7 @@ def distances(
             samplers=tuple(samplers),
             ddim_eta=ddim_eta,
             ddpm_variance=ddpm_variance,
+            budgets=np.array(budgets),
             nfe=nfe,
             wasserstein=found[0].copy(),
             energy=found[1].copy(),
@@ -573,9 +576,9 @@ def few_steps(
     if not effort:
         if target not in SHIPPED and set(methods) != {EXACT}:
             raise Refusal(
-                "{parameter}: models are trained already for {shipped} alone. Choose one of these, or train some now.",
+                "{parameter} has no trained models: choose the ring, the moons, the spiral, the checkerboard or the two "
+                "scales, or train some now.",
                 parameter="target",
-                shipped=", ".join(SHIPPED),
             )
         trained = {name: None if name == EXACT else load(target, name) for name in methods}
         yield Progress(1, 1, compare(target, mixture, trained, seed, SHIPPED.get(target, alpha)))

@@ -211,7 +211,7 @@ def test_gradient_of_the_identity_loss(alpha, through_law, through_fake):
     ("call", "words"),
     [
         (lambda: next(few_steps("torus")), "target"),
-        (lambda: next(few_steps("three")), "ring, moons"),
+        (lambda: next(few_steps("three")), "the ring, the moons"),
         (lambda: next(few_steps(methods=())), "methods"),
         (lambda: next(few_steps(methods=("magic",))), "methods"),
         (lambda: next(few_steps(seed=-1)), "seed"),

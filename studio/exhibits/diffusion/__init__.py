@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import torch
 
-import numpy as np
-
+from engines.diffusion import TARGETS as NAMED
 from engines.diffusion import convergence, distances, few_steps, image_grid, sampler_panels, vector_field
 from engines.diffusion.checks import CHECKS
-from engines.diffusion.experiments import DETERMINISTIC, density_picture
+from engines.diffusion.experiments import DETERMINISTIC
 from engines.diffusion.images import SCHEDULERS
-from engines.diffusion.mixture import TARGETS as NAMED
 from engines.diffusion.mixture import target_mixture
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Step, Story, Text, View
-from studio.exhibits.diffusion.figures import (
-    METHODS,
-    SAMPLERS,
-    draw_convergence,
-    draw_distances,
-    draw_few_steps,
-    draw_field,
-    draw_images,
-    draw_panels,
-)
+from studio.exhibits.diffusion import figures
+from studio.exhibits.diffusion.figures import METHODS, SAMPLERS
+from studio.figure import COLORS
 
 TARGETS = {
     "spiral": "spiral",
@@ -34,19 +25,20 @@ TARGETS = {
     "letter": "letters",
     "drawing": "your drawing",
 }
-PENCIL = (
-    '<svg viewBox="0 0 48 48" fill="none" stroke="currentColor" stroke-width="2.5">'
-    '<path d="M6 38c10-18 16 8 24-8"/><path d="M28 30l3-9 11-11 6 6-11 11z"/></svg>'
-)
+PENCIL = '<g fill="none" stroke="currentColor" stroke-width="2.5"><path d="M6 38c10-18 16 8 24-8"/><path d="M28 30l3-9 11-11 6 6-11 11z"/></g>'
 
 
-def target_icons() -> dict[str, Any]:
-    """A picture of each target's density."""
-    icons: dict[str, Any] = {"drawing": PENCIL}
+def target_icons() -> dict[str, str]:
+    """A target's Gaussians as discs."""
+    icons = {"drawing": PENCIL}
     for name in (*NAMED, "letter"):
-        share = density_picture(target_mixture(name), 0.0, 1.0, 48)[::-1, :, None] / 255
-        icons[name] = (255 - share * (np.array([255, 255, 255]) - np.array([0, 119, 187]))).astype(np.uint8)
-    return icons
+        target = target_mixture(name)
+        discs = torch.cat([24 + 8 * target.means * torch.tensor([1, -1]), 12 * target.scales[:, None]], 1).tolist()
+        icons[name] = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}"/>' for x, y, r in discs)
+    return {
+        name: f'<svg viewBox="0 0 48 48" fill="{COLORS[0]}" fill-opacity="0.6">{icon}</svg>'
+        for name, icon in icons.items()
+    }
 
 
 TARGET = Choice("Target", TARGETS, icons=target_icons)
@@ -58,76 +50,73 @@ PATH = Choice(
         "vp_cosine": "variance preserving, cosine",
         "rf": "rectified flow",
     },
-    help="The scale of the noised data, and the time variable in which a step is linear.",
+    help="The scale of noised data, and the time in which a step is linear.",
 )
-LETTER = Text("Letters", help="One to three.", when={"target": ["letter"]})
-DRAWING = Drawing("Drawing", when={"target": ["drawing"]})
+OWN = {
+    "target": TARGET,
+    "letter": Text("Letters", help="One to three.", when={"target": ["letter"]}),
+    "drawing": Drawing("Drawing", when={"target": ["drawing"]}),
+}
 SEED = Range("Seed", step=1)
-ETA = Range("DDIM's η", step=0.05, help="0 is an ODE; 1 is DDPM.", when={"samplers": ["ddim"]})
-VARIANCE = Choice(
-    "DDPM's variance",
-    {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)"},
-    when={"samplers": ["ddpm"]},
-)
+VARIANTS = {
+    "ddim_eta": Range("DDIM's η", step=0.05, help="0 is an ODE; 1 is DDPM.", when={"samplers": ["ddim"]}),
+    "ddpm_variance": Choice(
+        "DDPM's variance",
+        {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)"},
+        when={"samplers": ["ddpm"]},
+    ),
+}
+GRID = {
+    "karras": "Karras ρ",
+    "time": "uniform in t",
+    "quadratic": "quadratic in t",
+    "logsnr": "uniform in log-SNR",
+    "ays": "Align Your Steps (knots)",
+}
 
 VIEWS = (
     View(
         slug="samplers",
         title="Samplers side by side",
         caption=(
-            "Particles fall from noise onto a target, a square a sampler; all begin at the same places. The target is a "
-            "mixture of Gaussians, so the denoiser is a formula: every error is the sampler's. Compare the particles "
-            "with the density beneath them, and W₁, the distance to the target, with chance level in the table. "
-            "A denoiser call (NFE) is what a step costs: at equal NFE Heun, with two calls a step, makes half as many "
-            "steps as Euler. Grey lines are trajectories. Where the path is variance exploding, particles are drawn as "
-            "$x/\\sqrt{1+\\sigma^2}$."
+            "Particles fall from noise onto a target, a square a sampler; all begin at the same places. The denoiser is a "
+            "formula here, as the target is a mixture of Gaussians: every error is the sampler's. Compare the particles "
+            "with the density beneath them, and W₁, their distance to the target, with chance level in the table. Grey "
+            "lines are trajectories. What a step costs is a call of the denoiser (NFE); Heun makes two a step. On the "
+            "variance exploding path particles are drawn as $x/\\sqrt{1+\\sigma^2}$."
         ),
         compute=sampler_panels,
         controls={
             "steps": Range("Steps (or NFE)", step=1),
-            "target": TARGET,
-            "letter": LETTER,
-            "drawing": DRAWING,
+            **OWN,
             "samplers": Choice("Samplers (up to 4)", SAMPLERS, several=True),
             "match": Choice("Compare at equal", {"steps": "steps", "nfe": "denoiser calls (NFE)"}),
-            "grid": Choice(
-                "Noise levels",
-                {
-                    "karras": "Karras ρ",
-                    "time": "uniform in t",
-                    "quadratic": "quadratic in t",
-                    "logsnr": "uniform in log-SNR",
-                    "ays": "Align Your Steps (knots)",
-                },
-            ),
+            "grid": Choice("Noise levels", GRID),
+            "path": PATH,
             "rho": Range(
-                "Karras' ρ", step=0.5, help="A larger ρ puts more steps near the data.", when={"grid": ["karras"]}
+                "Karras' ρ", step=0.5, help="A larger ρ: more steps near the data.", when={"grid": ["karras"]}
             ),
             "knots": Numbers("Knots σ", help="Falling.", when={"grid": ["ays"]}),
-            "path": PATH,
-            "ddim_eta": ETA,
-            "ddpm_variance": VARIANCE,
+            **VARIANTS,
             "particles": Range("Particles", step=1, log=True),
             "seed": SEED,
         },
-        draw=draw_panels,
+        draw=figures.draw_panels,
         seconds=0.2,
     ),
     View(
         slug="field",
         title="The field",
         caption=(
-            "Arrows show the exact field that a network is trained to learn, over the density at one time; scrub the "
-            "time, and drag the diamond, where one particle begins. Far out in noise all arrows point to the mean of the "
-            "target; nearer to the data they point to single modes. The red line is the trajectory that the exact flow "
-            "takes from the diamond: near the border between two modes a small shift changes where it ends. Orange "
-            "points are other particles of the flow. The longest arrow of each time is as long as their spacing."
+            "Arrows are the exact field that a network is trained to learn, over the density at one time. Scrub the time, "
+            "and drag the diamond, where one particle begins: the red line is its trajectory. In noise all arrows point "
+            "to the mean of the target, later to single modes; near the border between two modes a small shift of the "
+            "diamond changes where the line ends. Orange points are other particles of the flow. The longest arrow of "
+            "each time is as long as the spacing."
         ),
         compute=vector_field,
         controls={
-            "target": TARGET,
-            "letter": LETTER,
-            "drawing": DRAWING,
+            **OWN,
             "field": Choice(
                 "Field", {"velocity": "velocity towards the data", "score": "score ∇ log p", "denoised": "D(x) − x"}
             ),
@@ -136,7 +125,7 @@ VIEWS = (
             "y": Range("Particle's start, y", step=0.01),
             "seed": SEED,
         },
-        draw=draw_field,
+        draw=figures.draw_field,
         seconds=0.2,
     ),
     View(
@@ -145,7 +134,7 @@ VIEWS = (
         caption=(
             "The error at the end of the flow from σ = 80 to 0.002, against an exact solution, over denoiser calls. On "
             "these axes a method of order $p$ falls with slope $-p$; beside each name stands the slope fitted to the "
-            "three largest step counts. A method keeps its order only where the error has become small. The published "
+            "three largest step counts. A method has its order only where the error is small already. The published "
             "third-order DPM-Solver++ stays below its order: its last term is half of Taylor's."
         ),
         compute=convergence,
@@ -157,7 +146,7 @@ VIEWS = (
             "lms_order": Range("Order of LMS", step=1, when={"samplers": ["lms"]}),
             "seed": SEED,
         },
-        draw=draw_convergence,
+        draw=figures.draw_convergence,
         live=False,
         seconds=4,
         brief={"samplers": ("euler", "dpmpp_2m"), "steps": (10, 20)},
@@ -166,55 +155,45 @@ VIEWS = (
         slug="distances",
         title="Stochastic samplers",
         caption=(
-            "The distance between a sampler's particles and the target, over denoiser calls. A sampler that adds noise "
-            "has no single right endpoint, so only distributions can be compared. The grey band is what exact samples "
-            "measure themselves: inside it nothing can be told apart, whichever line is the lowest there."
+            "The distance between a sampler's particles and the target, over denoiser calls. A sampler that adds noise has "
+            "no single right endpoint, so only distributions can be compared. The grey band is the range of exact "
+            "samples: inside it nothing can be told apart, whichever line is the lowest."
         ),
         compute=distances,
         controls={
             "samplers": Choice("Samplers (up to 8)", SAMPLERS, several=True),
             "budgets": Numbers("NFE"),
-            "target": TARGET,
-            "letter": LETTER,
-            "drawing": DRAWING,
+            **OWN,
             "path": PATH,
             "particles": Range("Particles", step=100),
-            "ddim_eta": ETA,
-            "ddpm_variance": VARIANCE,
+            **VARIANTS,
             "seed": SEED,
         },
-        draw=draw_distances,
+        draw=figures.draw_distances,
         live=False,
-        seconds=3,
+        seconds=4,
         brief={"samplers": ("ddpm",), "budgets": (8, 16)},
     ),
     View(
         slug="few",
         title="Few steps",
         caption=(
-            "Small networks asked for samples in 1, 2, 4 and 8 steps from the same noise, a row a model; the exact flow "
-            "in as few Euler steps for comparison. Look at the first column: one step. Reflow straightens the "
-            "trajectories, consistency and shortcut models learn to jump along them, SiD, FGM and the critics match the "
-            "distribution alone. Points between the modes are the network's: a smooth map of the plane cannot tear. "
-            "Five targets have models that are trained already; for any other, or to see it learn, choose a share of the "
-            "training to do now: all of it takes 10 to 20 seconds of one core a model."
+            "Small networks asked for samples in 1, 2, 4 and 8 steps from the same noise, a row a model, beside the exact "
+            "flow in as few Euler steps. Look at the first column. Reflow straightens the trajectories, consistency and "
+            "shortcut models learn to jump along them; SiD, FGM and the critics match the distribution alone. Points "
+            "between the modes are the network's: a smooth map of the plane cannot tear. Five targets have trained "
+            "models. For any other, or to see a model learn, choose how much of the training to do now: all of it takes "
+            "10 to 20 seconds of one core a model."
         ),
         compute=few_steps,
         controls={
             "methods": Choice("Models (up to 6)", METHODS, several=True),
-            "target": TARGET,
-            "letter": LETTER,
-            "drawing": DRAWING,
-            "effort": Range("Share of the training done now", step=0.02, help="0 takes the trained models."),
-            "alpha": Range(
-                "SiD's α",
-                step=0.05,
-                help="1 − α is the weight of |Δ|² itself; where it is trained now.",
-                when={"methods": ["sid"]},
-            ),
+            **OWN,
+            "effort": Range("Training done now", step=0.02, help="A share of all; 0 takes the trained models."),
+            "alpha": Range("SiD's α", step=0.05, help="Of training done now.", when={"methods": ["sid"]}),
             "seed": SEED,
         },
-        draw=draw_few_steps,
+        draw=figures.draw_few_steps,
         live=False,
         seconds=0.5,
         brief={"methods": ("exact", "reflow")},
@@ -223,12 +202,11 @@ VIEWS = (
         slug="images",
         title="On images",
         caption=(
-            "Images of one trained network, a row a scheduler, a column a number of steps; all begin with the same "
-            "noise. Follow a row to the right: with more steps the images of a deterministic scheduler settle. A call of "
-            "the network (NFE) is nearly all of the cost. All runs begin at the noisiest timestep and call the network at "
-            "whole timesteps alone, so a second-order step has its second call at the one nearest to its middle. The "
-            "steps are our own: of diffusers' schedulers (0.42) several end off the only picture of a model that knows "
-            "it, and Heun in σ diverges on this model's cosine schedule."
+            "Images of one trained network, a row a scheduler, a column a number of steps, all from the same noise. "
+            "Follow a row to the right: with more steps a deterministic scheduler's images settle. Nearly all of the cost "
+            "is calls of the network (NFE). Each run begins at the noisiest timestep and calls the network at whole "
+            "timesteps alone. The steps are our own: several of diffusers' schedulers (0.42) miss the only picture of a "
+            "model that knows it, and Heun's long steps in σ fail on this model's cosine schedule."
         ),
         compute=image_grid,
         controls={
@@ -238,7 +216,7 @@ VIEWS = (
             "model": Text("Model", help="ddpm-emoji-32 is here; google/ddpm-cifar10-32 comes from the Hub."),
             "seed": SEED,
         },
-        draw=draw_images,
+        draw=figures.draw_images,
         live=False,
         seconds=10,
         brief={"schedulers": ("ddim", "dpmpp_2m"), "steps": (2,), "count": 2},
@@ -252,18 +230,16 @@ STORIES = (
         "samplers",
         (
             Step(
-                "Both samplers have eight denoiser calls, one a step. [[Euler|Euler's particles]] are not on the spiral "
-                "yet; [[DEIS|those of DEIS]] are as near to it as exact samples are to each other. DEIS uses the calls of its "
-                "last steps again, to follow the curve of the trajectory.",
+                "Both samplers have eight denoiser calls, one a step. Many of [[Euler|Euler's particles]] lie beside the "
+                "spiral; [[DEIS|those of DEIS]] are about as near to it as exact samples are. DEIS uses the calls of "
+                "earlier steps again, to follow the curve of a trajectory.",
                 {"target": "spiral", "samplers": ("euler", "deis"), "steps": 8},
                 mark="DEIS",
             ),
+            Step("Give both 40 calls: Euler comes near as well. Its error falls as 1/steps.", {"steps": 40}, "steps"),
             Step(
-                "Give both 40 calls: Euler comes near as well. Its error falls only as 1/steps.", {"steps": 40}, "steps"
-            ),
-            Step(
-                "Heun's method is of second order, but asks the denoiser twice a step. At equal calls it has half as "
-                "many steps: at 20 calls it is no better here than Euler, and the multistep method is the best of three.",
+                "Heun's method is of second order, but makes two calls a step. At 20 calls each it has half of Euler's "
+                "steps and is no nearer; DPM-Solver++ 2M, of second order with one call a step, is.",
                 {"samplers": ("euler", "heun", "dpmpp_2m"), "match": "nfe", "steps": 20},
                 "match",
             ),
@@ -274,8 +250,8 @@ STORIES = (
         "samplers",
         (
             Step(
-                "Steps uniform in σ: twenty levels from 80 down in steps of 4. Nearly all lie where everything is noise, "
-                "and the last leaps from σ = 4 to the data. No sampler finds the small clusters.",
+                "Steps uniform in σ: twenty levels, 4 apart. Nearly all lie where everything is noise, and the last leaps "
+                "from σ = 4 to the data. No sampler finds the small clusters.",
                 {
                     "target": "two_scales",
                     "samplers": ("euler", "heun", "dpmpp_2m", "ddpm"),
@@ -284,14 +260,9 @@ STORIES = (
                 },
                 "grid",
             ),
+            Step("Karras' levels: the same cost, with short steps near the data.", {"grid": "karras"}, "grid"),
             Step(
-                "Karras' levels, at the same cost: the steps become shorter near the data, and every cluster is found.",
-                {"grid": "karras"},
-                "grid",
-            ),
-            Step(
-                "On the path of rectified flow, steps uniform in its time $t$ do well: time is stretched near the data "
-                "there. What is uniform depends on the variable.",
+                "On the path of rectified flow the uniform steps do well too: its time $t$ is stretched near the data.",
                 {"grid": "time", "path": "rf"},
                 "path",
             ),
@@ -302,13 +273,12 @@ STORIES = (
         "orders",
         (
             Step(
-                "DPM-Solver++ 3M, as its reference codes have it, falls like a method of second order: compare its slope with "
-                "that of 2M.",
+                "DPM-Solver++ 3M, as its reference codes have it, falls no faster than a method of second order: compare "
+                "its slope with that of 2M.",
                 {"samplers": ("dpmpp_2m", "dpmpp_3m")},
-                mark="DPM-Solver++ 3M (as published)",
             ),
             Step(
-                "Its last term is half of what Taylor's formula asks. With that term doubled the slope is 3.",
+                "Its last term is half of what Taylor's formula asks. With that term doubled the slope is about 3.",
                 {"samplers": ("dpmpp_2m", "dpmpp_3m", "dpmpp_3m_doubled")},
                 "samplers",
             ),
@@ -319,22 +289,17 @@ STORIES = (
         "field",
         (
             Step(
-                "Scrub to the noisy end: every arrow points to the common mean, and no particle belongs to one mode "
-                "yet. Then scrub on: the plane splits into three basins.",
+                "Scrub to the noisy end: every arrow points to the common mean. Then scrub on: the plane splits into "
+                "three basins, one a mode.",
                 {"target": "three", "path": "rf"},
             ),
             Step(
-                "Drag [[start|the diamond]] slowly across the plane. Somewhere the end of [[trajectory|its trajectory]] jumps "
-                "from one mode to another: that is the border between two basins.",
-                {"target": "three", "path": "rf"},
-                "x",
-                "trajectory",
+                "Drag [[start|the diamond]] slowly across the plane. Somewhere the end of [[trajectory|its trajectory]] "
+                "jumps from one mode to another: there is the border between two basins.",
+                control="x",
+                mark="trajectory",
             ),
-            Step(
-                "With more modes there are more borders, and trajectories bend more.",
-                {"target": "checkerboard"},
-                "target",
-            ),
+            Step("A target with more modes has more borders.", {"target": "checkerboard"}, "target"),
         ),
     ),
     Story(
@@ -342,14 +307,12 @@ STORIES = (
         "distances",
         (
             Step(
-                "At 8 calls the samplers differ much; [[Heun (EDM)|Heun]], with four steps, is the worst. From 64 calls on all "
-                "are in the band that exact samples fill.",
+                "At 8 calls [[Heun (EDM)|Heun]], with four steps, is the farthest from the target. From 64 calls on all "
+                "samplers are in the band of exact samples.",
                 {"target": "two_scales"},
             ),
             Step(
-                "Another seed: the order of the lines inside the band changes. There, a lower line is chance.",
-                {"seed": 1},
-                "seed",
+                "Another seed: in the band the lines change places. A lower line is chance there.", {"seed": 1}, "seed"
             ),
         ),
     ),
@@ -358,20 +321,18 @@ STORIES = (
         "few",
         (
             Step(
-                "One Euler step along the exact flow takes every particle to the mean of the target: the flow's "
-                "trajectories are curved. Rectified flow, trained on independent pairs, learns that same flow.",
+                "One Euler step along the exact flow takes every particle to the mean of the target, as its trajectories "
+                "are curved. Rectified flow, trained on independent pairs, learns this flow.",
                 {"target": "ring", "methods": ("exact", "rectified")},
-                "methods",
             ),
             Step(
-                "Reflow trains again on the pairs that the flow itself makes. Their lines do not cross, so the trajectories become "
+                "Reflow is trained on the pairs that the flow makes. Their lines do not cross, so the trajectories become "
                 "straight (see the table), and one step reaches the ring.",
                 {"methods": ("exact", "rectified", "reflow")},
                 "methods",
             ),
             Step(
-                "A second reflow adds nothing here: there is little left to straighten.",
-                {"methods": ("reflow", "reflow_twice")},
+                "A second reflow finds little left to straighten.", {"methods": ("reflow", "reflow_twice")}, "methods"
             ),
         ),
     ),
@@ -380,14 +341,13 @@ STORIES = (
         "few",
         (
             Step(
-                "SiD and FGM never learn where a given noise should go, only that the distribution be right; so do the critics of "
-                "WGAN-GP, and of its reading as ReFlow. All sample in one step.",
+                "SiD and FGM never learn where a given noise goes, only that the distribution be right; so do the critics "
+                "of WGAN-GP and of its reading as ReFlow. All sample in one step.",
                 {"target": "ring", "methods": ("sid", "fgm", "wgan_gp", "gan_reflow")},
-                "methods",
             ),
             Step(
-                "Beside reflow: W₁ to the target is of one size, but the distance to the exact flow is not. Reflow keeps the "
-                "flow's pairs; the others choose their own.",
+                "Beside reflow: it keeps the flow's pairs of noise and sample, the others choose their own. See the "
+                "distance to the exact flow in the table.",
                 {"methods": ("reflow", "sid", "fgm")},
                 "methods",
             ),
@@ -398,15 +358,11 @@ STORIES = (
         "samplers",
         (
             Step(
-                "Any letters become a mixture of up to 160 small Gaussians, with an exact score. Type your own.",
+                "Letters become a mixture of up to 160 Gaussians, with an exact score. Type your own.",
                 {"target": "letter", "letter": "ODE"},
                 "letter",
             ),
-            Step(
-                "Or choose your drawing as the target, and draw a line: it is sampled likewise.",
-                {"steps": 20},
-                "target",
-            ),
+            Step("Your own drawing can be the target as well: choose it, and draw a line.", {"steps": 20}, "target"),
         ),
     ),
 )

@@ -61,7 +61,7 @@ def thousandths(values: np.ndarray) -> np.ndarray:
 def squares(titles: Sequence[Sequence[str]], extent: float, gap: int, height: int) -> tuple[Figure, list[list[dict]]]:
     """A grid of titled squares of the plane, and for each the axes that its traces take. gap, height: px of a row."""
     rows, columns = len(titles), len(titles[0])
-    made = figure(height=height * rows, showlegend=False, meta={"squares": [rows, columns, gap]})
+    made = figure(height=height * rows, showlegend=False, meta={"squares": [rows, columns, gap - 14]})
     made.update(margin={"l": 8, "r": 8, "t": 8, "b": 8})
     axes = []
     for i, row in enumerate(titles):
@@ -192,7 +192,7 @@ def draw_field(result: Field) -> list:
     drag(made, 5, x="x", y="y")
     is_ve = result.diffusion_path == "ve"
     stamps = [short(stamp) for stamp in (result.sigma if is_ve else result.time)]
-    scrub(made, frames, stamps, "σ =" if is_ve else "t =", start=len(stamps) // 2)
+    scrub(made, frames, stamps, "σ =" if is_ve else "t =", start=7 * len(stamps) // 10)
     made.alt = say(
         "the dragged particle ends at ({x}, {y})", x=short(result.traced[-1, 0]), y=short(result.traced[-1, 1])
     )
@@ -251,7 +251,7 @@ def draw_distances(result: Distances) -> list:
                  customdata=values[i], marker=marker)  # fmt: skip
         if (values < least).any():
             label(made, ends[1], least, "▽ below this", GREY, xanchor="right", yanchor="top")
-        made.x(tickvals=result.nfe[-1], ticktext=[str(n) for n in result.nfe[-1]])
+        made.x(tickvals=result.budgets, ticktext=[str(n) for n in result.budgets])
         panels.append(made)
     return panels
 
