@@ -16,7 +16,7 @@ from studio.exhibits.moe.figures import (
     draw_balancing,
     draw_experts,
     draw_geometry,
-    draw_hub,
+    draw_models,
     draw_routing,
     draw_shared,
     draw_training,
@@ -63,7 +63,7 @@ VIEWS = (
         caption=(
             "Each row is a domain or a kind of byte; each cell the share of it that goes to an expert. Every byte goes to two of eight "
             "experts, so a row adds up to 200 %, and 25 % is even. Rows that differ are experts that are specialised in a domain, as "
-            "OLMoE measured. The kinds of byte below the line explain most of it: a 汉字 is written in bytes that are rare in English "
+            "OLMoE measured. The kinds of byte explain most of it: a 汉字 is written in bytes that are rare in English "
             "stories, where curly quotes and dashes have them. Then: which experts are used together, which follow each other from "
             "the first layer to the last, and how often neighbours repeat an expert. A solid line above its dotted one, any two tokens "
             "of the text, means that the order of the tokens matters."
@@ -192,7 +192,7 @@ VIEWS = (
             "preset": HUB_PRESET,
             "text": TYPED,
         },
-        draw=draw_hub,
+        draw=draw_models,
         looks={
             "layer": Range(
                 "Layer", low=0, high=max(layers for layers, _, _ in HUB_SIZES.values()), step=1, help="0: the last."
