@@ -6,7 +6,7 @@ from engines.moe.balancing import balance, shared_scale
 from engines.moe.checks import CHECKS
 from engines.moe.geometry import subset_errors
 from engines.moe.language import EMBEDDED, HUB, HUB_SIZES, route_text, route_text_on_hub
-from engines.moe.rules import GATES
+from engines.moe.rules import GATES, SHARED_GATES
 from engines.moe.training import TRAINED, train
 from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Step, Story, Text, Toggle, View
 from studio.exhibits.moe.figures import (
@@ -33,7 +33,6 @@ PRESET = Choice(
     TEXTS | {"held-back": "held back", "own": "your own"},
     help="Held back: 36 sequences that were not trained on, from the same books and files.",
 )
-HUB_PRESET = Choice("Text", TEXTS | {"own": "your own"})
 TYPED = Text("Your own text", lines=4, when={"preset": ["own"]})
 BIAS = Numbers("Bias of the 8 experts", help="Added to the router's softmax when experts are chosen, in every layer.")
 LAYER = Range("Layer", low=1, high=3, step=1)
@@ -46,11 +45,10 @@ VIEWS = (
         slug="routing",
         title="A text, routed",
         caption=(
-            "The text, each byte in the colour of its first expert: stronger for more weight, all weights on hover. A character beyond "
-            "ASCII is followed by narrow tiles, its further bytes. Watch the colours change with the language, and from a first byte "
-            "to a later one. Drag a point of the bias: it is added to that expert's score when experts are chosen, and tokens move at "
-            "once. Shown is where tokens are really sent, selection bias of the model included. F is an expert's share of all "
-            "assignments, Q = 1/n the even share."
+            "The text, each byte in the colour of its first expert: stronger for more weight, all weights on hover. Narrow tiles are the "
+            "further bytes of the character before them. Watch the colours change with the language, and from a first byte to a later "
+            "one. Drag a point of the bias: it is added to that expert's score in the choice, and tokens move at once. F is an "
+            "expert's share of all assignments, Q = 1/n the even share."
         ),
         compute=route_text,
         controls=READING,
@@ -61,12 +59,11 @@ VIEWS = (
         slug="experts",
         title="What experts do",
         caption=(
-            "Each row is a domain or a kind of byte; each cell the share of it that goes to an expert. Every byte goes to two of eight "
-            "experts, so a row adds up to 200 %, and 25 % is even. Rows that differ are experts that are specialised in a domain, as "
-            "OLMoE measured. The kinds of byte explain most of it: a 汉字 is written in bytes that are rare in English "
-            "stories, where curly quotes and dashes have them. Then: which experts are used together, which follow each other from "
-            "the first layer to the last, and how often neighbours repeat an expert. A solid line above its dotted one, any two tokens "
-            "of the text, means that the order of the tokens matters."
+            "Rows are domains and kinds of byte; a cell is the share of a row that goes to an expert. Every byte goes to two of eight "
+            "experts: a row adds up to 200 %, and 25 % is even. Where domains differ, experts are specialised in them, as OLMoE measured. "
+            "The kinds of byte explain most of it: the bytes of a 汉字 are rare in English stories, where curly quotes, dashes and "
+            "accents have them. Below: experts used together, the way from the first layer to the last, and how often neighbours repeat an expert. A "
+            "solid line above its dotted one means that the order of the tokens matters."
         ),
         compute=route_text,
         controls=READING,
@@ -78,10 +75,10 @@ VIEWS = (
         slug="balancing",
         title="Balancing rules",
         caption=(
-            "The violation (F − Q)/Q of every rule on the same scores, round by round; F is an expert's share of all assignments, "
-            "Q = 1/n the even share. It is drawn down to one token more than even. A load counts as balanced when its maximum is at "
-            "most 10 %. Quantile balancing has no step size; sign and RMS steps converge slowly, then oscillate by about their step. "
-            "Hashing ignores the scores, which shows in the routed score: the sum of the chosen ρ against plain top-k's."
+            "The violation (F − Q)/Q of every rule on the same scores, round by round, down to one token more than even. F is an expert's "
+            "share of all assignments, Q = 1/n the even share; balanced means at most 10 %. Quantile balancing has no step size. Steps by "
+            "sign or RMS converge slowly, then oscillate by about their step. Hashing ignores the scores, which shows in the routed "
+            "score: the sum of the chosen ρ against plain top-k's."
         ),
         compute=balance,
         controls={
@@ -114,9 +111,9 @@ VIEWS = (
         title="Train one now",
         caption=(
             "The loss of a mixture of small experts that learns inputs of several kinds, each with a linear map of its own. All "
-            "balancings start alike and see the same batches. Scrub the load: without balancing it soon gathers on some experts, "
-            "which get the practice, and others fall out of use. Kinds then share an expert, and the loss stays higher. How many "
-            "experts are lost depends on the seed; the table counts them."
+            "balancings start alike and see the same batches. Scrub the load: without balancing it gathers on some experts, which get the "
+            "practice, and others fall out of use. Kinds then share an expert, and the loss stays higher. How many experts are lost "
+            "depends on the seed; the table counts them."
         ),
         compute=train,
         controls={
@@ -140,10 +137,10 @@ VIEWS = (
         slug="geometry",
         title="The best k vectors",
         caption=(
-            "Error of keeping k of the $n$ vectors whose sum is a dense layer's output: the layer is cut into $n$ blocks. If the "
-            "vectors were orthogonal, the best $k$ would be the longest; here the best subset is found by trying all. Norms come close "
-            "to it, the closer the more dimensions there are. A linear router that sees only the input keeps much of the gain: that is "
-            "a mixture of experts."
+            "Error of keeping $k$ of the $n$ vectors whose sum is a dense layer's output: the layer is cut into $n$ blocks. If the "
+            "vectors were orthogonal, the best $k$ would be the longest; the best subset is found by trying all. Norms come close to it, "
+            "the closer the more dimensions there are. A linear router that sees only the input keeps much of the gain: that is a "
+            "mixture of experts."
         ),
         compute=subset_errors,
         controls={
@@ -161,16 +158,15 @@ VIEWS = (
         title="Shared experts' λ",
         caption=(
             "The λ of $y=\\sum_{\\text{shared}}e_i+\\lambda\\sum_{\\text{routed}}\\rho_i e_i$ that makes both sums equally long on average, for "
-            "random scores and orthogonal outputs. Routed experts have weights below one, so without λ they contribute little beside "
-            "the shared ones at the start. Drag the point along the curve. The table compares published models: DeepSeek-V2's 16 is "
-            "met, DeepSeek-V3's is not, and Moonlight's only if its two shared experts count as one."
+            "random scores and orthogonal outputs. Without it routed experts, whose weights are below one, contribute little beside the "
+            "shared ones at the start. Drag the point along the curve."
         ),
         compute=shared_scale,
         controls={
             "top_k": Range("Active, shared included", step=1),
             "experts": Range("Experts, shared included", step=1, log=True),
             "shared": Range("Shared", step=1),
-            "gate": Choice("Gate of ρ", {"softmax": "softmax", "sigmoid": "sigmoid"}),
+            "gate": Choice("Gate of ρ", SHARED_GATES),
             "renormalize": Toggle("Active weights sum to 1"),
             "seed": SEED,
         },
@@ -189,13 +185,13 @@ VIEWS = (
                 "Model",
                 {"moe-loss-free": "embedded, loss-free (no network)"} | {name: name.split("/")[1] for name in HUB},
             ),
-            "preset": HUB_PRESET,
+            "preset": Choice("Text", TEXTS | {"own": "your own"}),
             "text": TYPED,
         },
         draw=draw_models,
         looks={
             "layer": Range(
-                "Layer", low=0, high=max(layers for layers, _, _ in HUB_SIZES.values()), step=1, help="0: the last."
+                "Layer", low=0, high=max(layers for layers, *_ in HUB_SIZES.values()), step=1, help="0: the last."
             )
         },
         live=False,
@@ -204,192 +200,169 @@ VIEWS = (
     ),
 )
 
-STORIES = (
-    Story(
-        "A model that reads three languages",
-        "routing",
-        (
-            Step(
-                "English, Chinese and Python, one after the other. The colours of the tiles change with the language: the router has "
-                "learned to tell them apart by itself.",
-                {"preset": "mixed", "model": "moe-loss-free", "layer": 3},
-                "preset",
-            ),
-            Step(
-                "The poems alone. A 汉字 is three bytes. Its first byte, the wide tile, goes to other experts than the narrow ones "
-                "after it: an expert here is a specialist for a place in a character more than for a topic.",
-                {"preset": "poem"},
-            ),
-            Step(
-                "The same poems in the first layer. It sees hardly more than the byte itself, and still tells first bytes from later ones.",
-                {"layer": 1},
-                "layer",
-            ),
+
+def third(bias: float) -> tuple[float, ...]:
+    """A bias for the third expert alone."""
+    return (0.0, 0.0, bias, *[0.0] * 5)
+
+
+READER = Story(
+    "A model that reads three languages",
+    "routing",
+    (
+        Step(
+            "English, Chinese and Python. The colours of the tiles change with the language: the router has learned to tell them apart.",
+            {"preset": "mixed", "model": "moe-loss-free", "layer": 3},
+            "preset",
+        ),
+        Step(
+            "The poems alone, in the first layer. A 汉字 is three bytes: the first, the wide tile, goes to expert 2 in 86 % of all cases, "
+            "the narrow ones after it to expert 7 in 90 %. An expert here is a specialist for a place in a character, not for a topic.",
+            {"preset": "poem", "layer": 1},
+            "layer",
+        ),
+        Step(
+            "In the last layer, which knows more of the context, first and later bytes share more experts.",
+            {"layer": 3},
+            "layer",
         ),
     ),
-    Story(
-        "Balance by hand",
-        "routing",
-        (
-            Step(
-                "The model that was trained without balancing. In layer 3 the third expert has 36 % of the [[load|assignments]] of this "
-                "text, the seventh 0.7 %.",
-                {"model": "moe-none", "preset": "mixed", "layer": 3},
-                "model",
-                "load",
-            ),
-            Step(
-                "A [[bias|bias]] of −0.5 on the third expert: added to its score in the choice, but not to its weight in the output. "
-                "Its share falls to 20 %, and the mean loss rises from 2.19 to 2.22 nats a byte: others now do what it was trained for.",
-                {"bias": (0.0, 0.0, -0.5, 0.0, 0.0, 0.0, 0.0, 0.0)},
-                "bias",
-                "bias",
-            ),
-            Step(
-                "A bias of −1 forbids it: no softmax exceeds 1. The loss is 2.54. Drag the points yourself: this is what the loss-free "
-                "rule does a little at a time, while the model can still learn to live with it.",
-                {"bias": (0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0)},
-                "bias",
-                "bias",
-            ),
+)
+BY_HAND = Story(
+    "Balance by hand",
+    "routing",
+    (
+        Step(
+            "The model trained without balancing. In layer 3 the third expert has 36 % of the [[load|assignments]] of this text, the "
+            "seventh 0.7 %.",
+            {"model": "moe-none", "preset": "mixed", "layer": 3},
+            "model",
+            "load",
+        ),
+        Step(
+            "A [[bias|bias]] of −0.5 on the third expert: added to its score in the choice, not to its weight in the output. Its share "
+            "falls to 20 %, the mean loss rises from 2.19 to 2.22 nats a byte: others now do what it was trained for.",
+            {"bias": third(-0.5)},
+            "bias",
+            "bias",
+        ),
+        Step(
+            "A bias of −1 forbids it, since no softmax exceeds 1. The loss is 2.54. Drag the points yourself: the loss-free rule does "
+            "this a little at a time, while the model can still learn to live with it.",
+            {"bias": third(-1.0)},
+            "bias",
+            "bias",
         ),
     ),
-    Story(
-        "Without a step size",
-        "balancing",
-        (
-            Step(
-                "Uniform scores, some experts favoured: the test of the post, with fewer tokens. [[Top-k, no balancing|Plain top-k]] gives one "
-                "expert four times its share. [[Quantile balancing|Quantile balancing]] sets each expert's threshold from quantiles and is "
-                "within 10 % from round 2 on; the [[Loss-free bias, sign|sign rule]] from round 60.",
-                {"rules": ("top-k", "loss-free", "loss-free-rms", "quantile"), "seed": 0, "rounds": 100},
-                "rules",
-                "Quantile balancing",
-            ),
-            Step(
-                "The post finds that [[Loss-free bias, RMS|RMS steps]] often balance better than signs. Here the maximum says otherwise: at "
-                "this step the sign stays within 10 %, RMS does not.",
-                {"rules": ("loss-free", "loss-free-rms"), "rounds": 300},
-                "rules",
-                "Loss-free bias, RMS",
-            ),
-            Step(
-                "The mean over the experts agrees with the post: RMS ends lower. It moves experts that are nearly even less, and the one "
-                "that is farthest off more.",
-                {"measure": "mean"},
-                "measure",
-                "Loss-free bias, RMS",
-            ),
-            Step(
-                "A quarter of the step: both end closer to even, and later. RMS is balanced from round 133, the sign from round 241. A step "
-                "size trades speed for precision; quantiles need neither.",
-                {"measure": "max", "rate": 0.005},
-                "rate",
-            ),
+)
+NO_STEP = Story(
+    "Without a step size",
+    "balancing",
+    (
+        Step(
+            "Uniform scores, some experts favoured, as in the post. [[Top-k, no balancing|Plain top-k]] gives one expert four times its "
+            "share. [[Quantile balancing|Quantile balancing]] is within 10 % from round 2 on, the [[Loss-free bias, sign|sign rule]] from "
+            "round 60.",
+            {"rules": ("top-k", "loss-free", "loss-free-rms", "quantile"), "seed": 0, "rounds": 100},
+            "rules",
+            "Quantile balancing",
+        ),
+        Step(
+            "The post finds that [[Loss-free bias, RMS|RMS steps]] often balance better than signs. By the maximum it is the other way "
+            "here: the sign stays within 10 %, RMS does not.",
+            {"rules": ("loss-free", "loss-free-rms"), "rounds": 300},
+            mark="Loss-free bias, RMS",
+        ),
+        Step(
+            "By the mean over the experts the post is right: RMS moves experts that are nearly even less, but the farthest one more.",
+            {"measure": "mean"},
+            "measure",
+            "Loss-free bias, RMS",
+        ),
+        Step(
+            "With a quarter of the step both end closer to even, and later: RMS from round 133, the sign from round 241. A step trades "
+            "speed for precision; quantiles need none.",
+            {"measure": "max", "rate": 0.005},
+            "rate",
         ),
     ),
-    Story(
-        "Balanced is not well routed",
-        "balancing",
-        (
-            Step(
-                "[[Hash of the token|Hashing]] needs no training and sends a word to the same experts always. Frequent words make it uneven, "
-                "and it routes 62 % of the score that top-k does.",
-                {"rules": ("top-k", "quantile", "hash"), "seed": 0, "rounds": 10},
-                "rules",
-                "Hash of the token",
-            ),
-            Step(
-                "[[Expert choice|Expert choice]] is balanced by construction: every expert takes its best tokens. A token gets from 0 to 19 "
-                "experts, and which ones depends on all other tokens.",
-                {"rules": ("top-k", "quantile", "expert-choice")},
-                "rules",
-                "Expert choice",
-            ),
-            Step(
-                "[[Dynamic number, quantile|Thresholds from quantiles]] choose the very same pairs, as the post on dynamic activation shows. But "
-                "a threshold, once set, needs no other token to route a new one.",
-                {"rules": ("top-k", "expert-choice", "dynamic-quantile")},
-                "rules",
-                "Dynamic number, quantile",
-            ),
+)
+NOT_WELL = Story(
+    "Balanced is not well routed",
+    "balancing",
+    (
+        Step(
+            "[[Hash of the token|Hashing]] needs no training: a word always goes to the same experts. Frequent words make it uneven, and "
+            "it routes 62 % of the score that top-k does.",
+            {"rules": ("top-k", "quantile", "hash"), "seed": 0, "rounds": 10},
+            mark="Hash of the token",
+        ),
+        Step(
+            "[[Expert choice|Expert choice]] is balanced by construction: every expert takes its best tokens. A token gets from 0 to 19 "
+            "experts, and which ones depends on all other tokens. [[Dynamic number, quantile|Thresholds from quantiles]] choose the same "
+            "pairs, but need no other token to route a new one.",
+            {"rules": ("top-k", "dynamic-quantile", "expert-choice")},
+            mark="Expert choice",
         ),
     ),
-    Story(
-        "The rich get richer",
-        "training",
-        (
-            Step(
-                "All inputs have something in common, so some experts start ahead. Scrub the load to its first moment: over the first ten "
-                "steps no expert is left out, but the largest has 28 % of the load and the three largest 54 to 58 %.",
-                {"common": 1.5, "rules": ("top-k", "aux-loss", "loss-free"), "seed": 0, "steps": 600},
-                "common",
-                "Top-k, no balancing",
-            ),
-            Step(
-                "[[Top-k, no balancing|Without balancing]] three of the eight experts then fall out of use. The kinds of input that could have "
-                "been theirs share the rest, and the loss ends at 0.29; with the [[Loss-free bias, sign|bias]] it is 0.16. Other seeds lose one "
-                "to five experts.",
-                {},
-                "rules",
-                "Top-k, no balancing",
-            ),
-            Step(
-                "Without a common part nobody starts ahead. Run it and compare.",
-                {"common": 0.0},
-                "common",
-            ),
+)
+RICHER = Story(
+    "The rich get richer",
+    "training",
+    (
+        Step(
+            "All inputs have something in common, so some experts start ahead. Scrub the load to its first moment: over the first ten "
+            "steps every expert has 5 % of the load or more, but the largest has 28.5 %.",
+            {"common": 1.5, "rules": ("top-k", "aux-loss", "loss-free"), "seed": 0, "steps": 600},
+            "common",
+        ),
+        Step(
+            "[[Top-k, no balancing|Without balancing]] three of the eight experts then fall out of use. The kinds of input that could have "
+            "been theirs share the rest, and the loss ends at 0.29; with the [[Loss-free bias, sign|bias]] at 0.16. Other seeds lose one to "
+            "five experts.",
+            mark="Top-k, no balancing",
         ),
     ),
-    Story(
-        "Longest is best, if orthogonal",
-        "geometry",
-        (
-            Step(
-                "In 12 dimensions ten vectors of a random FFN overlap: [[greatest norms|choosing by norm]] is visibly worse than the "
-                "[[best subset|best of all subsets]].",
-                {"dim": 12, "units": 8, "blocks": 10},
-                "dim",
-                "greatest norms",
-            ),
-            Step(
-                "In 128 dimensions the two curves nearly meet: random vectors are nearly orthogonal there. That is the post's argument "
-                "for routing by norm.",
-                {"dim": 128},
-                "dim",
-                "greatest norms",
-            ),
-            Step(
-                "Made orthogonal, norms kept: the curves are one.",
-                {"vectors": "orthogonal"},
-                "vectors",
-                "best subset",
-            ),
+)
+LONGEST = Story(
+    "Longest is best, if orthogonal",
+    "geometry",
+    (
+        Step(
+            "In 12 dimensions ten vectors of a random FFN overlap: [[greatest norms|choosing by norm]] is visibly worse than the "
+            "[[best subset|best of all subsets]].",
+            {"dim": 12, "units": 8, "blocks": 10},
+            "dim",
+            "greatest norms",
+        ),
+        Step(
+            "In 128 dimensions the two nearly meet: random vectors are nearly orthogonal there. That is the post's argument for routing by "
+            "norm.",
+            {"dim": 128},
+            "dim",
+            "greatest norms",
         ),
     ),
-    Story(
-        "Where 16 comes from",
-        "shared",
-        (
-            Step(
-                "DeepSeek-V2: 162 experts, 8 active, 2 of them shared, softmax. The [[λ (mean)|curve]] says 16.0, and so does its configuration.",
-                {"experts": 162, "top_k": 8, "shared": 2, "gate": "softmax", "renormalize": False},
-                "top_k",
-                "here",
-            ),
-            Step(
-                "DeepSeek-V3: 257 experts, 9 active, one shared, sigmoid, weights that sum to 1. Computed 2.83; its configuration has 2.5.",
-                {"experts": 257, "top_k": 9, "shared": 1, "gate": "sigmoid", "renormalize": True},
-                "renormalize",
-                "here",
-            ),
-            Step(
-                "Moonlight has 64 routed experts, 6 active, and two shared ones: 3.46. Its 2.446 comes out if the two count as one of double "
-                "width.",
-                {"experts": 66, "top_k": 8, "shared": 2},
-                "shared",
-                "here",
-            ),
+)
+SIXTEEN = Story(
+    "Where 16 comes from",
+    "shared",
+    (
+        Step(
+            "DeepSeek-V2: 162 experts, 8 active, 2 of them shared, softmax. The [[λ (mean)|curve]] says 16.0, and so does its configuration.",
+            {"experts": 162, "top_k": 8, "shared": 2, "gate": "softmax", "renormalize": False},
+            mark="here",
+        ),
+        Step(
+            "DeepSeek-V3: 257 experts, 9 active, one shared, sigmoid, weights that sum to 1. Computed 2.83; its configuration has 2.5.",
+            {"experts": 257, "top_k": 9, "shared": 1, "gate": "sigmoid", "renormalize": True},
+            mark="here",
+        ),
+        Step(
+            "Moonlight: 64 routed experts, 6 active, and two shared: 3.46. Its 2.446 comes out if the two count as one of double width.",
+            {"experts": 66, "top_k": 8, "shared": 2},
+            "shared",
+            "here",
         ),
     ),
 )
@@ -419,19 +392,14 @@ EXHIBIT = Exhibit(
         ("Muennighoff et al., OLMoE", "https://arxiv.org/abs/2409.02060"),
     ),
     views=VIEWS,
-    stories=STORIES,
+    stories=(READER, BY_HAND, NO_STEP, NOT_WELL, RICHER, LONGEST, SIXTEEN),
     checks=CHECKS,
     former={
         "domains": Former("experts", values={"preset": "held-back"}),
         "training": Former("training", {"num_experts": "experts", "experts_per_token": "top_k", "trained": "rules"}),
         "shared": Former(
             "shared",
-            {
-                "total_experts": "experts",
-                "active_experts": "top_k",
-                "shared_experts": "shared",
-                "activation": "gate",
-            },
+            {"total_experts": "experts", "active_experts": "top_k", "shared_experts": "shared", "activation": "gate"},
         ),
         "hub": Former("models", {"hub_model": "model", "hub_layer": "layer"}, {"model": HUB[0]}),
     },

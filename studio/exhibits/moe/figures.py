@@ -251,7 +251,8 @@ def draw_balancing(result: Balancing, measure: str = "max") -> list:
             loads, np.arange(1, n + 1), load[i, moments[-1]], *shared, dash=dash, hover="%{y:.2f} times the even share"
         )
     if measure == "max":
-        across(over, y=BALANCED, text="balanced")
+        across(over, y=BALANCED)
+        label(over, 0, BALANCED, "balanced", GREY, xshift=4, yanchor="top")
     loads.y(span=(0, 1.05 * float(np.nanmax(load[:, : result.rounds + 1]))))
     scrub(loads, [[{"y": values} for values in load[:, m]] for m in moments], list(map(str, moments)), "round")
 
