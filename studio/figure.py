@@ -6,17 +6,14 @@ A figure is a plain dict of plotly's schema (tests hold it against the schema). 
 
 from __future__ import annotations
 
-import base64
-import copy
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from studio.language import Said, drawn, say
+from studio.language import Said, drawn
+from studio.packing import as_array, to_json
 
 # Told apart by people with any of the common colour blindnesses; each at least 3:1 on paper and on the dark ground.
 COLORS = ("#0077bb", "#d9631e", "#009988", "#cc3311", "#8866cc", "#2b93c0", "#a07d00", "#d6438a")
@@ -36,7 +33,6 @@ SCALES = {
     SEQUENTIAL: ("#fffdf9", "#dcebe6", "#8fc4bd", "#3a928c", "#0b5a63", "#0a2f3d"),
     DIVERGING: ("#b35806", "#e08a3c", "#f4cfa4", "#fffdf9", "#a9cfe5", "#4a90c2", "#1c5a9c"),
 }
-_OVERLAID = {"scatter", "scattergl", "scatterternary", "bar"}
 
 
 def short(value: float, digits: int = 3) -> str:
@@ -161,7 +157,7 @@ class Figure:
 
     def as_json(self) -> str:
         """The same, packed: arrays typed and in base64, floats in single precision where that is enough."""
-        return json.dumps(_packed(self.as_dict()), allow_nan=False, separators=(",", ":"))
+        return to_json(self.as_dict())
 
     def plotly(self) -> dict[str, Any]:
         """Data and layout for plotly itself, in the light colours, for files and the tests."""
@@ -176,7 +172,7 @@ class Figure:
                 return {key: paint(item) for key, item in value.items()}
             if isinstance(value, (list, tuple)) and not (value and isinstance(value[0], (int, float))):
                 return [paint(item) for item in value]
-            return replaced.get(value, value) if isinstance(value, str) else _array(value)
+            return replaced.get(value, value) if isinstance(value, str) else as_array(value)
 
         return {"data": paint(self.data), "layout": paint(self.layout)}
 
@@ -308,7 +304,7 @@ def band(
     **more: Any,
 ) -> dict[str, Any]:
     """The area between two curves over the same x."""
-    x, low, high = (np.asarray(_array(values), dtype=float) for values in (x, low, high))
+    x, low, high = (np.asarray(as_array(values), dtype=float) for values in (x, low, high))
     keep = np.isfinite(low) & np.isfinite(high)
     x, low, high = x[keep], low[keep], high[keep]
     trace = {
@@ -429,7 +425,7 @@ def arrows(
     **more: Any,
 ) -> dict[str, Any]:
     """Arrows from (x, y) by (u, v) times `scale`, as one line with heads."""
-    x, y, u, v = (np.asarray(_array(values), dtype=float).ravel() for values in (x, y, u, v))
+    x, y, u, v = (np.asarray(as_array(values), dtype=float).ravel() for values in (x, y, u, v))
     u, v = u * scale, v * scale
     tip = x + u, y + v
     wings = [(tip[0] - 0.28 * u + s * 0.14 * v, tip[1] - 0.28 * v - s * 0.14 * u) for s in (1, -1)]
@@ -521,61 +517,6 @@ def drag(
     return drawing
 
 
-def with_ghost(now: Figure, pinned: Figure) -> list[Figure]:
-    """The figure with the pinned one faint and dashed behind it; two figures where they cannot share their axes."""
-    pinned_name = say("pinned")
-    traces = (*now.data, *pinned.data)
-    if any(trace["type"] not in _OVERLAID for trace in traces) or not _mean_the_same(now, pinned):
-        beside = copy.deepcopy(pinned)
-        beside.layout["title"] = {"text": str(say("Pinned")), "font": {"size": 13}, "x": 0.01, "xref": "paper"}
-        return [now, beside]
-    both = copy.copy(now)
-    both.data, both.layout = list(now.data), copy.deepcopy(now.layout)
-    for i, trace in enumerate(pinned.data):
-        ghost = {**trace, "opacity": 0.4, "showlegend": i == 0}
-        ghost["name"] = f"{pinned_name} · {trace['name']}" if trace.get("name") else str(pinned_name)
-        ghost.pop("meta", None)
-        if ghost["type"] in ("scatter", "scattergl"):
-            ghost["line"] = {**ghost.get("line", {}), "dash": "dot"}
-        if ghost["type"] == "scatter":
-            ghost["zorder"] = -1
-        both.data.append(ghost)
-    for name, axis in _axes(pinned).items():
-        ours = both.layout.get(name, {})
-        if axis.get("range") and ours.get("range"):
-            ends = sorted((*ours["range"], *axis["range"]))
-            ours["range"] = [ends[0], ends[-1]] if ours["range"][0] <= ours["range"][1] else [ends[-1], ends[0]]
-    return [both]
-
-
-def _mean_the_same(now: Figure, pinned: Figure) -> bool:
-    """Whether a place on an axis has the same name in both, by the text of its tick or by what the traces say."""
-    if _axes(now).keys() != _axes(pinned).keys():
-        return False
-    ours, theirs = _tick_texts(now), _tick_texts(pinned)
-    if any(theirs.get(place, text) != text for place, text in ours.items()):
-        return False
-    return all(_categories(now, way) == _categories(pinned, way) for way in ("x", "y"))
-
-
-def _axes(drawing: Figure) -> dict[str, dict]:
-    return {name: axis for name, axis in drawing.layout.items() if name.startswith(("xaxis", "yaxis"))}
-
-
-def _tick_texts(drawing: Figure) -> dict[tuple[str, Any], str]:
-    return {
-        (name, place): text
-        for name, axis in _axes(drawing).items()
-        if axis.get("ticktext") is not None
-        for place, text in zip(axis["tickvals"], axis["ticktext"], strict=True)
-    }
-
-
-def _categories(drawing: Figure, way: str) -> set[str]:
-    values = (trace.get(way) for trace in drawing.data)
-    return {name for some in values if isinstance(some, list | tuple) for name in some if isinstance(name, str)}
-
-
 def _scatter(
     drawing: Figure,
     x: Any,
@@ -651,13 +592,9 @@ def _spoken_titles(layout: Any) -> Any:
     return layout
 
 
-def _array(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
-
-
 def _values(values: Any) -> Any:
     """Numbers as an array, names as a list of texts in the visitor's language."""
-    values = _array(values)
+    values = as_array(values)
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         return values
     values = list(values)
@@ -666,9 +603,14 @@ def _values(values: Any) -> Any:
     return [str(drawn(value)) if isinstance(value, str) else value for value in values]
 
 
+def axes(drawing: Figure) -> dict[str, dict]:
+    """The axes of a figure's plane, by plotly's names."""
+    return {name: axis for name, axis in drawing.layout.items() if name.startswith(("xaxis", "yaxis"))}
+
+
 def _tick(drawing: Figure) -> None:
     """Log axes get a tick each power of ten, each second or third where they are many, and 2 and 5 where they are few."""
-    for name, axis in _axes(drawing).items():
+    for name, axis in axes(drawing).items():
         if axis.get("type") != "log" or {"dtick", "tickvals", "nticks"} & axis.keys():
             continue
         if axis.get("range"):
@@ -676,7 +618,7 @@ def _tick(drawing: Figure) -> None:
         else:
             which, number = name[0], name[5:]
             found = [
-                _array(trace[which])
+                as_array(trace[which])
                 for trace in drawing.data
                 if which in trace and trace.get(f"{which}axis", which)[1:] == number
             ]
@@ -688,37 +630,3 @@ def _tick(drawing: Figure) -> None:
             low = math.log10(min(values.min() for values in numbers))
             high = math.log10(max(values.max() for values in numbers))
         axis["dtick"] = "D2" if high - low < 1.3 else math.ceil((high - low) / 8)
-
-
-def _packed(value: Any) -> Any:
-    value = _array(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.size:
-        return _typed(value)
-    if isinstance(value, np.ndarray):
-        return _packed(value.tolist())
-    if isinstance(value, Mapping):
-        return {key: _packed(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_packed(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _typed(array: np.ndarray) -> dict[str, Any]:
-    """plotly's own form of an array; in single precision unless neighbours would fall together."""
-    if array.dtype.kind == "f":
-        finite = array[np.isfinite(array)]
-        span = float(np.ptp(finite)) if finite.size else 0.0
-        largest = float(np.abs(finite).max(initial=0.0))
-        is_enough = largest < 3e38 and (span == 0 or largest * 6e-8 < 1e-4 * span)
-        array = array.astype(np.float32 if is_enough else np.float64)
-    else:
-        kinds = (np.int8, np.int16, np.int32)
-        low, high = int(array.min()), int(array.max())
-        kind = next((k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max), np.float64)
-        array = array.astype(kind)
-    made = {"dtype": f"{array.dtype.kind}{array.dtype.itemsize}", "bdata": base64.b64encode(array.tobytes()).decode()}
-    return made if array.ndim == 1 else made | {"shape": ", ".join(map(str, array.shape))}

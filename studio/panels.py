@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from studio.figure import Figure, short, with_ghost
+from studio.figure import Figure, short
+from studio.ghost import with_ghost
 from studio.language import Said, drawn, say
 from studio.markup import to_html
 

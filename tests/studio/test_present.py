@@ -18,7 +18,8 @@ from engines.arguments import Refusal
 from engines.checks import Check
 from engines.progress import Progress
 from studio.exhibit import Exhibit, Range, Toggle, View
-from studio.figure import bars, figure, heat, line, scrub, with_ghost
+from studio.figure import bars, figure, heat, line, scrub
+from studio.ghost import with_ghost
 from studio.markup import to_html
 from studio.panels import File, Folded, Pictures, Piece, Prose, Table, Writing, pack, verbatim
 from studio.present import present
