@@ -68,7 +68,7 @@ def export(models: dict[int, Decoder], held_blocks: np.ndarray, run: Run, a: Nam
         figures[name] = {"loss_within_128": inside}
         cells = [f"{run.recent(f'loss {base}'):.4f}", f"{inside:.4f}"]
         rows.append([f"{base:,}", *cells, *(f"{loss[p - 65 : p - 1].mean():.3f}" for p in ends)])
-    columns = ["base", "training loss, last 100 steps", "held back (same books), first 128 bytes"]
+    columns = ["base", "training loss, last 100 steps", "held back, first 128 bytes"]
     columns += [f"bytes up to {p:,}" for p in ends]
     config = models[BASES[0]].config
     sections = {

@@ -1,7 +1,7 @@
 """The least base for a context length: b* = inf {b > 1 : f_b(m) ≥ 0 for m = 0 … L−1} (kexue.fm/archives/10122).
 
-A base that passes may have failing ones above it, so bisection is wrong, and a grid may step over a passing sliver (the
-first one for half a million tokens is a few millionths of the base wide). The search here steps over nothing: from a
+A base that passes may have failing ones above it, so bisection is wrong, and a grid may step over a passing interval (the
+first one for half a million tokens is a few millionths of the base wide). The search here steps over none: from a
 base that fails at distance m it moves up only through bases that are proved to fail at that same m.
 
 With x = ln b and h(x) = f_b(m), u_i = m·b^(−s_i), s_i = 2i/d:
@@ -23,7 +23,7 @@ from engines.arguments import Between, Refusal, checked, whole
 from engines.rope.curves import SINGLE, cos_sin, one_thread, passing_length, similarity_profile
 from engines.rope.frequencies import HeadDim, check_base, check_head_dim, exponents
 
-# ln b is known to this; a passing sliver narrower than that, relatively, would be missed.
+# ln b is known to this; a passing interval narrower than that, relatively, would be missed.
 RESOLUTION = 1e-12
 MOST_SEARCHED = 1e12
 MOST_TOKENS = 1 << 20
@@ -34,7 +34,7 @@ LENGTHS = tuple(1024 << i for i in range(11))
 PAPER = (4.3e3, 1.6e4, 2.7e4, 8.4e4, 3.1e5, 6.4e5, 2.1e6, 7.8e6, 3.6e7, 6.4e7, 5.1e8)
 BLOG = (4.3e3, 1.2e4, 2.7e4, 8.4e4, 2.3e5, 6.3e5, 2.1e6, 4.9e6, 2.4e7, 5.8e7, 6.5e7)
 
-# What the search finds for them, rounded up by less than 1e-9 of the base; the passing slivers there are wider.
+# What the search finds for them, rounded up by less than 1e-9 of the base; the passing intervals there are wider.
 LEAST = (
     4293.43757,
     11_587.24431,
@@ -208,7 +208,7 @@ def feasible_bases(
         return torch.cat([similarity_profile(length, each, torch.float32).amin(-1) for each in few]).numpy()
 
     bases = np.geomspace(base_low, base_high, 320)
-    if head_dim == 128:  # the slivers that begin at the least bases lie between those
+    if head_dim == 128:  # the intervals that begin at the least bases lie between those
         bases = np.union1d(bases, [b for b, n in zip(LEAST, LENGTHS, strict=True) if base_low <= b <= base_high])
     few = torch.from_numpy(bases)[:, None].pow(-s).split(32)
     fails_again = _fails_again(base, length, head_dim)

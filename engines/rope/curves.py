@@ -2,7 +2,7 @@
 
 f_b(m) = Σ_i cos(m θ_i) is, up to a factor, how much more attention a key like the query gets than a random one at
 distance m (Men et al., "Base of RoPE Bounds Context Length", arXiv 2405.14591; kexue.fm/archives/10122). While it is
-not negative, likeness counts for something at that distance. The phases are float64: at half a million tokens float32
+not negative, a key like the query is preferred at that distance. The phases are float64: at half a million tokens float32
 ones move f_b by 0.07.
 """
 

@@ -103,7 +103,7 @@ def dials(
         digits=digits,
         context_length=context_length,
         factor=factor,
-        numerals=numerals,
+        numerals=tuple(numerals),
         positions=positions,
         start=int(np.searchsorted(positions, position)),
         digit_turns=(turns % 1).astype(np.float32),

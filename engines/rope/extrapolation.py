@@ -93,7 +93,7 @@ def extrapolation(
     losses, near = [], {}
     for base, name in curves:
         model = models.load(f"rope-base-{base}", "decoder").model
-        own = {"partial_rotary_factor": partial_rotary_factor} if name == "proportional" else {}
+        own: dict[str, Any] = {"partial_rotary_factor": partial_rotary_factor} if name == "proportional" else {}
         if name == "longrope":
             pairs = model.config.head_dim // 2
             own["factors"] = spread_factors(longrope_factors, pairs, "longrope_factors")

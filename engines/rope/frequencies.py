@@ -255,18 +255,19 @@ def attention_factor(
     """
     k, trained = number("factor", factor, 1, MOST_FACTOR), whole("context_length", context_length, 2, MOST_LENGTH)
     one_of("scaling", scaling, SCALINGS)
-    scales = [
+    own, above, below = (
         None if value is None else number(name, value, 0, 1e3)
         for name, value in (("attention", attention), ("mscale", mscale), ("mscale_all_dim", mscale_all_dim))
-    ]
+    )
     if scaling not in ("yarn", "longrope"):
         return 1.0
-    if scales[0] is not None:
-        return scales[0]
+    if own is not None:
+        return own
     if scaling == "longrope":
         return math.sqrt(1 + math.log(k) / math.log(trained))
-    above, below = scales[1:] if scales[1] and scales[2] else (1.0, 0.0)
-    return (0.1 * above * math.log(k) + 1) / (0.1 * below * math.log(k) + 1)
+    if above and below:
+        return (0.1 * above * math.log(k) + 1) / (0.1 * below * math.log(k) + 1)
+    return 0.1 * math.log(k) + 1
 
 
 @dataclass(frozen=True)
@@ -317,7 +318,9 @@ def wavelengths(
     spread evenly over the pairs and interpolated by ratio; one for each rotated pair sets each pair.
     """
     pairs = int(partial_rotary_factor * check_head_dim(head_dim)) // 2
-    spread = spread_factors(longrope_factors, max(pairs, 1), "longrope_factors") if "longrope" in scalings else None
+    spread = None
+    if "longrope" in scalings:
+        spread = spread_factors(longrope_factors, max(pairs, 1), "longrope_factors").tolist()
     reach = int(context_length * factor)
 
     def angles(scaling: str) -> np.ndarray:
@@ -346,7 +349,7 @@ def wavelengths(
         base=base,
         context_length=context_length,
         factor=factor,
-        scalings=scalings,
+        scalings=tuple(scalings),
         pair=np.arange(head_dim // 2),
         wavelength=wavelength,
         turns=shown / (2 * np.pi),

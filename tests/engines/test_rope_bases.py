@@ -31,7 +31,7 @@ def test_no_base_below_passes_and_the_least_one_does(length, head_dim):
     assert all_fail(near, length, head_dim)
 
 
-def test_a_sliver_that_a_grid_would_miss_is_found():
+def test_an_interval_that_a_grid_would_miss_is_found():
     # d = 128, 8192: 83,764 passes, 100,000 fails
     least = least_base(8192)
     assert least == pytest.approx(83_763.841, abs=1e-3)
@@ -44,7 +44,7 @@ def test_published_least_bases(length, expected):
 
 
 @pytest.mark.parametrize(("least", "length"), list(zip(LEAST, LENGTHS, strict=True))[7:])
-def test_long_contexts_have_a_sliver_where_the_search_found_it(least, length):
+def test_long_contexts_have_an_interval_where_the_search_found_it(least, length):
     # Found by the search in seventeen seconds; here that it passes there, and just below does not.
     assert passes(least, length) and not passes(least * (1 - 1e-8), length)
     assert length != 1 << 19 or not passes(least + 1000, length)
