@@ -6,10 +6,9 @@ from engines.hubness.experiments import (
     concentration,
     skewness_against_dimension,
     survey,
-    survey_file,
 )
 from engines.hubness.files import read_points
-from engines.hubness.latents import hub_latents, latent_filter, latent_samples
+from engines.hubness.latents import hub_latents, latent_filter
 from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
 from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps, neighbours
 from engines.hubness.reduction import METHODS, reduce, reduced_k_occurrence
@@ -27,7 +26,6 @@ __all__ = [
     "k_occurrence",
     "k_occurrence_steps",
     "latent_filter",
-    "latent_samples",
     "neighbours",
     "read_points",
     "reduce",
@@ -37,5 +35,4 @@ __all__ = [
     "skewness_against_dimension",
     "spearman",
     "survey",
-    "survey_file",
 ]

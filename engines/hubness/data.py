@@ -1,4 +1,4 @@
-"""Point sets: laws with a chosen intrinsic dimension, and embedded sets with pictures or texts."""
+"""Point sets: laws with a chosen intrinsic dimension, embedded sets with pictures or texts, and a file of one's own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.arguments import one_of, whole
-from engines.hubness.files import read_points  # noqa: F401 (a set of one's own)
+from engines.arguments import Refusal, one_of, whole
+from engines.hubness.files import Reading, read_points
 
 LAWS = ("uniform", "normal", "sphere", "mixture")
 EMBEDDED = ("digits", "emoji", "sentences")
-SETS = LAWS + EMBEDDED
+SETS = (*LAWS, *EMBEDDED, "file")
 ASSETS = Path(__file__).parents[2] / "assets" / "hubness"
 
 
@@ -23,11 +23,15 @@ class PointSet:
     points: float64 [n, d]
     pictures: uint8 [n, h, w] or [n, h, w, 3], or None
     texts: tuple of n texts, or ()
+    chosen: int32 [n], their numbers in the whole set, from 0
+    reading: Reading of a file, or None
     """
 
     points: np.ndarray
-    pictures: np.ndarray | None = None
-    texts: tuple[str, ...] = ()
+    pictures: np.ndarray | None
+    texts: tuple[str, ...]
+    chosen: np.ndarray
+    reading: Reading | None = None
 
 
 def draw_law(law: str, n: int, dimension: int, intrinsic: int = 0, seed: int = 0) -> np.ndarray:
@@ -52,18 +56,34 @@ def draw_law(law: str, n: int, dimension: int, intrinsic: int = 0, seed: int = 0
     return points
 
 
-def load_set(name: str, n: int = 2000, dimension: int = 100, intrinsic: int = 0, seed: int = 0) -> PointSet:
-    """A point set by name: a law of LAWS, or an embedded set (then at most n of its points, chosen by the seed).
+def load_set(
+    name: str,
+    n: int = 2000,
+    dimension: int = 100,
+    intrinsic: int = 0,
+    seed: int = 0,
+    path: str | None = None,
+    array: str = "",
+) -> PointSet:
+    """A point set by name: a law of LAWS, or an embedded set or a file, then at most n of its points, chosen by the seed.
 
-    digits: scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; emoji and sentences: see assets/hubness.
+    digits: scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; emoji and sentences: see assets/hubness; file: the table at
+    `path` (`array` of an .npz), as `read_points` takes it
     """
-    one_of("name", name, SETS)
+    one_of("data", name, SETS)
+    n, seed = whole("points", n, 1, 10_000_000), whole("seed", seed, 0, 2**32 - 1)
     if name in LAWS:
-        return PointSet(draw_law(name, n, dimension, intrinsic, seed))
-    n, seed = whole("n", n, 1, 10_000_000), whole("seed", seed, 0, 2**32 - 1)
+        return PointSet(draw_law(name, n, dimension, intrinsic, seed), None, (), np.arange(n, dtype=np.int32))
     texts: np.ndarray | None = None
     pictures: np.ndarray | None = None
-    if name == "digits":
+    reading = None
+    if name == "file":
+        if path is None:
+            raise Refusal("{parameter}: upload a table, or choose another set.", parameter="path")
+        table = read_points(path, array)
+        points, reading = table.points, table.reading
+        texts = np.array(table.labels, dtype=object) if table.labels else None
+    elif name == "digits":
         from sklearn.datasets import load_digits
 
         points = load_digits().data
@@ -75,9 +95,10 @@ def load_set(name: str, n: int = 2000, dimension: int = 100, intrinsic: int = 0,
                 pictures = file["palette"][file["thumbnails"]]
             else:
                 texts = file["text"]
+    chosen = np.arange(len(points), dtype=np.int32)
     if n < len(points):
-        chosen = np.sort(np.random.RandomState(seed).permutation(len(points))[:n])
+        chosen = np.sort(np.random.RandomState(seed).permutation(len(points))[:n]).astype(np.int32)
         points = points[chosen]
         pictures = None if pictures is None else pictures[chosen]
         texts = None if texts is None else texts[chosen]
-    return PointSet(points, pictures, () if texts is None else tuple(map(str, texts)))
+    return PointSet(points, pictures, () if texts is None else tuple(map(str, texts)), chosen, reading)

@@ -490,7 +490,8 @@ def _separator(lines: list[str]) -> str:
         )
         return usual > 1 and 2 * lengths.count(usual) > len(rows), worth / sum(lengths), lengths.count(usual)
 
-    return max(SEPARATORS, key=merit)
+    tabs = any("\t" in line for line in lines)
+    return max((name for name in SEPARATORS if not (tabs and name == "space")), key=merit)
 
 
 def _rows(lines: list[tuple[int, str]], separator: str) -> Iterator[Row]:
@@ -564,7 +565,7 @@ def _heading(rows: list[Row], texts: list[int], empty: list[int]) -> tuple[tuple
     distinct = len(set(given)) == len(given) and all(map(_counts, given))
     if distinct and unnamed and _counted([cells[0] for _, cells in body]):
         return tuple(first), ""
-    if distinct and texts and first[texts[0]].lower() in LABEL_NAMES:
+    if distinct and texts and (first[texts[0]].lower() in LABEL_NAMES or (first[texts[0]] == "" and _counted(given))):
         return tuple(first), ""
     if len(rest) < 2 or not _counted(given):
         return (), ""

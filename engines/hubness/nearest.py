@@ -142,7 +142,9 @@ def between(rows: Tensor, others: Tensor, metric: str, p: float) -> Tensor:
                 total += torch.minimum(gap, 1 - gap).square_()
             else:
                 gap = gap if unit is None else gap.div_(unit)
-                total += gap.sqrt_() if p == 0.5 else gap.pow_(p)
+                total += (
+                    gap.sqrt_() if p == 0.5 else gap.pow_(p) if float(p).is_integer() else gap.log_().mul_(p).exp_()
+                )
         total.pow_(1 / p if metric == "lp" else 0.5)
         return total if unit is None else total.mul_(unit)
     return torch.cdist(rows, others, compute_mode="donot_use_mm_for_euclid_dist")
@@ -231,16 +233,26 @@ def _measured_again(
 ) -> Tensor:
     """The k nearest [f, k] of `rows` among their candidates (bool [f, n]), in float64, ties by index.
 
-    A product in double precision leaves few candidates of many; those are measured pair by pair.
+    A product in double precision settles most rows of many candidates; what it leaves open is measured pair by pair.
     """
-    n, d = points.shape
-    if int(candidate.sum()) > 8 * k * len(rows):
+    d = points.shape[1]
+    if int(candidate.sum()) > 2 * (k + 1) * len(rows):
         score = (centred[rows] @ centred.T - half).masked_fill_(~candidate, -math.inf)
-        error = 2.0**-52 * (d + 4) * (norm[rows] * norm.max() + half.max())
-        candidate = score >= (score.topk(k, dim=1).values[:, -1] - 2 * error)[:, None]
-    value = torch.full((len(rows), n), math.inf, dtype=torch.float64, device=points.device)
+        error = 2 * 2.0**-52 * (d + 4) * (norm[rows] * norm.max() + half.max())
+        value, index = score.topk(k + 1, dim=1)
+        open_rows = (value[:, k - 1] - value[:, k] <= error).nonzero().flatten()
+        index = index[:, :k]
+        if len(open_rows):
+            near = score[open_rows] >= (value[open_rows, k - 1] - error[open_rows])[:, None]
+            index[open_rows] = _pair_by_pair(points, rows[open_rows], near, k, metric)
+        return index
+    return _pair_by_pair(points, rows, candidate, k, metric)
+
+
+def _pair_by_pair(points: Tensor, rows: Tensor, candidate: Tensor, k: int, metric: str) -> Tensor:
+    value = torch.full(candidate.shape, math.inf, dtype=torch.float64, device=points.device)
     row, column = candidate.nonzero(as_tuple=True)
-    for r, c in zip(*(places.split(max(1, 2**20 // d)) for places in (row, column)), strict=True):
+    for r, c in zip(*(places.split(max(1, 2**20 // points.shape[1])) for places in (row, column)), strict=True):
         value[r, c] = pair_distance(points, rows[r], c, metric)
     return smallest(value, k)
 

@@ -1,0 +1,435 @@
+"""Hubness: in high dimension some points are a nearest neighbour of very many others, and many of none."""
+
+from __future__ import annotations
+
+from engines.hubness.checks import CHECKS
+from engines.hubness.data import LAWS as DRAWN
+from engines.hubness.experiments import (
+    boundary,
+    compare_reductions,
+    concentration,
+    skewness_against_dimension,
+    survey,
+)
+from engines.hubness.files import KINDS
+from engines.hubness.latents import latent_filter
+from engines.hubness.reduction import METHODS
+from studio.exhibit import Choice, Exhibit, Former, Range, Step, Story, Text, Toggle, Upload, View
+from studio.exhibits.hubness.figures import (
+    LAWS,
+    REDUCTIONS,
+    draw_boundary,
+    draw_concentration,
+    draw_curve,
+    draw_latent,
+    draw_reductions,
+    draw_survey,
+)
+
+METRICS = {
+    "euclidean": "Euclidean",
+    "cosine": "cosine",
+    "centred cosine": "centred cosine",
+    "inner product": "inner product",
+    "lp": "Lp",
+}
+DATA = Choice(
+    "Points",
+    {
+        **LAWS,
+        "digits": "handwritten digits (1,797)",
+        "emoji": "emoji, as pixels (1,600)",
+        "sentences": "sentences of stories (1,500)",
+        "file": "your own file",
+    },
+)
+OF_LAWS = {"data": list(DRAWN)}
+DIMENSION = Range("Dimension d", log=True, when=OF_LAWS)
+INTRINSIC = Range(
+    "Intrinsic dimension", help="Dimensions that the points really fill; 0 means all of them.", when=OF_LAWS
+)
+FILE = Upload(
+    "Table of points",
+    KINDS,
+    200,
+    help="One point a row: numpy's .npy or .npz, a table with commas, semicolons or tabs, word2vec or GloVe text.",
+    when={"data": ["file"]},
+)
+ARRAY = Text("Array of the .npz", help="Empty: the largest table of fractions.", when={"data": ["file"]})
+K = Range("Neighbours k", log=True)
+FIVE = Range("Neighbours k", step=1, help="The papers quoted here take 5.")
+METRIC = Choice("Distance", METRICS)
+P = Range("Exponent p of Lp", log=True, when={"metric": ["lp"]})
+LAW = Choice("Law", LAWS)
+SEED = Range("Seed", step=1)
+
+VIEWS = (
+    View(
+        slug="occurrence",
+        title="k-occurrence",
+        caption=(
+            "The points on their two principal directions; lines join one hub to the points that have it among their $k$ nearest. "
+            "$N_k(x)$, the k-occurrence, counts those points; its mean is always $k$ (drag it in the histogram). If neighbours were "
+            "chosen at random $N_k$ would follow the dashed binomial. Look how far its tail runs beyond that: a few points are "
+            "neighbours of very many (hubs), others of none (antihubs)."
+        ),
+        compute=survey,
+        controls={
+            "data": DATA,
+            "path": FILE,
+            "array": ARRAY,
+            "k": K,
+            "metric": METRIC,
+            "p": P,
+            "dimension": DIMENSION,
+            "intrinsic": INTRINSIC,
+            "points": Range("Number of points n", log=True, help="Of a set or file, at most that many of its points."),
+            "seed": SEED,
+        },
+        looks={
+            "hub": Range("Hub shown", low=1, high=12, step=1, help="1 has the greatest N."),
+            "log_counts": Toggle("Log axes of the histogram"),
+        },
+        draw=draw_survey,
+    ),
+    View(
+        slug="dimension",
+        title="Skewness against dimension",
+        caption=(
+            "The skewness of $N_k$ for sets of growing dimension; bands span the seeds, the dotted line is what random neighbours "
+            "give. Skewness grows where some places are more central than others. On the sphere, where none is, it stays near the "
+            "dotted line."
+        ),
+        compute=skewness_against_dimension,
+        controls={
+            "laws": Choice("Laws", LAWS, several=True),
+            "points": Range("Points of a set", step=1),
+            "k": FIVE,
+            "metric": METRIC,
+            "p": P,
+            "seeds": Range("Sets of each law", step=1),
+            "seed": SEED,
+        },
+        draw=draw_curve,
+        live=False,
+        seconds=4,
+        brief={"points": 200, "seeds": 1},
+    ),
+    View(
+        slug="reduction",
+        title="Hubness reduction",
+        caption=(
+            "Lorenz curves: the points stand in order of $N_k$, and the curve adds up the neighbour slots that they hold. The further "
+            "it lies below the diagonal, the fewer points hold most of them; its greatest distance is the Robin Hood index, the share "
+            "of slots that would have to move for equality. Grey is the Euclidean distance; the others are dissimilarities made from "
+            "it, or other metrics."
+        ),
+        compute=compare_reductions,
+        controls={
+            "data": DATA,
+            "path": FILE,
+            "array": ARRAY,
+            "methods": Choice(
+                "Reductions", {name: REDUCTIONS[name] for name in METHODS if name != "none"}, several=True
+            ),
+            "k": K,
+            "dimension": DIMENSION,
+            "intrinsic": INTRINSIC,
+            "points": Range("Number of points n", log=True, help="Of a set or file, at most that many of its points."),
+            "seed": SEED,
+        },
+        draw=draw_reductions,
+        live=False,
+        seconds=2,
+        brief={"points": 200},
+    ),
+    View(
+        slug="concentration",
+        title="Concentration of distances",
+        caption=(
+            "Standard deviation over mean of the distance between two random points, in four norms. Under the first three laws it "
+            "falls like $1/\\sqrt d$ in each $L_p$ norm with finite $p$: all distances become alike. Of the mixture two groups of "
+            "distances remain, within a component and between two, so there it does not vanish. Below, the ball in its cube: its "
+            "share $\\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$ vanishes, and nearly all of it lies near its surface (drag the rim)."
+        ),
+        compute=concentration,
+        controls={"law": LAW, "pairs": Range("Pairs per dimension", step=1), "seed": SEED},
+        looks={"rim": Range("Rim, share of the radius", low=0.001, high=0.9)},
+        draw=draw_concentration,
+    ),
+    View(
+        slug="artefact",
+        title="With and without an edge",
+        caption=(
+            "Skewness of $N_k$ in places without an edge (solid) and in places with a middle (dashed); dotted: random neighbours. Low "
+            "and colleagues hold that hubs need a gradient of density, which an edge makes, and not dimension as such: in the cube with "
+            "glued faces and on the sphere skewness stays near the dotted line. Below, the colour is $N_k$ in planes with a large $k$: "
+            "two dimensions are enough for hubs."
+        ),
+        compute=boundary,
+        controls={
+            "points": Range("Number of points n", step=1),
+            "k": K,
+            "share": Range("k in the planes, share of n"),
+            "seed": SEED,
+        },
+        draw=draw_boundary,
+        live=False,
+        seconds=5,
+        brief={"points": 100},
+    ),
+    View(
+        slug="latent",
+        title="Hub latents of a generator",
+        caption=(
+            "Pictures that DDIM makes of a diffusion model's initial noise: of the hubs among many draws, of draws with $N_k$ near "
+            "$k$, of the same shortened to the hubs' length, and of antihubs. Compare the first row with the third: what shortening "
+            "alone explains is truncation, not hubness. Liang and colleagues keep only latents with $N_k \\ge t$ and see better "
+            "pictures of GANs. The kept ones are short, and the higher $t$, the fewer they are. A diffusion model rescales its noise, "
+            "so expect less here."
+        ),
+        compute=latent_filter,
+        controls={
+            "model": Choice(
+                "Generator",
+                {
+                    "none": "none: latents alone",
+                    "ddpm-emoji-32": "emoji, 32 × 32",
+                    "google/ddpm-cifar10-32": "CIFAR-10, from the Hub",
+                },
+            ),
+            "latents": Range("Latents drawn", step=1),
+            "k": FIVE,
+            "dimension": Range("Dimension of a latent", log=True, when={"model": ["none"]}),
+            "each": Range("Pictures of a kind", step=1, when={"model": ["ddpm-emoji-32", "google/ddpm-cifar10-32"]}),
+            "steps": Range("Denoising steps", step=1, when={"model": ["ddpm-emoji-32", "google/ddpm-cifar10-32"]}),
+            "seed": SEED,
+        },
+        looks={"threshold": Range("Threshold t", low=0, high=300, step=1)},
+        draw=draw_latent,
+        live=False,
+        seconds=8,
+        brief={"latents": 100, "each": 1, "steps": 2},
+        gpu=True,
+    ),
+)
+
+NORMAL = {"data": "normal", "dimension": 100, "intrinsic": 0, "points": 2000, "k": 10, "metric": "euclidean", "seed": 0}
+STORIES = (
+    Story(
+        "The emoji that everyone resembles",
+        "occurrence",
+        (
+            Step(
+                "1,600 emoji are points: their pixels in a hundred numbers. Each has ten nearest neighbours, so $N_{10}$ is 10 on "
+                "average. The full moon is among the ten nearest of [[the hub's followers|103 others]].",
+                {"data": "emoji", "points": 2000, "k": 10, "metric": "euclidean", "seed": 0, "hub": 1},
+                mark="the hub's followers",
+            ),
+            Step(
+                "The second hub is an elephant, with 101. The hubs are compact shapes in muted colours; the antihubs below, which are "
+                "no one's neighbour, are saturated or full of contrast.",
+                {"hub": 2},
+                control="hub",
+            ),
+            Step(
+                "In the histogram, [[at random|neighbours at random]] would give a greatest $N$ of about 22. [[found|The emoji]] reach "
+                "far beyond.",
+                {"hub": 1},
+                mark="found",
+            ),
+            Step(
+                "An angle takes no account of how strong a picture's contrast is. Fewer slots are held by hubs, yet hubs remain.",
+                {"metric": "cosine"},
+                control="metric",
+            ),
+        ),
+    ),
+    Story(
+        "From three dimensions to a hundred",
+        "occurrence",
+        (
+            Step(
+                "Two thousand points in a cube of three dimensions. [[found|N]] lies close to [[at random|the binomial]]: no point is "
+                "without followers, none has more than 21.",
+                NORMAL | {"data": "uniform", "dimension": 3},
+                control="dimension",
+                mark="found",
+            ),
+            Step(
+                "As many normal points in a hundred dimensions. One of them is among the ten nearest of 508 others; a fifth are "
+                "antihubs. The rank correlation with the distance to the mean is −0.94: the hubs are the points nearest to the mean.",
+                NORMAL,
+                control="dimension",
+                mark="found",
+            ),
+            Step(
+                "A hundred coordinates, but the points fill only three directions of them. The hubs are gone: what counts is the "
+                "intrinsic dimension, as Radovanović and colleagues found on real sets.",
+                {"intrinsic": 3},
+                control="intrinsic",
+                mark="found",
+            ),
+        ),
+    ),
+    Story(
+        "Sentences: distance or angle",
+        "occurrence",
+        (
+            Step(
+                "1,500 sentences as latent-semantic vectors. By Euclidean distance one sentence is a neighbour of 530 others, and the "
+                "hubs are short vectors: of their words the model knows little.",
+                {"data": "sentences", "points": 2000, "k": 10, "metric": "euclidean", "seed": 0, "hub": 1},
+                mark="the hub's followers",
+            ),
+            Step(
+                "The angle ignores lengths. The greatest $N$ falls to 39: most of the inequality came from the lengths.",
+                {"metric": "cosine"},
+                control="metric",
+                mark="found",
+            ),
+        ),
+    ),
+    Story(
+        "The setting of the paper",
+        "dimension",
+        (
+            Step(
+                "Ten thousand points and five neighbours, as in the first figure of Radovanović and colleagues (who take 3, 20 and 100 "
+                "dimensions). In three dimensions skewness is below [[uniform on the cube|that of random neighbours]].",
+                {"laws": ("uniform", "normal"), "points": 10_000, "k": 5, "seeds": 1, "metric": "euclidean", "seed": 0},
+                control="points",
+            ),
+            Step(
+                "At a hundred it depends on a few points: over eight seeds its standard deviation is 13 % of the mean for the cube and "
+                "15 % for the normal law, at twenty dimensions 4 % and 2 %. Try another seed.",
+                {"seed": 1},
+                control="seed",
+            ),
+        ),
+    ),
+    Story(
+        "Eight ways to reduce hubness",
+        "reduction",
+        (
+            Step(
+                "A thousand normal points in a hundred dimensions. Mutual proximity, local scaling and NICDM judge a distance by what is "
+                "usual for both its ends: to be near a hub is usual, so it counts for less.",
+                {
+                    "data": "normal",
+                    "dimension": 100,
+                    "intrinsic": 0,
+                    "points": 1000,
+                    "k": 10,
+                    "seed": 0,
+                    "methods": ("mutual proximity", "mutual proximity empirical", "local scaling", "nicdm"),
+                },
+                control="methods",
+                mark="Euclidean distance, not reduced",
+            ),
+            Step(
+                "DisSimLocal and CSLS subtract each point's own centrality; the cosine ignores lengths. Every one of the eight curves "
+                "lies nearer to the diagonal.",
+                {"methods": tuple(name for name in METHODS if name != "none")},
+                control="methods",
+            ),
+            Step(
+                "No remedy is certain: on the emoji the centred inner product makes it worse, since a long vector has a large product "
+                "with many.",
+                {"data": "emoji"},
+                control="data",
+                mark="centred inner product",
+            ),
+        ),
+    ),
+    Story(
+        "Without an edge",
+        "artefact",
+        (
+            Step(
+                "Compare two cubes. With faces, skewness grows with dimension; with opposite faces glued the same points show no more "
+                "than random neighbours do, up to a hundred dimensions.",
+                {"points": 1000, "k": 10, "share": 0.3, "seed": 0},
+                mark="cube, opposite faces glued",
+            ),
+            Step(
+                "And hubs need no high dimension: in the plane, with a $k$ of half the points, the middle of a square is a neighbour of "
+                "most.",
+                {"share": 0.5},
+                control="share",
+            ),
+        ),
+    ),
+    Story(
+        "Truncation, chosen by neighbours",
+        "latent",
+        (
+            Step(
+                "Three thousand latents in 128 dimensions; those with $N_5 \\ge 30$ are kept. All come from the short end of a narrow "
+                "distribution.",
+                {"model": "none", "dimension": 128, "latents": 3000, "k": 5, "seed": 0, "threshold": 30},
+                control="threshold",
+            ),
+            Step(
+                "Raise the threshold: fewer remain, and shorter ones. It imitates the truncation trick without shortening a single "
+                "latent.",
+                {"threshold": 100},
+                control="threshold",
+            ),
+            Step(
+                "The same among the initial noises of a diffusion model, in 3,072 dimensions. Compare hubs with ordinary latents that "
+                "are shortened to the same length.",
+                {"model": "ddpm-emoji-32"},
+                control="model",
+            ),
+        ),
+    ),
+)
+
+EXHIBIT = Exhibit(
+    slug="hubness",
+    title="Hubness",
+    summary=(
+        "Take the ten nearest neighbours of every point. In high dimension a few points are a neighbour of hundreds and many of none: "
+        "why that is, whether dimension is to blame, and what reduces it."
+    ),
+    question="Why do hundreds of points have the same neighbour?",
+    theme="geometry",
+    sources=(
+        ("Su Jianlin, “维度灾难”之Hubness现象浅析 (2022)", "https://kexue.fm/archives/9147"),
+        (
+            "Radovanović, Nanopoulos, Ivanović, Hubs in Space, JMLR 11 (2010)",
+            "https://www.jmlr.org/papers/v11/radovanovic10a.html",
+        ),
+        (
+            "Low, Borgelt, Stober, Nürnberger, The Hubness Phenomenon: Fact or Artifact? (2013)",
+            "https://doi.org/10.1007/978-3-642-30278-7_21",
+        ),
+        (
+            "Feldbauer, Flexer, A comprehensive empirical comparison of hubness reduction (2019)",
+            "https://doi.org/10.1007/s10115-018-1205-y",
+        ),
+        (
+            "Schnitzer, Flexer, Schedl, Widmer, Local and Global Scaling Reduce Hubs in Space, JMLR 13 (2012)",
+            "https://jmlr.org/papers/v13/schnitzer12a.html",
+        ),
+        (
+            "Liang, Wu, Lai, Qin, Exploring and Exploiting Hubness Priors for High-Quality GAN Latent Sampling (2022)",
+            "https://arxiv.org/abs/2206.06014",
+        ),
+    ),
+    views=VIEWS,
+    stories=STORIES,
+    checks=CHECKS,
+    former={
+        "occurrence": Former("occurrence", values={"data": "normal"}),
+        "yours": Former("occurrence", values={"data": "sentences"}),
+        "dimension": Former("dimension", names={"sample": "points", "neighbours": "k"}),
+        "reduction": Former("reduction", names={"few_points": "points"}, values={"data": "normal"}),
+        "artefact": Former("artefact", names={"few_points": "points"}),
+        "latent": Former(
+            "latent", names={"latent_dimension": "dimension", "neighbours": "k"}, values={"model": "none"}
+        ),
+        "samples": Former("latent", names={"neighbours": "k"}, values={"model": "ddpm-emoji-32"}),
+    },
+)
