@@ -98,14 +98,6 @@ def hippo() -> str:
     return curve(signal, "currentColor", -1.2, 1.2, 1.2, 0.45) + curve(remembered, COLORS[1], -1.2, 1.2, 2)
 
 
-def softmax() -> str:
-    """Softmax of some scores, and the few that sparsemax keeps."""
-    from engines.softmax import softmax, sparsemax
-
-    scores = torch.tensor([0.1, 0.5, 0.95, 1.4, 1.75, 1.5, 1.05, 0.6, 0.2, -0.2])
-    return bars(sparsemax(scores), COLORS[3], 0.9) + bars(softmax(scores), "currentColor", 0.3)
-
-
 def hubness() -> str:
     """How often a point is a neighbour: few points are very often."""
     from engines.hubness import k_occurrence

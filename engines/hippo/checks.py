@@ -107,7 +107,13 @@ CHECKS = (
         1e-12,
         lambda: float((s4.skew(128)[0] + s4.skew(128)[0].T).abs().max()),
     ),
-    Check("its greatest frequency, N = 4", "closed form", 4.603293, 5e-7, lambda: float(s4.dplr(4).Lambda.imag.max())),
+    Check(
+        "LegS: the greatest frequency of S, N = 4",
+        "closed form",
+        4.603293,
+        5e-7,
+        lambda: float(s4.dplr(4).Lambda.imag.max()),
+    ),
     Check(
         "LegT, N = 2: the oldest point is the Padé approximant (6−2s)/(s²+4s+6) of e⁻ˢ, at s = 1, 2",
         "LMU; Padé",

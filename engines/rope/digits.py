@@ -38,7 +38,8 @@ class Dials:
     digit_seen: float32 [digits], turns; the part of each digit's dial that training went over
     rotary_seen: float32 [digits], turns; the part of each pair's
     radices: float64 [w, digits]; the radix of each digit, lowest digit first
-    values: float64 [w, digits]; the digits of the position asked for; only linear's lowest can be broken
+    values: float64 [w, digits]; the digits of the position asked for, ⌊n/β_1…β_{m−1}⌋ mod β_m; linear's lowest is n/k mod β,
+        which need not be whole. Digits of a radix that is not whole need not add up to n
     carried: float64 [w]; what does not fit into the digits
     """
 
@@ -89,14 +90,13 @@ def dials(
     radices, values, carried = [], [], []
     for way in numerals:
         places = plain if way == "linear" else periods(way)  # linear just counts n/k
-        rest, written = float(_exact(position / factor)) if way == "linear" else float(position), np.empty(digits)
-        over, rest = divmod(rest, places[-1])
-        for m in range(digits - 1, 0, -1):
-            written[m], rest = divmod(rest, places[m - 1])
-        written[0] = rest if way == "linear" else math.floor(rest)
-        radices.append(places / np.append(1.0, places[:-1]))
-        values.append(written)
-        carried.append(over)
+        radix_of = places / np.append(1.0, places[:-1])
+        number = position / factor if way == "linear" else position
+        written = _exact(number / np.append(1.0, places[:-1])) % radix_of
+        written[1:] = np.floor(written[1:])
+        radices.append(radix_of)
+        values.append(written if way == "linear" else np.floor(written))
+        carried.append(np.floor(_exact(number / places[-1])))
     return Dials(
         position=position,
         radix=radix,

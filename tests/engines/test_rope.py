@@ -393,11 +393,18 @@ def test_radices_multiply_to_the_stretched_range():
     product = dict(zip(result.numerals, result.radices.prod(1), strict=True))
     assert product["none"] == pytest.approx(7**5)
     assert product["ntk_fixed"] == product["ntk_mixed"] == pytest.approx(9 * 7**5)
-    for radices, values, carried in zip(result.radices, result.values, result.carried, strict=True):
-        assert (values < radices).all()
+    assert (result.values < result.radices).all()
+    for radices, values, carried in zip(result.radices[2:], result.values[2:], result.carried[2:], strict=True):
         places = np.append(1.0, radices.cumprod()[:-1])
-        whole = (values * places).sum() + carried * radices.prod()
-        assert 0 <= result.position - whole < 1 or whole == pytest.approx(result.position / 9)
+        assert list(values) == [math.floor(1749 / place % radix) for place, radix in zip(places, radices, strict=True)]
+        assert carried == 1749 // radices.prod()
+
+
+def test_digits_stand_where_their_beads_do():
+    result = dials(radix=7, digits=5, factor=9.0)
+    where = result.digit_turns[result.start] * result.radices
+    np.testing.assert_array_equal(np.floor(where + 1e-5)[:, 1:], result.values[:, 1:])
+    np.testing.assert_allclose(where[1, 0], result.values[1, 0], rtol=1e-5)
 
 
 def test_dials_turn_as_digits_do():

@@ -23,7 +23,7 @@ SIGNAL = Choice(
     "Signal",
     {
         "waves": "Two sines",
-        "chirp": "Chirp: ever faster",
+        "chirp": "Chirp",
         "square": "Square wave",
         "steps": "Random steps",
         "noise": "Smooth noise",
@@ -49,8 +49,12 @@ UPLOAD = Upload(
 DRAWING = Drawing(
     "Or draw a curve", 256, 160, help="A file, where one is chosen, comes first.", when={"signal": ["own"]}
 )
-MEASURE = Choice("Measure", MEASURES, icons=thumbnail.measures)
-SEVERAL = Choice("Measures", MEASURES, several=True, icons=thumbnail.measures)
+KINDS = (
+    "LegS and Fourier-LegS: all the past. LegT, LMU and FouT: a window. LagT and FouD: the past fades. Leg and LMU: Legendre "
+    "polynomials, Lag: Laguerre, Fou: a Fourier series."
+)
+MEASURE = Choice("Measure", MEASURES, icons=thumbnail.measures, help=KINDS)
+SEVERAL = Choice("Measures", MEASURES, several=True, icons=thumbnail.measures, help=KINDS)
 ORDER = Range("Numbers kept, N", step=1)
 METHOD = Choice("Discretisation", {name: METHODS[name] for name in SCHEMES})
 SAMPLES = Range("Samples", step=1)
@@ -122,8 +126,8 @@ VIEWS = (
         caption=(
             "The matrix $A$ of $x' = Ax + Bu$ (with all the past as window: $tx' = Ax + Bu$), its eigenvalues, the weight of the past, and "
             "what an impulse leaves in the first six numbers. Where the window is all the past, that depends on $\\ln(T/t_0)$ alone, the "
-            "growth of time since the impulse at $t_0$. Compare how well conditioned the eigenvectors are: those of the Fourier systems "
-            "are, those of LegS grow worse exponentially with $N$, and LagT has a single one. So S4 does not diagonalise $A$."
+            "growth of time since the impulse at $t_0$. Compare the condition number of the eigenvectors: small for the Fourier systems, "
+            "growing exponentially with $N$ for LegS; LagT has one eigenvector only. So S4 does not diagonalise $A$."
         ),
         compute=matrices,
         controls={"measure": MEASURE, "order": ORDER},
@@ -255,16 +259,16 @@ STORIES = (
         (
             Step(
                 "To let go of $u(T-w)$ one needs its value, and the Fourier series at its own end seems to give it. With that, "
-                "[[FouT, 1/w|the error]] stays at 0.48 of the signal from 24 numbers on.",
+                "[[FouT 1/w|the error]] stays at 0.48 of the signal from 24 numbers on.",
                 {"signal": "waves", "measures": ("fout_blog",), "window": 0.33},
-                mark="FouT, 1/w",
+                mark="FouT 1/w",
             ),
             Step(
                 "At a jump a Fourier series converges to the mean of both sides. Taking that into account turns $1/w$ into $2/w$, and "
-                "[[FouT, 2/w|the error]] falls to 0.04 at N = 96.",
+                "[[FouT 2/w|the error]] falls to 0.04 at N = 96.",
                 {"measures": ("fout", "fout_blog")},
                 "measures",
-                "FouT, 2/w",
+                "FouT 2/w",
             ),
             Step(
                 "[[LegT|LegT]] is at its floor with 24 numbers: polynomials need no period, and so no jump at the window's ends.",

@@ -27,26 +27,17 @@ from studio.language import drawn, raw, say
 from studio.panels import Folded, Prose, Table
 
 MEASURES = {
-    "legs": "LegS: Legendre, all the past",
-    "legt": "LegT: Legendre, a window",
-    "lmu": "LMU: LegT in other units",
-    "lagt": "LagT: Laguerre, fading",
-    "fout": "FouT with 2/w: Fourier, a window",
-    "fout_blog": "FouT with 1/w: the blog's first form",
-    "foud": "FouD: Fourier, fading",
-    "fous": "Fourier-LegS: Fourier, all the past",
-}
-NAMES = {
     "legs": "LegS",
     "legt": "LegT",
     "lmu": "LMU",
     "lagt": "LagT",
-    "fout": "FouT, 2/w",
-    "fout_blog": "FouT, 1/w",
+    "fout": "FouT 2/w",
+    "fout_blog": "FouT 1/w",
     "foud": "FouD",
     "fous": "Fourier-LegS",
 }
-TINT = dict(zip(MEASURES, COLORS, strict=True))  # a measure has its colour in every view
+# a measure has its colour in every view
+TINT = dict(zip(MEASURES, (COLORS[i] for i in (0, 1, 7, 6, 2, 3, 4, 5)), strict=True))
 METHODS = {
     "zoh": "Zero-order hold (exact)",
     "bilinear": "Bilinear",
@@ -89,7 +80,7 @@ def draw_memory(result: Memory) -> list:
     time = "time t (s)" if result.unit else "time t"
     fig = figure(x=time, y="u(t)", height=480)
     line(fig, frames[-1][0]["x"], frames[-1][0]["y"], "recalled", TINT[result.measure], width=3)
-    line(fig, frames[-1][1]["x"], [floor, high + room], "now", GREY, width=1, hover="%{x:.4~g}")
+    line(fig, frames[-1][1]["x"], [floor, high + room], "now", GREY, width=1, hover="%{x:.4~g}", legend=False)
     height = floor + 0.8 * room * result.weight[every]
     line(fig, frames[-1][2]["x"], height, "weight of the past", GREY, dash="dash", hover="%{x:.4~g}")
     line(fig, result.time, result.values, "signal", INK, width=1, opacity=0.8)
@@ -97,7 +88,9 @@ def draw_memory(result: Memory) -> list:
     scrub(fig, frames, [short(end) for end in result.ends], "t =")
     error, share = float(result.error[-1]), float(result.error[-1]) / max(result.scale, 1e-12)
     fig.alt = say(
-        "{measure}: error at the end {share} % of the signal.", measure=NAMES[result.measure], share=short(100 * share)
+        "{measure}: error at the end {share} % of the signal.",
+        measure=MEASURES[result.measure],
+        share=short(100 * share),
     )
     numbers = figure(x=time, y="coefficient n", height=320)
     signed_heat(
@@ -111,58 +104,50 @@ def draw_memory(result: Memory) -> list:
     text = say(
         "**{measure}, N = {order}, {method}.** At the end the root mean square error over the past that is covered is {error}: "
         "{share} % of the signal's root mean square.",
-        measure=NAMES[result.measure],
+        measure=MEASURES[result.measure],
         order=result.order,
         method=drawn(METHODS[result.method]),
         error=short(error),
         share=short(100 * share),
     )
-    notes = [note for note in (source_note(result), growth_note(result)) if note]
-    return [fig, *map(Prose, (text, *notes)), numbers]
+    return [fig, *map(Prose, (text, *source_notes(result), *growth_notes(result))), numbers]
 
 
-def source_note(result: Memory) -> str:
+def source_notes(result: Memory) -> list[str]:
     """What was read of a visitor's file."""
     facts = result.facts
     if result.kind == "none":
-        return say("This is a stand-in: choose a file or draw a curve to see your own.")
+        return [say("This is a stand-in: choose a file or draw a curve to see your own.")]
     if result.kind == "sound":
-        text = say(
-            "Read: {seconds} s of sound, {rate} samples a second, {bits} bits, {channels} channels (averaged).",
-            seconds=short(facts["samples"] / facts["rate"]),
-            rate=facts["rate"],
-            bits=facts["bits"],
-            channels=facts["channels"],
+        sound = say(
+            "Read: {seconds} s of sound, {rate} samples per second, {bits} bits, channels: {channels} (averaged).",
+            **facts | {"seconds": short(facts["samples"] / facts["rate"])},
         )
-        ended = say("The file's header has no true length, as when a recorder is killed; it was read to its end.")
-        return f"{text} {ended}" if facts["unclosed"] else text
+        unclosed = say("The file's header has no true length, as when a recorder is killed; it was read to its end.")
+        return [sound, unclosed] if facts["unclosed"] else [sound]
     if result.kind == "table":
         template = (
-            "Read: {rows} rows of one column, taken for values at equal distances; {headings} heading lines."
+            "Read: {rows} rows of one column, taken for values at equal distances; heading lines: {headings}."
             if facts["columns"] == 1
-            else "Read: {rows} rows of times and values, brought to equal distances; times count from the first; {headings} heading lines."
+            else "Read: {rows} rows of times and values, brought to equal distances; times count from the first; heading lines: {headings}."
         )
-        return say(template, rows=facts["rows"], headings=facts["headings"])
-    return ""
+        return [say(template, **facts)]
+    return []
 
 
-def growth_note(result: Memory) -> str:
+def growth_notes(result: Memory) -> list[str]:
     """What the discretisation does to the state, where it grows."""
-    condition = short(finite(result.condition), 2)
     if result.growth > 1 + 1e-9:
-        return say(
+        template = (
             "This method is unstable here: each step multiplies by up to {growth}. Take a smaller N, more samples or another "
-            "method. (Condition number of the eigenvectors of A: {condition}.)",
-            growth=short(result.growth),
-            condition=condition,
+            "method. (Condition number of the eigenvectors of A: {condition}.)"
         )
-    if result.peak > 100:
-        return say(
-            "In the first steps the state grows to {peak} times the signal. (Condition number of the eigenvectors of A: {condition}.)",
-            peak=short(finite(result.peak), 2),
-            condition=condition,
-        )
-    return ""
+    elif result.peak > 100:
+        template = "In the first steps the state grows to {peak} times the signal. (Condition number of the eigenvectors of A: {condition}.)"
+    else:
+        return []
+    values = {"growth": result.growth, "peak": result.peak, "condition": result.condition}
+    return [say(template, **{name: short(finite(value), 3) for name, value in values.items()})]
 
 
 def draw_orders(result: Orders) -> list:
@@ -171,20 +156,20 @@ def draw_orders(result: Orders) -> list:
     alike = [np.isclose(result.floor, floor, rtol=1e-4).all(1).nonzero()[0].tolist() for floor in result.floor]
     for i, same in enumerate(alike):
         if i == same[0]:  # one floor of several measures is drawn once, in nobody's colour
-            names = raw(", ".join(NAMES[result.measures[j]] for j in same))
+            names = raw(", ".join(MEASURES[result.measures[j]] for j in same))
             color = TINT[result.measures[i]] if len(same) == 1 else GREY
             name = say("least possible: {names}", names=names)
             line(fig, result.orders, result.floor[i], name, color, width=6, opacity=0.3, legend=len(same) > 1)
     for measure, error in zip(result.measures, result.error, strict=True):
-        line(fig, result.orders, error, raw(NAMES[measure]), TINT[measure], marks=5, hover="N = %{x}: %{y:.3~g}")
+        line(fig, result.orders, error, raw(MEASURES[measure]), TINT[measure], marks=5, hover="N = %{x}: %{y:.3~g}")
     fig.x(tickvals=[2, 4, 8, 16, 32, 64, 96], ticktext=["2", "4", "8", "16", "32", "64", "96"])
     top = max(1.0, min(10.0, float(result.error.max())))
     fig.y(span=(max(float(result.floor.min()), 1e-8) / 1.6, 1.3 * top))
-    last = ", ".join(f"{NAMES[m]} {short(e[-1])}" for m, e in zip(result.measures, result.error, strict=True))
+    last = ", ".join(f"{MEASURES[m]} {short(e[-1])}" for m, e in zip(result.measures, result.error, strict=True))
     fig.alt = say("At N = {order}: {errors}.", order=int(result.orders[-1]), errors=last)
-    shown = (2, 4, 6, 8, 9)
+    shown = (2, 6, 9)
     rows = [
-        [raw(NAMES[m]), *(float(e[j]) for j in shown), float(f[-1])]
+        [raw(MEASURES[m]), *(float(e[j]) for j in shown), float(f[-1])]
         for m, e, f in zip(result.measures, result.error, result.floor, strict=True)
     ]
     columns = [
@@ -205,21 +190,15 @@ def draw_steps(result: Steps) -> list:
         name = METHODS[method].split(" (")[0]
         line(fig, result.samples, error, name, color, marks=6, hover="K = %{x}: %{y:.3~g}")
         line(size, step, np.where(lengths < MOST, lengths, np.nan), name, color, hover="k = %{x}: %{y:.3~g}")
-        above = np.flatnonzero(lengths > 10 * result.scale)
-        rows.append([name, float(error[-1]), finite(lengths.max()), int(step[above[-1]]) if len(above) else 0])
+        rows.append([name, float(error[-1]), finite(lengths.max())])
     counts = [int(count) for count in result.samples]
     fig.x(tickvals=counts, ticktext=[short(count) for count in counts])
     fig.y(span=(max(float(result.error.min()), 1e-8) / 2, min(max(2.0, float(result.error.max())), 100.0)))
     across(size, y=result.scale, text="greatest |u|")
-    columns = (
-        "discretisation",
-        "error at K = 1,024",
-        "greatest |x<sub>k</sub>|",
-        "last k with |x<sub>k</sub>| over 10 max |u|",
-    )
+    columns = ("discretisation", "error at K = 1,024", "greatest |xₖ|")
     text = say(
         "{measure}, N = {order}. The eigenvectors of A have the condition number {condition}.",
-        measure=NAMES[result.measure],
+        measure=MEASURES[result.measure],
         order=result.order,
         condition=short(finite(result.condition), 2),
     )
@@ -232,7 +211,7 @@ def draw_matrices(result: Matrices) -> list:
     matrix = figure(x="column k", y="row n", height=520, square=True)
     signed_heat(matrix, result.A, "A<sub>nk</sub>", "n = %{y}, k = %{x}: %{customdata:.4~g}", customdata=result.A)
     matrix.y(autorange="reversed")
-    spectrum = figure(x="Re λ", y="Im λ", height=400)
+    spectrum = figure(x="Re λ", y="Im λ", height=360)
     points(spectrum, result.real, result.imag, "eigenvalues", tint, size=7, legend=False)
     impulse = figure(
         x="ln(T / t₀)" if result.scaled else "time since the impulse (windows)", y="state after an impulse", height=360
@@ -240,12 +219,12 @@ def draw_matrices(result: Matrices) -> list:
     for n, (row, color) in enumerate(zip(result.impulse, COLORS, strict=False)):
         line(impulse, result.time, row, f"x<sub>{n}</sub>", color)
     weight = figure(
-        x="age, of the time gone by" if result.scaled else "age (windows)", y="weight of the past", height=300
+        x="age, of the time gone by" if result.scaled else "age (windows)", y="weight of the past", height=360
     )
     band(weight, result.age, np.zeros_like(result.weight), result.weight, color=tint)
     line(weight, result.age, result.weight, "weight of the past", tint, legend=False)
     condition = finite(result.condition)
-    fields = {"measure": drawn(MEASURES[result.measure]), "order": result.order, "condition": short(condition, 2)}
+    fields = {"measure": MEASURES[result.measure], "order": result.order, "condition": short(condition, 2)}
     if math.isinf(condition):
         text = say(
             "**{measure}, N = {order}.** All eigenvalues are one, with one eigenvector: A cannot be diagonalised.",
@@ -268,7 +247,7 @@ def draw_forgetting(result: Forgetting) -> list:
         x="age (fraction of the signal)", y="mean square error / that of recalling nothing", height=480, log="y"
     )
     for measure, error in zip(result.measures, result.error, strict=True):
-        line(fig, result.age, error, raw(NAMES[measure]), TINT[measure], hover="%{x:.2f}: %{y:.3~g}")
+        line(fig, result.age, error, raw(MEASURES[measure]), TINT[measure], hover="%{x:.2f}: %{y:.3~g}")
     across(fig, y=1, text="nothing recalled")
     fig.x(range=[0, 1]).y(span=(max(1e-8, float(result.error.min()) / 2), 10))
     if any(measure not in ("legs", "fous") for measure in result.measures):

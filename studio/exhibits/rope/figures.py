@@ -9,21 +9,7 @@ from engines.rope.curves import SimilarityCurves
 from engines.rope.digits import Dials
 from engines.rope.extrapolation import Extrapolation
 from engines.rope.frequencies import Wavelengths
-from studio.figure import (
-    COLORS,
-    GREY,
-    INK,
-    Figure,
-    across,
-    band,
-    drag,
-    figure,
-    label,
-    line,
-    points,
-    scrub,
-    short,
-)
+from studio.figure import COLORS, GREY, INK, Figure, across, band, drag, figure, label, line, points, scrub, short
 from studio.language import Said, raw, say
 from studio.panels import Folded, Prose, Table
 
@@ -132,16 +118,15 @@ def draw_bases(result: FeasibleBases) -> list:
     across(drawing, y=length, color=RED)
     label(drawing, base, length, raw(f"b* = {base:,.0f}"), RED, xanchor="right", xshift=-8)
     drawing.x(span=(min(result.bases[0], base) / 1.1, max(result.bases[-1], base) * 1.1))
-    drawing.y(span=(max(1, min(int(result.lengths.min()), length) / 2), max(result.limit, length) * 1.3))
+    low, high = max(1, min(int(result.lengths.min()), length) / 2), max(result.limit, length) * 1.3
+    octaves = [2**i for i in range(21) if low <= 2**i <= high]
+    drawing.y(span=(low, high), tickvals=octaves, ticktext=[f"{n:,}" for n in octaves])
     drawing.alt = say("The least base for {length} tokens is {base}.", length=length, base=f"{base:,.1f}")
 
     tokens = say("min f over m < {length}", length=length)
     around = figure(x="base b", y=tokens, log="x", height=340, title="Lowest similarity in the context")
     near = figure(x="b − b*", y=tokens, height=340, title="The first feasible stretch, close up")
-    for drawn, x, y in (
-        (around, result.around, result.around_lowest),
-        (near, result.near - base, result.near_lowest),
-    ):
+    for drawn, x, y in ((around, result.around, result.around_lowest), (near, result.near - base, result.near_lowest)):
         band(drawn, x, np.zeros(len(x)), np.maximum(y, 0), color=GREEN, opacity=0.35)
         line(
             drawn,
@@ -151,6 +136,9 @@ def draw_bases(result: FeasibleBases) -> list:
             hover="b: %{x:,.6~g}<br>min f: %{y:.3f}" if drawn is around else "+%{x:,.4~g}<br>min f: %{y:.3f}",
         )
         across(drawn, y=0, dash="solid", width=1)
+    steps = [decade * step for decade in 10.0 ** np.arange(-1, 13) for step in (1, 2, 5)]
+    steps = [step for step in steps if result.around[0] < step < 0.9 * result.around[-1]]
+    around.x(tickvals=steps, ticktext=[short(step) for step in steps])
     points(around, [base], [0], color=RED, size=10, hover="b* = %{x:,.8~g}")
     facts = [
         [say("least base b*"), raw(f"{base:,.4f}")],
@@ -267,7 +255,7 @@ def draw_dials(result: Dials) -> list:
     def moment(t: int) -> list[dict]:
         """What moves: the beads of both rings, and the digits."""
         beads = []
-        for turn, radius, known, size in zip(turns, radii, seen, (11, 14), strict=True):
+        for turn, radius, known, size in zip(turns, radii, seen, (9, 12), strict=True):
             x, y = at(turn[t], radius, spots, heights[:, None])
             color = np.where(turn[t] <= known + 1e-6, BLUE, RED).ravel().tolist()
             beads.append(
@@ -343,7 +331,7 @@ def draw_dials(result: Dials) -> list:
             say(NUMERAL[way]),
             raw(" · ".join(f"{radix:.4g}" for radix in radices[::-1])),
             raw(" · ".join(f"{value:g}" for value in values[::-1].round(3))),
-            int(carried) or raw("–"),
+            int(carried),
         ]
         for way, radices, values, carried in zip(
             result.numerals, result.radices, result.values, result.carried, strict=True
@@ -386,7 +374,8 @@ def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: in
         dash = ("solid", "dash", "dot", "dashdot", "longdash")[place] if len(scalings) > 1 else "solid"
         x, error = result.position[1:], result.error[c, 1:]
         if len(result.bases) <= 6 and values is result.excess and error.any():
-            band(drawing, x, values[c, 1:] - error, values[c, 1:] + error, color=color)
+            shade = GREY if color == INK else color
+            band(drawing, x, values[c, 1:] - error, values[c, 1:] + error, color=shade)
         line(
             drawing,
             x,

@@ -1,0 +1,377 @@
+"""Softmax and its alternatives: what a map from scores to probabilities may do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from engines.softmax.checks import CHECKS
+from engines.softmax.experiments import (
+    attention,
+    compare,
+    losses,
+    perturb,
+    sensitivity,
+    simplex_map,
+    sparsity,
+    speed,
+)
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Step, Story, Text, Toggle, View
+from studio.exhibits.softmax.figures import (
+    LABELS,
+    NOISES,
+    draw_attention,
+    draw_compare,
+    draw_jacobian,
+    draw_losses,
+    draw_perturb,
+    draw_simplex,
+    draw_sparsity,
+    draw_speed,
+)
+
+MAP = Choice("Map", LABELS)
+MAPS = Choice("Maps", LABELS, several=True)
+SCORES = Numbers("Scores", help="Separated by commas; the grey bars can be dragged.")
+TEMPERATURE = Range("Temperature T", log=True, help="Every map is given s / T.")
+SEED = Range("Seed", step=1)
+
+
+def only_for(name: str) -> dict:
+    """Seen where that map is chosen."""
+    return {"maps": [name], "map": [name]}
+
+
+OWN = {
+    "alpha": Range("α of entmax", step=0.05, help="1 is softmax, 2 is sparsemax.", when=only_for("entmax")),
+    "k": Range("k of top-k", step=1, help="Above the number of scores it keeps them all.", when=only_for("top_k")),
+    "order": Range("Order of Taylor", step=2, when=only_for("taylor")),
+    "margin": Range("Margin", step=0.1, help="Taken from the first score, the target's.", when=only_for("margin")),
+}
+# where a table holds all maps, whichever is drawn
+ALWAYS = {name: replace(control, when={}) for name, control in OWN.items()}
+
+VIEWS = (
+    View(
+        slug="compare",
+        title="The same scores, eight maps",
+        caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Softmax, Taylor softmax "
+        "and the normalised sigmoid never give exactly 0; sparsemax, entmax, top-k and perturb-max do. Taylor's polynomial grows again on "
+        "the left, so a very low score can get more than a higher one; it and the normalised sigmoid also change "
+        "when the same constant is added to every score.",
+        compute=compare,
+        controls={"scores": SCORES, "maps": MAPS, "temperature": TEMPERATURE, **OWN},
+        draw=draw_compare,
+        looks={"log": Toggle("Log axis", help="Shows probabilities down to 10⁻⁶.")},
+    ),
+    View(
+        slug="simplex",
+        title="On the simplex",
+        caption="Three scores are a point of the plane, three probabilities a point of the triangle, the simplex, in the same "
+        "coordinates. The lines are where the map sends a square grid of scores. Drag the diamond, the scores; the disc is its image. Softmax "
+        "bends the whole plane into the open triangle. Sparsemax is the projection: points of the triangle stay, others go to the "
+        "nearest edge or corner, where probabilities are 0. An offset added to all three scores moves the image only for Taylor softmax and "
+        "the normalised sigmoid. Below: how many probabilities are above 0, by score.",
+        compute=simplex_map,
+        controls={
+            "map": MAP,
+            "temperature": TEMPERATURE,
+            "alpha": OWN["alpha"],
+            "x": Range("(s₁ − s₂) / √2", step=0.01),
+            "y": Range("(2 s₃ − s₁ − s₂) / √6", step=0.01),
+            "offset": Range("Offset of all scores", step=0.5),
+            **{name: control for name, control in OWN.items() if name != "alpha"},
+        },
+        draw=draw_simplex,
+    ),
+    View(
+        slug="jacobian",
+        title="Jacobian",
+        caption="Row i, column j: how much probability i changes with score j. Rows are named by their probability. A row and column of "
+        "zeros is a score that learns nothing. ½‖J‖₁, half the sum of absolute entries, is $1-\\sum_i p_i^2$ for softmax: it "
+        "vanishes when one probability nears 1. For sparsemax it is $|S|-1$, $S$ being the support, however sure the map is.",
+        compute=sensitivity,
+        controls={"map": MAP, "scores": SCORES, "temperature": TEMPERATURE, **ALWAYS},
+        draw=draw_jacobian,
+    ),
+    View(
+        slug="sparsity",
+        title="Support and entropy",
+        caption="Standard normal scores, means over 10 rows: support (entries above 0) and entropy over the number of scores n and over the "
+        "temperature T. Softmax keeps every entry and its entropy grows like log n. Sparsemax and entmax keep few, slowly more as n "
+        "grows. Perturb-max is computed for up to 64 scores.",
+        compute=sparsity,
+        controls={
+            "maps": MAPS,
+            "temperature": TEMPERATURE,
+            "n": Range("Number of scores n, for the curves over T", step=1),
+            **OWN,
+            "seed": SEED,
+        },
+        draw=draw_sparsity,
+        seconds=0.2,
+    ),
+    View(
+        slug="losses",
+        title="Losses",
+        caption="A classifier gives its target the score t and every other class 0. First: the cross-entropy of each map; a curve that "
+        "leaves at the top is infinite further left, because the map gives the target 0. Second: the Fenchel–Young loss of entmax. It is finite, "
+        "its gradient is p − y, and it is exactly 0 once the target leads by 1/(α − 1) (dots). A margin keeps the loss above that of softmax.",
+        compute=losses,
+        controls={"maps": MAPS, "classes": Range("Classes", step=1), **OWN},
+        draw=draw_losses,
+    ),
+    View(
+        slug="perturb",
+        title="Argmax of noisy scores",
+        caption="Independent noise is added to every s / T; bars are the probability that an entry has the largest sum, in closed form and "
+        "as shares of draws (bars of two standard deviations), beside softmax. With Gumbel noise it is softmax exactly. With uniform noise "
+        "on [0, 1] an entry 1 or more below the maximum never wins, so the result is sparse.",
+        compute=perturb,
+        controls={
+            "scores": SCORES,
+            "noise": Choice("Noise", NOISES),
+            "temperature": TEMPERATURE,
+            "samples": Range("Draws", step=1, log=True),
+            "seed": SEED,
+        },
+        draw=draw_perturb,
+    ),
+    View(
+        slug="attention",
+        title="As attention",
+        caption="24 successive words attend to each other: a row is one word's weights. The scores are inner products of 16-dimensional vectors, "
+        "factored from the word co-occurrences of this very text (the opening of Alice in Wonderland, or yours), scaled to unit variance; no "
+        "trained network is involved. The map decides how many words are attended to. A word is often, not always, most like "
+        "itself: inner products favour long vectors.",
+        compute=attention,
+        controls={
+            "map": MAP,
+            "temperature": TEMPERATURE,
+            "start": Range("First word", step=1),
+            "text": Text("Text", lines=4, help="At least 24 words, or Chinese characters."),
+            **ALWAYS,
+        },
+        draw=draw_attention,
+    ),
+    View(
+        slug="speed",
+        title="Appendix: speed",
+        caption="Forward time on this server, measured when you press Run; grey: the published algorithms, which sort every row or bisect "
+        "on all of it. Ours bounds the threshold by the maxima of a few columns, keeps the scores above the bound and solves on "
+        "those. The fewer are kept, the more is gained; small scales and α near 1 keep them all.",
+        compute=speed,
+        controls={
+            "rows": Range("Rows", step=1, log=True),
+            "columns": Range("Scores in a row", step=1, log=True),
+            "scale": Range("Scale of the scores", log=True),
+            "alpha": Range("α of the third pair", step=0.05),
+        },
+        draw=draw_speed,
+        live=False,
+        seconds=5,
+        brief={"rows": 4, "columns": 256},
+    ),
+)
+
+STORIES = (
+    Story(
+        "Exactly zero",
+        "compare",
+        (
+            Step(
+                "Five scores; the lowest is −3. [[softmax|Softmax]] gives it 0.4 %: little, never 0.",
+                {"maps": ("softmax", "entmax", "sparsemax"), "scores": (2.0, 1.0, 0.5, 0.0, -3.0), "alpha": 1.5},
+                mark="softmax",
+            ),
+            Step(
+                "[[sparsemax|Sparsemax]] gives everything to the first score, because it leads by 1. [[α-entmax|Entmax]] at α = 1.5 "
+                "keeps three entries.",
+                mark="sparsemax",
+            ),
+            Step(
+                "At α = 1.25 [[α-entmax|entmax]] keeps four of the five. Move α from 1, softmax, to 2, sparsemax: the entries reach 0 one by "
+                "one.",
+                {"alpha": 1.25},
+                control="alpha",
+                mark="α-entmax",
+            ),
+            Step(
+                "The second score is now 1.5, only 0.5 behind. [[sparsemax|Sparsemax]] shares: ¾ and ¼, the rest exactly 0. Drag the "
+                "grey bars to move the scores yourself.",
+                {"scores": (2.0, 1.5, 0.5, 0.0, -3.0)},
+                control="scores",
+                mark="sparsemax",
+            ),
+        ),
+    ),
+    Story(
+        "A polynomial is no exponential",
+        "compare",
+        (
+            Step(
+                "[[Taylor softmax|Taylor softmax]] of order 2 gives the score −3 two and a half times what 0 gets: 1 + x + x²/2 is "
+                "2.5 at −3 and 1 at 0, for it is symmetric about −1.",
+                {"maps": ("softmax", "taylor"), "scores": (1.5, 1.0, 0.6, 0.0, -3.0), "order": 2},
+                mark="Taylor softmax",
+            ),
+            Step(
+                "At order 6 the polynomial follows the exponential further, and −3 gets the least, as it should.",
+                {"order": 6},
+                control="order",
+                mark="Taylor softmax",
+            ),
+            Step(
+                "The fault has only moved left: at −6 the polynomial of order 6 is 31, and the lowest score gets three quarters of all.",
+                {"scores": (1.5, 1.0, 0.6, 0.0, -6.0)},
+                control="scores",
+                mark="Taylor softmax",
+            ),
+        ),
+    ),
+    Story(
+        "Attention that does not thin out",
+        "sparsity",
+        (
+            Step(
+                "[[softmax|Softmax]] keeps all n entries. The second figure: its entropy rises like log n, so each weight shrinks like "
+                "1/n.",
+                {"maps": ("softmax", "entmax", "sparsemax", "top_k"), "alpha": 1.5, "temperature": 1.0},
+                mark="softmax",
+            ),
+            Step(
+                "From 16 to 4,096 scores the support of [[sparsemax|sparsemax]] grows from 2.6 to 4.5 entries, of [[α-entmax|1.5-entmax]] from 6.1 to "
+                "23 (means over 100 seeds; one seed is off by about a tenth): far slower than n, but it grows.",
+                mark="α-entmax",
+            ),
+            Step(
+                "At T = 0.5 fewer are kept: 1.8 to 2.8 and 3.3 to 8.5, over the same 100 seeds.",
+                {"temperature": 0.5},
+                control="temperature",
+                mark="sparsemax",
+            ),
+        ),
+    ),
+    Story(
+        "Why a sparse map needs its own loss",
+        "losses",
+        (
+            Step(
+                "Of three classes [[sparsemax|sparsemax]] gives the target 0 as long as t ≤ −½. There its cross-entropy is infinite, and has no "
+                "gradient to learn from.",
+                {"maps": ("softmax", "sparsemax", "margin"), "classes": 3},
+                mark="sparsemax",
+            ),
+            Step(
+                "The Fenchel–Young loss of sparsemax, in the second figure, is a straight line there, joins a parabola, and is exactly 0 "
+                "from t = 1 on.",
+                mark="α = 2: sparsemax loss",
+            ),
+            Step(
+                "[[margin softmax|Margin softmax]] is softmax moved to the right by the margin: it still asks for more where softmax is nearly "
+                "content.",
+                {"margin": 2.0},
+                control="margin",
+                mark="margin softmax",
+            ),
+        ),
+    ),
+    Story(
+        "Gumbel noise is softmax",
+        "perturb",
+        (
+            Step(
+                "Add Gumbel noise to each score and take the largest: the [[closed form|closed form]] is [[softmax|softmax]], not near it.",
+                {"noise": "gumbel", "samples": 20_000, "scores": (1.0, 0.6, 0.2, -0.5), "temperature": 1.0},
+                mark="closed form",
+            ),
+            Step(
+                "With uniform noise on [0, 1] the closed form is a polynomial between the points where a score drops out. The last "
+                "score is 1.5 below the first and never wins.",
+                {"noise": "uniform"},
+                control="noise",
+                mark="closed form",
+            ),
+            Step("A temperature of 2 halves the gaps: all four may win.", {"temperature": 2.0}, control="temperature"),
+        ),
+    ),
+    Story(
+        "Where learning stops",
+        "jacobian",
+        (
+            Step(
+                "Sparsemax of four scores keeps three. Inside the support its Jacobian is 1 − 1/3 and −1/3 whatever the scores; the last row and "
+                "column are exactly 0. ½‖J‖₁ = 3 − 1.",
+                {"map": "sparsemax", "scores": (0.3, 0.1, -0.2, -1.5), "temperature": 1.0},
+            ),
+            Step("Softmax has no zeros, and ½‖J‖₁ = 0.69.", {"map": "softmax"}, control="map"),
+            Step(
+                "At T = 0.1 softmax is surer, and its Jacobian fades: ½‖J‖₁ = 0.22. With respect to s itself everything is divided "
+                "by T besides.",
+                {"temperature": 0.1},
+                control="temperature",
+            ),
+        ),
+    ),
+    Story(
+        "Sparsemax is a projection",
+        "simplex",
+        (
+            Step(
+                "The [[scores s (drag)|diamond]] lies outside the triangle; its [[probabilities p|image]] is the nearest point of the triangle, "
+                "on an edge: the second probability is exactly 0.",
+                {"map": "sparsemax", "x": 0.9, "y": 0.5, "temperature": 1.0},
+                mark="probabilities p",
+            ),
+            Step(
+                "Inside the triangle scores that sum to 0 stay where they are: they become probabilities when 1/3 is added to each.",
+                {"x": 0.1, "y": -0.1},
+                control="x",
+                mark="probabilities p",
+            ),
+            Step(
+                "Softmax draws the same scores towards the middle, and reaches no edge.",
+                {"map": "softmax"},
+                control="map",
+                mark="image of a square grid",
+            ),
+            Step(
+                "At T = 0.2 softmax comes near the corners: a smooth version of the hard maximum.",
+                {"temperature": 0.2},
+                control="temperature",
+                mark="image of a square grid",
+            ),
+        ),
+    ),
+)
+
+EXHIBIT = Exhibit(
+    slug="softmax",
+    title="Softmax",
+    summary="From scores to probabilities: softmax, and seven alternatives: sparse, with a margin, polynomial, by noise.",
+    question="Can a probability be exactly zero and still be learned?",
+    theme="attention",
+    sources=(
+        (
+            "Su Jianlin, The road to probability distributions: softmax and its alternatives",
+            "https://kexue.fm/archives/10145",
+        ),
+        ("Martins, Astudillo, From Softmax to Sparsemax (2016)", "https://arxiv.org/abs/1602.02068"),
+        ("Peters, Niculae, Martins, Sparse Sequence-to-Sequence Models (2019)", "https://arxiv.org/abs/1905.05702"),
+        ("Blondel, Martins, Niculae, Learning with Fenchel-Young Losses (2020)", "https://arxiv.org/abs/1901.02324"),
+        ("Wang et al., Additive Margin Softmax for Face Verification (2018)", "https://arxiv.org/abs/1801.05599"),
+        (
+            "de Brébisson, Vincent, Softmax Alternatives of the Spherical Loss Family (2016)",
+            "https://arxiv.org/abs/1511.05042",
+        ),
+        ("Sun et al., Sparse-softmax: A Simpler and Faster Alternative (2021)", "https://arxiv.org/abs/2112.12433"),
+        ("Maddison, Tarlow, Minka, A* Sampling (2014)", "https://arxiv.org/abs/1411.0030"),
+    ),
+    views=VIEWS,
+    stories=STORIES,
+    checks=CHECKS,
+    former={
+        "jacobian": Former("jacobian", {"shown": "map"}),
+        "attention": Former("attention", {"shown": "map"}),
+        "speed": Former("speed", {"general_alpha": "alpha"}),
+    },
+)
