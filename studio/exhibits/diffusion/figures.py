@@ -51,6 +51,7 @@ METHODS = {
 }
 UNITS = 1000  # particles travel as int16 thousandths of the target's unit: half the bytes of float32
 TRACE = "rgba(128,128,128,0.55)"
+SILENT = {"legend": False, "hoverinfo": "skip", "hovertemplate": ""}
 
 
 def thousandths(values: np.ndarray) -> np.ndarray:
@@ -91,20 +92,20 @@ def ground(made: Figure, density: np.ndarray, extent: float, unit: float = UNITS
     side = density.shape[0]
     middles = ((np.arange(side) + 0.5) / side * 2 - 1) * extent * unit
     heat(made, density, middles, middles, low=0, high=255, opacity=0.6, showscale=False, hoverinfo="skip",
-         zsmooth="best", **more)  # fmt: skip
+         hovertemplate="", zsmooth="best", **more)  # fmt: skip
 
 
 def trajectories(made: Figure, traces: np.ndarray, **axes) -> None:
     """Trajectories [steps, n, 2] as one grey line with gaps."""
     gaps = np.full((1, *traces.shape[1:]), np.nan, np.float32)
     x, y = (np.concatenate([traces, gaps]).transpose(2, 1, 0).reshape(2, -1) * UNITS).round()
-    line(made, x, y, "trajectories", TRACE, width=1, legend=False, hoverinfo="skip", **axes)
+    line(made, x, y, "trajectories", TRACE, width=1, **SILENT, **axes)
 
 
 def cloud(made: Figure, places: np.ndarray, name: str, color: str, size: float, **axes) -> None:
     """Particles [n, 2] as points."""
     x, y = thousandths(places).T
-    points(made, x, y, name, color, size=size, opacity=0.8, legend=False, hoverinfo="skip", **axes)
+    points(made, x, y, name, color, size=size, opacity=0.8, **SILENT, **axes)
 
 
 def sampler_names(samplers: Sequence[str], ddim_eta: float = 0.0, ddpm_variance: str = "", lms_order: int = 4) -> list:
@@ -181,18 +182,18 @@ def draw_field(result: Field) -> list:
         "color": GREY,
         "line": {"width": 0},
     }
-    line(made, **field(0), name="field", color=GREY, width=1.3, legend=False, hoverinfo="skip",
+    line(made, **field(0), name="field", color=GREY, width=1.3, **SILENT,
          mode="lines+markers", marker=heads)  # fmt: skip
-    points(made, *result.particles[0].T, "particles", COLORS[1], size=4, legend=False, hoverinfo="skip")
+    points(made, *result.particles[0].T, "particles", COLORS[1], size=4, **SILENT)
     ground(made, result.density[0], result.extent, 1)
-    points(made, *result.traced[:1].T, "your particle", COLORS[3], size=11, legend=False, hoverinfo="skip")
-    line(made, *result.traced.T, "trajectory", COLORS[3], width=2, legend=False, hoverinfo="skip")
+    points(made, *result.traced[:1].T, "your particle", COLORS[3], size=11, **SILENT)
+    line(made, *result.traced.T, "trajectory", COLORS[3], width=2, legend=False, hover="%{x:.2f}, %{y:.2f}")
     x, y = result.traced[:1].T
     points(made, x, y, "start", COLORS[3], size=13, symbol="diamond", legend=False, hover="drag me")
     drag(made, 5, x="x", y="y")
     is_ve = result.diffusion_path == "ve"
     stamps = [short(stamp) for stamp in (result.sigma if is_ve else result.time)]
-    scrub(made, frames, stamps, "σ =" if is_ve else "t =", start=7 * len(stamps) // 10)
+    scrub(made, frames, stamps, "σ =" if is_ve else "t =", start=4 * len(stamps) // 5)
     made.alt = say(
         "the dragged particle ends at ({x}, {y})", x=short(result.traced[-1, 0]), y=short(result.traced[-1, 1])
     )
@@ -260,23 +261,22 @@ def draw_few_steps(result: FewSteps) -> list:
     """A row a model, a column a number of steps; what each costs; and the losses."""
     steps = ["1 step", *(say("{steps} steps", steps=int(n)) for n in result.steps[1:])]
     names = [METHODS[name] for name in result.methods]
-    titles = [[say("<b>{model}</b>  {steps}", model=drawn(n), steps=drawn(steps[0])), *steps[1:]] for n in names]
-    made, axes = squares(titles, result.extent, 24, 270)
+    titles = [[say("<b>{model}</b>", model=drawn(name)), *[""] * (len(steps) - 1)] for name in names]
+    titles[0] = [say("<b>{model}</b><br>{steps}", model=drawn(names[0]), steps=drawn(steps[0])), *steps[1:]]
+    made, axes = squares(titles, result.extent, 36, 280)
     for i, name in enumerate(names):
         for j in range(len(steps)):
             ground(made, result.density, result.extent, **axes[i][j])
             cloud(made, result.samples[i, j], name, COLORS[1], 2.5, **axes[i][j])
         trajectories(made, result.traces[i].astype(np.float32), **axes[i][-1])
-    columns = ("model", *(say("W₁, {steps}", steps=drawn(text)) for text in steps))
-    columns += ("distance to the exact flow, 1 step", "deviation from straight lines", "E|x₁ − x₀|²")
-    rows = zip(names, result.distance, result.flow_distance, result.straightness, result.cost, strict=True)
-    table = Table(
-        columns,
-        [
-            *([name, *w, to_flow[0], straight, cost] for name, w, to_flow, straight, cost in rows),
-            ["two exact sets (chance level)", *[result.floor] * len(steps), "", "", ""],
-        ],
+    floor = ["two exact sets (chance level)", *[result.floor] * len(steps)]
+    to_target = Table(
+        ("model", *steps),
+        [*([name, *row] for name, row in zip(names, result.distance, strict=True)), floor],
+        "W₁ to the target",
     )
+    others = zip(names, result.flow_distance[:, 0], result.straightness, result.cost, strict=True)
+    heads = ("model", "distance to the exact flow, 1 step", "deviation from straight lines", "E|x₁ − x₀|²")
     meaning = (
         "W₁ is the sliced distance to the target. *Distance to the exact flow*: the median distance of a sample from "
         "where the exact flow takes the same noise. *Deviation from straight lines*: "
@@ -284,7 +284,7 @@ def draw_few_steps(result: FewSteps) -> list:
         "A consistency model noises its estimate again before each later step, so its samples leave the flow's; a "
         "generator knows one step, and its row repeats it."
     )
-    panels = [made, table, Prose(meaning)]
+    panels = [made, to_target, Table(heads, list(others)), Prose(meaning)]
     if "sid" in result.methods:
         panels.append(Prose(say("SiD's $\\alpha$ here: {alpha}.", alpha=short(np.nanmax(result.alpha)))))
     losses = []
