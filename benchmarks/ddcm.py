@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from engines.ddcm import Plan, encode_batch, open_model, psnr, ssim
-from engines.ddcm.codec import PixelModel, timesteps, to_tensor, towards, walk
+from engines.ddcm.codec import PixelModel, encoder, timesteps, to_tensor, walk
 from engines.ddcm.pictures import held_back
 from engines.ddcm.quality import bare_bytes, recode
 
-BOOKS = (64, 256, 1024)
+CODEBOOKS = (64, 256, 1024)
 BATCH = 16
 
 
@@ -34,9 +34,9 @@ def speed(model: PixelModel, steps: int = 12) -> None:
     """Encoding against bare forwards of as many pictures, a step of the one and a forward of the other in turn."""
     images, wanted = to_tensor(held_back()[:BATCH], model.device), 100
     print(
-        f"{BATCH} pictures; {wanted} steps of encoding, the first with the making of the book, to {wanted} bare forwards,"
+        f"{BATCH} pictures; {wanted} steps of encoding, the first with the making of the codebook, to {wanted} bare forwards,"
     )
-    print(f"from medians of {steps - 1} interleaved pairs; wanted: 1.05 with the default books")
+    print(f"from medians of {steps - 1} interleaved pairs; wanted: 1.05 with the default codebook")
 
     @torch.inference_mode()
     def bare(t):
@@ -44,12 +44,12 @@ def speed(model: PixelModel, steps: int = 12) -> None:
 
     bare(0)
     for variant in ("shuffled", "reference"):
-        for size in BOOKS:
+        for size in CODEBOOKS:
             plan = Plan(steps, size, variant=variant)
-            moments = walk(model, plan, BATCH, towards(images))
+            encoding = walk(model, plan, BATCH, encoder(images))
             pairs = [
-                (seconds(lambda moments=moments: next(moments)), seconds(lambda t=t: bare(t)))
-                for t in timesteps(steps, len(model.kept)).tolist()[:-1]
+                (seconds(lambda encoding=encoding: next(encoding)), seconds(lambda t=t: bare(t)))
+                for t in timesteps(steps, len(model.alphas_cumprod)).tolist()[:-1]
             ]
             step, least = (statistics.median(p[i] for p in pairs[1:]) for i in (0, 1))
             ratio = statistics.median(a / b for a, b in pairs[1:])
@@ -75,7 +75,7 @@ def at_bytes(images: list[np.ndarray], kind: str, size: int, bare: bool) -> tupl
 
 
 def quality(model: PixelModel, count: int) -> None:
-    """Held-back emoji at 99 bytes, both kinds of book, beside WebP at 250 and JPEG at 700."""
+    """Held-back emoji at 99 bytes, both kinds of codebook, beside WebP at 250 and JPEG at 700."""
     images = list(held_back()[np.linspace(0, len(held_back()) - 1, count).round().astype(int)])
     print(f"{count} emoji held back from training")
     each = []
@@ -89,7 +89,7 @@ def quality(model: PixelModel, count: int) -> None:
             flush=True,
         )
     apart = each[0] - each[1]
-    print(f"one book less fresh ones, picture by picture: {apart.mean():+.2f} ± {apart.std() / count**0.5:.2f} dB")
+    print(f"one codebook less fresh ones, picture by picture: {apart.mean():+.2f} ± {apart.std() / count**0.5:.2f} dB")
     for kind, size in (("webp", 250), ("jpeg", 700)):
         for bare in (False, True):
             used, mean = at_bytes(images, kind, size, bare)

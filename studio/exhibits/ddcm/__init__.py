@@ -9,30 +9,10 @@ import numpy as np
 from engines.ddcm.checks import CHECKS
 from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortion
 from engines.ddcm.gaussian import SCHEDULES
-from engines.ddcm.generation import degrade, generate, mix_codes, restore
+from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, restore
 from engines.ddcm.pictures import ENDINGS, held_back
-from studio.exhibit import (
-    Choice,
-    Drawing,
-    Exhibit,
-    Former,
-    Gallery,
-    Numbers,
-    Range,
-    Step,
-    Story,
-    Text,
-    Upload,
-    View,
-)
-from studio.exhibits.ddcm.figures import (
-    draw_code,
-    draw_gaussian,
-    draw_generated,
-    draw_mixed,
-    draw_rate,
-    draw_restored,
-)
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Step, Story, Text, Upload, View
+from studio.exhibits.ddcm.figures import draw_code, draw_gaussian, draw_generated, draw_mixed, draw_rate, draw_restored
 
 TASKS = {
     "inpaint": "fill in what is hidden",
@@ -54,6 +34,7 @@ VARIANTS = {
     "reference": "a fresh codebook at each step",
     "turbo": "Turbo-DDCM: the best atoms at once",
 }
+SLOW = {"live": False, "gpu": True}
 # `when` counts only in a view that has the other control
 EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
 BITS = Range("Codebook size, log₂ K", step=1, when={"source": KNOWN})
@@ -63,6 +44,144 @@ COEFFICIENTS = Range(
     "Bits of a coefficient, C",
     step=1,
     help="Of matching pursuit with several atoms. With C = 1 the only coefficient is 1.",
+)
+
+STORIES = (
+    Story(
+        "Ninety-nine bytes",
+        "picture",
+        (
+            Step(
+                "A hundred steps with 256 noises each: 99 choices of one byte. Play the decoding.",
+                {"steps": 100},
+                "steps",
+            ),
+            Step(
+                "[[atom 1|Each dot]] is a choice. No atom is likelier than another: the histogram is that of uniform draws, and "
+                "an entropy coder would gain nothing.",
+                mark="atom 1",
+            ),
+            Step("With 25 steps the code has 24 bytes. What is left of the picture?", {"steps": 25}, "steps"),
+        ),
+    ),
+    Story(
+        "One bit a step",
+        "picture",
+        (
+            Step(
+                "Two noises to choose from: 99 bits, 13 bytes. The better of two normals reaches 0.56 on average along what is "
+                "missing, and the steps are spent before the picture is found.",
+                {"steps": 100, "codebook_bits": 1},
+                mark="chosen noise",
+            ),
+            Step(
+                "The best of 256 reaches 2.83: eight times the bits, and five times as far at each step.",
+                {"codebook_bits": 8},
+                "codebook_bits",
+                "chosen noise",
+            ),
+        ),
+    ),
+    Story(
+        "Atoms for nothing",
+        "picture",
+        (
+            Step(
+                "Three atoms a step, with coefficients of one bit: the published code's default. Of its two values one means no "
+                "further atom, and the other keeps what there is. The atoms cost bits and change nothing.",
+                {"steps": 50, "atoms": 3, "coefficient_bits": 1},
+                "coefficient_bits",
+            ),
+            Step(
+                "With three bits, seven mixtures are tried for each atom.", {"coefficient_bits": 3}, "coefficient_bits"
+            ),
+            Step(
+                "Turbo-DDCM takes the atoms of largest inner product at once, with their signs, and codes the set instead of a "
+                "list. A sign costs one bit where a coefficient costs three.",
+                {"variant": "turbo"},
+                "variant",
+            ),
+        ),
+    ),
+    Story(
+        "A flipped bit",
+        "picture",
+        (
+            Step(
+                "One bit is flipped in the choice of one step, at eight steps in turn. The checksum would refuse the file; here "
+                "it is made right, to see what becomes of the picture.",
+                {"steps": 50, "flips": 1},
+                "flips",
+            ),
+            Step("Early flips change features of the picture, late ones only fine detail.", mark="damaged"),
+        ),
+    ),
+    Story(
+        "Shannon's price",
+        "gaussian",
+        (
+            Step(
+                "No code lies below [[Shannon bound|the dashed line]]. DDPM adds noise at every step, and much of what was coded "
+                "is erased by later noise.",
+                {"codebook_bits": (1, 2, 4, 8)},
+                mark="Shannon bound",
+            ),
+            Step(
+                "[[K = 256, predicted|Larger codebooks]] spend fewer bits for an equal error: they lie closer to the bound.",
+                {},
+                "codebook_bits",
+                "K = 256, predicted",
+            ),
+            Step(
+                "[[3 atoms, Turbo-DDCM|Three atoms]] a step take about a third of the calls. For equal bits their error is larger, "
+                "by more with more steps; Turbo-DDCM loses least.",
+                mark="3 atoms, Turbo-DDCM",
+            ),
+        ),
+    ),
+    Story(
+        "The first steps decide",
+        "mix",
+        (
+            Step(
+                "The code of a clown and another, cut and joined. Read the upper row from left to right.",
+                {"emoji": 41, "other_emoji": 32},
+                "other_emoji",
+            ),
+            Step(
+                "The lower row mixes the two noises at every step: both have a say.",
+                mark="interpolated, against the second",
+            ),
+        ),
+    ),
+    Story(
+        "Six faces, please",
+        "generate",
+        (
+            Step(
+                "Random codes: anything may come.",
+                {"label": "any", "codebook_bits": (8,), "count": 6, "steps": 30},
+                "label",
+            ),
+            Step(
+                "Only the choice of noise changes; the step itself never hears of faces. Compare the rows.",
+                {"label": "face", "compared": (1, 4, 64)},
+                "compared",
+            ),
+        ),
+    ),
+    Story(
+        "Colour from shape",
+        "restore",
+        (
+            Step(
+                "Only the mean of red, green and blue is given. The model knows what colours such shapes tend to have.",
+                {"task": "colour", "emoji": 6},
+                "task",
+            ),
+            Step("Each codebook gives another guess. PSNR may call the grey picture better.", {"count": 3}, "count"),
+        ),
+    ),
 )
 
 EXHIBIT = Exhibit(
@@ -85,7 +204,7 @@ EXHIBIT = Exhibit(
             slug="picture",
             title="Code of a picture",
             caption=(
-                "The estimate $\\hat x_0$ of the model while a picture is coded, the picture itself, and their difference. Play "
+                "A picture, the model's estimate $\\hat x_0$ of it while it is coded, and their difference. Play "
                 "the decoding: colours and large forms come first, outlines later. DDPM adds noise at each step. Here it may "
                 "only take one of $K$ fixed noises, so the choices alone determine the picture. The encoder takes the noise "
                 "$z$ of largest inner product with the residual $r = x_0 - \\hat x_0$; its mean, relative to $\\|r\\|$, is that "
@@ -101,11 +220,11 @@ EXHIBIT = Exhibit(
                 "upload": Upload(
                     "Your picture", ENDINGS, 20, help="The first frame, on white.", when={"source": ["upload"]}
                 ),
-                "drawing": Drawing("Your drawing", 256, 256, when={"source": ["drawing"]}),
+                "drawing": Drawing("Your drawing", when={"source": ["drawing"]}),
                 "file": Upload("A .ddcm file", (".ddcm",), 1, when={"source": ["file"]}),
                 "pixels": Range(
                     "Longer side (pixels)",
-                    step=32,
+                    step=4,
                     help="Coded in tiles of 32 x 32, 16 at once; 256 x 256 take about a minute at T = 100.",
                     when={"source": ["upload", "drawing"]},
                 ),
@@ -123,10 +242,9 @@ EXHIBIT = Exhibit(
                 "model": MODEL,
             },
             draw=draw_code,
-            live=False,
             seconds=4,
             brief={"steps": 6, "flips": 1},
-            gpu=True,
+            **SLOW,
         ),
         View(
             slug="rate",
@@ -149,10 +267,9 @@ EXHIBIT = Exhibit(
             },
             looks={"measure": Choice("Quality", {"psnr": "PSNR", "ssim": "SSIM"})},
             draw=draw_rate,
-            live=False,
             seconds=20,
             brief={"count": 2, "step_counts": (3, 5), "atom_counts": (1,), "variants": ("turbo",)},
-            gpu=True,
+            **SLOW,
         ),
         View(
             slug="gaussian",
@@ -161,14 +278,14 @@ EXHIBIT = Exhibit(
                 "Mean squared error over rate for numbers from $N(0, I)$ instead of pixels. Their best denoiser is known, so "
                 "there is no training error. Lines are predicted from the expected maximum of $K$ normals; dots are measured "
                 "with one shuffled codebook, crosses with fresh ones. No code lies below the Shannon bound. An error above 1 is "
-                "worse than sending nothing: with few steps a codebook of two adds more noise than information. With $C = 1$ further atoms "
-                "cost bits and change nothing. In the second figure, drag a dot to change its number of steps."
+                "worse than sending nothing: with few steps a codebook of two adds more noise than information. With $C = 1$ "
+                "further atoms cost bits and change nothing. In the second figure, drag a dot to change its number of steps."
             ),
             compute=gaussian_rate,
             controls={
                 "step_counts": Numbers("Steps T"),
                 "codebook_bits": Numbers("Codebook sizes, log₂ K"),
-                "size": Range("Dimensions", step=16),
+                "size": Range("Dimensions", step=1),
                 "schedule": Choice("Schedule", {name: name for name in SCHEDULES}),
                 "sources": Range("Sources", step=1),
                 "seed": SEED,
@@ -189,21 +306,8 @@ EXHIBIT = Exhibit(
             ),
             compute=generate,
             controls={
-                "label": Choice(
-                    "Class",
-                    {
-                        "any": "none: random codes",
-                        "person": "person",
-                        "face": "face",
-                        "animal": "animal",
-                        "food": "food",
-                        "sign": "sign",
-                        "thing": "thing",
-                    },
-                ),
-                "compared": Numbers(
-                    "Atoms compared", when={"label": ["person", "face", "animal", "food", "sign", "thing"]}
-                ),
+                "label": Choice("Class", {"any": "none: random codes"} | {label: label for label in CLASSES[1:]}),
+                "compared": Numbers("Atoms compared", when={"label": CLASSES[1:]}),
                 "codebook_bits": Numbers("Codebook sizes, log₂ K", when={"label": ["any"]}),
                 "count": Range("Pictures a row", step=1),
                 "steps": Range("Steps T", step=1, log=True),
@@ -214,10 +318,9 @@ EXHIBIT = Exhibit(
                 ),
             },
             draw=draw_generated,
-            live=False,
             seconds=25,
             brief={"steps": 3, "count": 2, "compared": (2,)},
-            gpu=True,
+            **SLOW,
         ),
         View(
             slug="restore",
@@ -233,12 +336,7 @@ EXHIBIT = Exhibit(
                 "task": Choice("Task", TASKS, icons=_examples),
                 "emoji": EMOJI,
                 "mask": Drawing(
-                    "What to hide",
-                    256,
-                    256,
-                    under=EMOJI,
-                    help="Empty: a square in the middle.",
-                    when={"task": ["inpaint"]},
+                    "What to hide", under=EMOJI, help="Empty: a square in the middle.", when={"task": ["inpaint"]}
                 ),
                 "steps": Range("Steps T", step=1, log=True),
                 "atoms": Range("Atoms a step, M", step=1, log=True),
@@ -249,10 +347,9 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_restored,
-            live=False,
             seconds=6,
             brief={"steps": 5, "count": 2},
-            gpu=True,
+            **SLOW,
         ),
         View(
             slug="mix",
@@ -272,151 +369,12 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_mixed,
-            live=False,
             seconds=9,
             brief={"steps": 9},
-            gpu=True,
+            **SLOW,
         ),
     ),
-    stories=(
-        Story(
-            "Ninety-nine bytes",
-            "picture",
-            (
-                Step(
-                    "A hundred steps with 256 noises each: 99 choices of one byte. Play the decoding.",
-                    {"steps": 100, "codebook_bits": 8},
-                ),
-                Step(
-                    "Each dot is a choice. No atom is likelier than another: the histogram is that of uniform draws, and an "
-                    "entropy coder would gain nothing.",
-                    control="codebook_bits",
-                    mark="atom 1",
-                ),
-                Step(
-                    "With 25 steps the code has 24 bytes. What is left of the picture?", {"steps": 25}, control="steps"
-                ),
-            ),
-        ),
-        Story(
-            "One bit a step",
-            "picture",
-            (
-                Step(
-                    "Two noises to choose from: 99 bits, 13 bytes. The better of two normals reaches 0.56 on average along "
-                    "what is missing, and the steps are spent before the picture is found.",
-                    {"steps": 100, "codebook_bits": 1},
-                    mark="chosen noise",
-                ),
-                Step(
-                    "The best of 256 reaches 2.83: eight times the bits, and five times as far at each step.",
-                    {"codebook_bits": 8},
-                    control="codebook_bits",
-                    mark="chosen noise",
-                ),
-            ),
-        ),
-        Story(
-            "Atoms for nothing",
-            "picture",
-            (
-                Step(
-                    "Three atoms a step, with coefficients of one bit: the published code's default. Of its two values one means "
-                    "no further atom, and the other keeps what there is. The atoms cost bits and change nothing.",
-                    {"steps": 50, "atoms": 3, "coefficient_bits": 1},
-                    control="coefficient_bits",
-                ),
-                Step(
-                    "With three bits, seven mixtures are tried for each atom.",
-                    {"coefficient_bits": 3},
-                    control="coefficient_bits",
-                ),
-                Step(
-                    "Turbo-DDCM takes the atoms of largest inner product at once, with their signs, and codes the set instead "
-                    "of a list. A sign costs one bit where a coefficient costs three.",
-                    {"variant": "turbo"},
-                    control="variant",
-                ),
-            ),
-        ),
-        Story(
-            "A flipped bit",
-            "picture",
-            (
-                Step(
-                    "One bit is flipped in the choice of one step, at eight steps in turn. The checksum would refuse the file; "
-                    "here it is made right, to see what becomes of the picture.",
-                    {"steps": 50, "flips": 1},
-                    control="flips",
-                ),
-                Step("Early flips change features of the picture, late ones only fine detail.", mark="damaged"),
-            ),
-        ),
-        Story(
-            "Shannon's price",
-            "gaussian",
-            (
-                Step(
-                    "No code can lie below the dashed line. DDPM adds noise at every step, and much of what was coded is erased by later noise.",
-                    {"codebook_bits": (1, 2, 4, 8)},
-                    mark="Shannon bound",
-                ),
-                Step(
-                    "Larger codebooks spend fewer bits for an equal error: they lie closer to the bound.",
-                    control="codebook_bits",
-                    mark="K = 256, predicted",
-                ),
-                Step(
-                    "Three atoms a step take about a third of the calls. For equal bits their error is larger, by more with more "
-                    "steps; Turbo-DDCM loses least.",
-                    mark="3 atoms, Turbo-DDCM",
-                ),
-            ),
-        ),
-        Story(
-            "The first steps decide",
-            "mix",
-            (
-                Step(
-                    "The code of a clown and another, cut and joined. Read the upper row from left to right.",
-                    {"emoji": 41, "other_emoji": 32},
-                ),
-                Step(
-                    "The lower row mixes the two noises at every step: both have a say.",
-                    mark="interpolated, against the second",
-                ),
-            ),
-        ),
-        Story(
-            "Six faces, please",
-            "generate",
-            (
-                Step(
-                    "Random codes: anything may come.", {"label": "any", "codebook_bits": (8,), "count": 6, "steps": 30}
-                ),
-                Step(
-                    "Only the choice of noise changes; the step itself never hears of faces. Compare the rows.",
-                    {"label": "face", "compared": (1, 4, 64)},
-                    control="compared",
-                ),
-            ),
-        ),
-        Story(
-            "Colour from shape",
-            "restore",
-            (
-                Step(
-                    "Only the mean of red, green and blue is given. The model knows what colours such shapes tend to have.",
-                    {"task": "colour", "emoji": 6},
-                ),
-                Step(
-                    "Each codebook gives another guess. PSNR may call the grey picture better.",
-                    {"count": 3},
-                    control="count",
-                ),
-            ),
-        ),
-    ),
+    stories=STORIES,
     checks=CHECKS,
     former={
         "picture": Former("picture", names={"book_bits": "codebook_bits"}),

@@ -36,14 +36,10 @@ def decibels(value: float) -> str:
 def draw_code(result: PictureCode) -> list:
     """The decoding step by step, the code, how it agrees with the residual, and what damage does."""
     panels = [_film(result), Prose(_summary(result))]
-    if len(result.damaged):
-        panels += _damage(result)
-    panels += [_indices(result)]
-    if result.alignment.size:
-        panels.append(_alignment(result))
+    panels += _damage(result) if len(result.damaged) else []
+    panels += [_indices(result), *([_alignment(result)] if result.alignment.size else [])]
     if result.done:
-        panels.append(_letters(result))
-        panels.append(File("picture.ddcm", result.code, "Download the code (.ddcm)"))
+        panels += [_letters(result), File("picture.ddcm", result.code, "Download the code (.ddcm)")]
     return [*panels, Folded("What the file says", [_header(result)])]
 
 
@@ -74,28 +70,18 @@ def _film(result: PictureCode) -> Figure:
     drawn.y(**hidden, scaleanchor="x", range=[height - 0.5, -0.5])
     sources = [last if i == len(result.film) - 1 else _source(result.film[i]) for i in frames]
     names = [
-        say("{bytes} bytes", bytes=short(result.film_bytes[i], 6))
-        if math.isnan(result.film_psnr[i])
-        else say("{bytes} bytes: {psnr}", bytes=short(result.film_bytes[i], 6), psnr=decibels(result.film_psnr[i]))
-        for i in frames
+        say("{bytes} bytes: {psnr}" if known else "{bytes} bytes", bytes=short(size, 6), psnr=decibels(quality))
+        for size, quality in zip(result.film_bytes[frames], result.film_psnr[frames], strict=True)
     ]
     drawn.alt = str(_summary(result))
     return scrub(drawn, [[{"source": source}] for source in sources], names, name="choices so far")
 
 
 def _summary(result: PictureCode) -> str:
-    height, width = result.decoded.shape[:2]
-    clauses = [
-        say(
-            "{bytes} bytes, {rate} bits a pixel.",
-            bytes=short(result.payload_bytes, 6),
-            rate=short(8 * result.payload_bytes / (height * width)),
-        )
-    ]
-    if not math.isnan(result.psnr):
-        clauses.append(say("PSNR {psnr}.", psnr=decibels(result.psnr)))
-    if not math.isnan(result.ssim):
-        clauses.append(say("SSIM {ssim}.", ssim=short(result.ssim)))
+    rate = short(8 * result.payload_bytes / (result.decoded.size // 3))
+    clauses = [say("{bytes} bytes, {rate} bits a pixel.", bytes=short(result.payload_bytes, 6), rate=rate)]
+    if result.original.size:
+        clauses.append(say("PSNR {psnr}, SSIM {ssim}.", psnr=decibels(result.psnr), ssim=short(result.ssim)))
     if result.frames > 1:
         clauses.append(say("The first of {frames} frames.", frames=result.frames))
     if result.tiles > 1:
@@ -126,15 +112,8 @@ def _indices(result: PictureCode) -> Figure:
     steps = result.indices.shape[1]
     for m in range(min(result.atoms, 8)):
         index = result.indices[: max(1, MOST_DOTS // (steps * result.atoms)), :, m]
-        points(
-            drawn,
-            np.tile(np.arange(1, steps + 1), len(index)),
-            index.ravel(),
-            say("atom {m}", m=m + 1),
-            COLORS[m],
-            size=5 if len(index) == 1 else 3,
-            hover="%{x}: %{y}",
-        )
+        x, size = np.tile(np.arange(1, steps + 1), len(index)), 5 if len(index) == 1 else 3
+        points(drawn, x, index.ravel(), say("atom {m}", m=m + 1), COLORS[m], size=size, hover="%{x}: %{y}")
     counts, edges = np.histogram(result.indices, bins=min(32, result.codebook_size), range=(0, result.codebook_size))
     bars(drawn, counts, (edges[1:] + edges[:-1]) / 2, "count", GREY, horizontal=True, hover="%{x}", xaxis="x2")
     drawn.x(domain=[0, 0.74], range=[0, result.steps])
@@ -195,92 +174,41 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
     ours, usual = (result.psnr, result.usual_psnr) if measure == "psnr" else (result.ssim, result.usual_ssim)
     drawn = figure(x="bytes a picture", y="PSNR (dB)" if measure == "psnr" else "SSIM", height=460, log="x")
     settings = list(zip(result.variants, result.codebook_size.tolist(), result.atoms.tolist(), strict=True))
+    names = [say("{variant}, K = {size}, M = {atoms}", variant=say(NAMES[v]), size=k, atoms=m) for v, k, m in settings]
     curves = []
-    for i, setting in enumerate(dict.fromkeys(settings)):
-        mine = result.done & np.array([other == setting for other in settings])
-        curves.append(
-            (result.file_bytes[mine], result.payload_bytes[mine], ours[mine], OURS[i % len(OURS)], _name(*setting))
-        )
+    for i, name in enumerate(dict.fromkeys(names)):
+        mine = result.done & np.array([other == name for other in names])
+        curves.append((name, OURS[i % len(OURS)], result.file_bytes[mine], result.payload_bytes[mine], ours[mine]))
     for i, codec in enumerate(result.usual):
-        curves.append((result.usual_file[i], result.usual_bare[i], usual[i], CODEC_COLORS[codec], CODECS[codec]))
-    for file, bare, quality, color, name in curves:
-        if len(file):
-            line(drawn, file, quality, name, color, marks=6, group=str(name), hover="%{x:.0f}: %{y:.3g}")
-            line(
-                drawn,
-                bare,
-                quality,
-                say("{name}, without headers", name=name),
-                color,
-                dash="dot",
-                width=1.2,
-                marks=4,
-                group=str(name),
-                legend=False,
-                hover="%{x:.0f}: %{y:.3g}",
-            )
-    done = np.flatnonzero(result.done)
-    best = done[np.argsort(result.payload_bytes[done], kind="stable")]
-    captions = [
-        "original",
-        *(
-            say(
-                "{name}, T = {steps}: {bytes} bytes",
-                name=_name(*settings[i]),
-                steps=int(result.steps[i]),
-                bytes=short(result.file_bytes[i], 5),
-            )
-            for i in best
-        ),
-        *(
-            say("{name} at quality 0: {bytes} bytes", name=CODECS[codec], bytes=int(size))
-            for codec, size in zip(result.usual, result.usual_bytes, strict=True)
-        ),
-    ]
-    pictures = np.concatenate([result.pictures[:1], result.pictures[1 + best], result.usual_pictures])
-    shown = Pictures(pictures, captions, title="The first of the pictures, with the size of its file", size=160)
-    rows = [
-        (
-            NAMES[result.variants[i]],
-            int(result.steps[i]),
-            int(result.codebook_size[i]),
-            int(result.atoms[i]),
-            float(result.payload_bytes[i]),
-            float(result.file_bytes[i]),
-            float(result.psnr[i]),
-            float(result.ssim[i]),
-            *(_needed(result, codec, result.psnr[i]) for codec in range(2)),
+        curves.append((CODECS[codec], CODEC_COLORS[codec], result.usual_file[i], result.usual_bare[i], usual[i]))
+    for name, color, file, bare, quality in curves:
+        both = {"group": str(name), "hover": "%{x:.0f}: %{y:.3g}"}
+        thin = {"dash": "dot", "width": 1.2, "marks": 4, "legend": False}
+        line(drawn, file, quality, name, color, marks=6, **both)
+        line(drawn, bare, quality, say("{name}, without headers", name=name), color, **thin, **both)
+    order = np.argsort(np.where(result.done, result.payload_bytes, np.inf), kind="stable")[: result.done.sum()]
+    captions = ["original"]
+    for i in order:
+        size = short(result.file_bytes[i], 5)
+        captions.append(
+            say("{name}, T = {steps}: {bytes} bytes", name=names[i], steps=int(result.steps[i]), bytes=size)
         )
-        for i in best
-    ]
-    columns = (
-        "variant",
-        "T",
-        "K",
-        "M",
-        "payload (bytes)",
-        "file (bytes)",
-        "PSNR (dB)",
-        "SSIM",
-        "WebP for this PSNR (bytes)",
-        "JPEG for this PSNR (bytes)",
+    for codec, size in zip(result.usual, result.usual_bytes, strict=True):
+        captions.append(say("{name} at quality 0: {bytes} bytes", name=CODECS[codec], bytes=int(size)))
+    pictures = np.concatenate([result.pictures[:1], result.pictures[1 + order], result.usual_pictures])
+    numbers = (
+        result.steps,
+        result.codebook_size,
+        result.atoms,
+        result.payload_bytes,
+        result.file_bytes,
+        result.psnr,
+        result.ssim,
     )
-    return [drawn, shown, Folded("All numbers", [Table(columns, rows)])]
-
-
-def _name(variant: str, size: int, atoms: int) -> str:
-    return say("{variant}, K = {size}, M = {atoms}", variant=say(NAMES[variant]), size=size, atoms=atoms)
-
-
-def _needed(result: RateDistortion, codec: int, quality: float) -> float | str:
-    """Mean file size, interpolated, with which a usual codec reaches a PSNR."""
-    reached = np.maximum.accumulate(result.usual_psnr[codec])
-    sizes = result.usual_file[codec]
-    if quality <= reached[0]:
-        return say("under {bytes}", bytes=short(sizes[0]))
-    if quality > reached[-1]:
-        return say("over {bytes}", bytes=short(sizes[-1]))
-    return float(np.interp(quality, reached, sizes))
+    rows = [(NAMES[result.variants[i]], *(values[i] for values in numbers)) for i in order]
+    columns = ("variant", "T", "K", "M", "payload (bytes)", "file (bytes)", "PSNR (dB)", "SSIM")
+    title = "The first of the pictures, with the size of its file"
+    return [drawn, Pictures(pictures, captions, title), Folded("All numbers", [Table(columns, rows)])]
 
 
 # -- a Gaussian source ------------------------------------------------------------------------------------------------
@@ -289,103 +217,58 @@ def _needed(result: RateDistortion, codec: int, quality: float) -> float | str:
 def draw_gaussian(result: GaussianRate) -> list:
     """Mean squared error over rate with the Shannon bound, and over the denoiser calls."""
     drawn = figure(x="rate (bits a number)", y="mean squared error", height=480, log="xy")
+    calls = figure(x="denoiser calls T", y="mean squared error", height=360, log="xy")
     line(drawn, result.bound_rate, result.bound, "Shannon bound", GREY, dash="dash")
     for i, bits in enumerate(result.codebook_bits.tolist()):
         color, name = OURS[i % len(OURS)], raw(f"K = {1 << bits}")
+        marks = {"size": 8, "group": str(name), "legend": False}
         line(drawn, result.rate[i], result.predicted[i], say("{name}, predicted", name=name), color, width=1.6)
-        points(
-            drawn,
-            result.rate[i],
-            result.shuffled[i],
-            say("{name}, one codebook", name=name),
-            color,
-            size=8,
-            group=str(name),
-            legend=False,
-        )
-        points(
-            drawn,
-            result.rate[i],
-            result.reference[i],
-            say("{name}, fresh codebooks", name=name),
-            color,
-            size=8,
-            symbol="x-thin-open",
-            group=str(name),
-            legend=False,
-        )
+        points(drawn, result.rate[i], result.shuffled[i], say("{name}, one codebook", name=name), color, **marks)
+        fresh = say("{name}, fresh codebooks", name=name)
+        points(drawn, result.rate[i], result.reference[i], fresh, color, symbol="x-thin-open", **marks)
+    points(calls, result.steps, result.shuffled[-1], say("{name}, one atom", name=name), color, size=11)
+    drag(calls, 0, x="step_counts", item=True)
+    several = {"width": 1.2, "dash": "dot", "marks": 7}
     for i, color in enumerate((COLORS[3], COLORS[1], COLORS[6])):
-        line(
-            drawn, result.pursuit_rate[i], result.pursuit[i], _pursuit(result, i), color, width=1.2, dash="dot", marks=7
+        known = {"atoms": int(result.pursuit_atoms[i]), "bits": int(result.pursuit_bits[i])}
+        name = say(
+            "{atoms} atoms, Turbo-DDCM" if result.pursuit_variant[i] == "turbo" else "{atoms} atoms, C = {bits}",
+            **known,
         )
-    low = 0.5 * float(min(result.pursuit.min(), result.shuffled.min()))
+        line(drawn, result.pursuit_rate[i], result.pursuit[i], name, color, **several)
+    line(calls, result.steps, result.pursuit[-1], name, color, **several)
     rates = np.concatenate([result.rate.ravel(), result.pursuit_rate.ravel()])
     drawn.x(span=(0.7 * rates.min(), 1.3 * rates.max()))
-    drawn.y(span=(low, 2.0))
-    calls = figure(x="denoiser calls T", y="mean squared error", height=360, log="xy")
-    largest = raw(f"K = {1 << int(result.codebook_bits[-1])}")
-    points(
-        calls,
-        result.steps,
-        result.shuffled[-1],
-        say("{name}, one atom", name=largest),
-        OURS[(len(result.codebook_bits) - 1) % len(OURS)],
-        size=11,
-    )
-    line(calls, result.steps, result.pursuit[-1], _pursuit(result, 2), COLORS[6], width=1.2, dash="dot", marks=7)
-    drag(calls, 0, x="step_counts", item=True)
-    table = Table(
-        ("K", "⟨z, r⟩ / ‖r‖ measured", "E[max of K normals]"),
-        [
-            (1 << b, float(a), float(e))
-            for b, a, e in zip(result.codebook_bits.tolist(), result.alignment, result.expected, strict=True)
-        ],
-    )
+    drawn.y(span=(0.5 * float(min(result.pursuit.min(), result.shuffled.min())), 2.0))
+    rows = list(zip(1 << result.codebook_bits, result.alignment, result.expected, strict=True))
+    table = Table(("K", "⟨z, r⟩ / ‖r‖ measured", "E[max of K normals]"), rows)
     return [drawn, Prose(_verdict(result)), calls, Folded("Alignment of the chosen noise", [table])]
-
-
-def _pursuit(result: GaussianRate, i: int) -> str:
-    if result.pursuit_variant[i] == "turbo":
-        return say("{atoms} atoms, Turbo-DDCM", atoms=int(result.pursuit_atoms[i]))
-    return say("{atoms} atoms, C = {bits}", atoms=int(result.pursuit_atoms[i]), bits=int(result.pursuit_bits[i]))
 
 
 def _verdict(result: GaussianRate) -> str:
     """How many times Shannon's bits are spent, and what several atoms cost at equal bits."""
     rate = np.concatenate([result.rate.ravel(), result.pursuit_rate.ravel()])
     error = np.concatenate([result.shuffled.ravel(), result.pursuit.ravel()])
-    useful = error < 0.95
-    said = []
-    if useful.any():
-        spent = rate[useful] / (-0.5 * np.log2(error[useful]))
-        said.append(
-            say("The best code here spends {factor} times the bits of the Shannon bound.", factor=short(spent.min(), 2))
-        )
-    gaps, fewer = equal_rate_gap(result)
+    spent = rate[error < 0.95] / (-0.5 * np.log2(error[error < 0.95]))
+    best = "The best code here spends {factor} times the bits of the Shannon bound."
+    clauses = [say(best, factor=short(spent.min(), 2))] if len(spent) else []
+    gaps, fewer = compare_at_equal_rate(result)
     if len(gaps):
-        said.append(
-            say(
-                "At equal bits three atoms end {low} to {high} dB worse than one atom of the largest codebook, with {fewer} "
-                "times fewer calls.",
-                low=short(gaps.min(), 2),
-                high=short(gaps.max(), 2),
-                fewer=short(fewer, 2),
-            )
+        compared = (
+            "At equal bits three atoms end {low} to {high} dB worse than one atom of the largest codebook, with {fewer} "
+            "times fewer calls."
         )
-    return raw(" ".join(said))
+        clauses.append(say(compared, low=short(gaps.min(), 2), high=short(gaps.max(), 2), fewer=short(fewer.mean(), 2)))
+    return raw(" ".join(clauses))
 
 
-def equal_rate_gap(result: GaussianRate) -> tuple[np.ndarray, float]:
-    """Errors of three atoms (C = 3, and Turbo) over that of one atom with as many bits, dB; and the ratio of calls."""
-    gaps, calls = [], []
-    one = np.log(result.rate[-1])
-    for i in (1, 2):
-        rate = np.log(result.pursuit_rate[i])
-        within = (rate >= one[0]) & (rate <= one[-1])
-        same = np.interp(rate, one, np.log(result.shuffled[-1]))
-        gaps.append(10 / math.log(10) * (np.log(result.pursuit[i]) - same)[within])
-        calls.append((np.exp(np.interp(rate, one, np.log(result.steps))) / result.steps)[within])
-    return np.concatenate(gaps), float(np.concatenate(calls).mean()) if len(np.concatenate(calls)) else math.nan
+def compare_at_equal_rate(result: GaussianRate) -> tuple[np.ndarray, np.ndarray]:
+    """Three atoms (C = 3, and Turbo) beside one atom with as many bits: the ratios of errors in dB, and of calls."""
+    one, rate = np.log(result.rate[-1]), np.log(result.pursuit_rate[1:])
+    within = (rate >= one[0]) & (rate <= one[-1])
+    gap = np.log(result.pursuit[1:]) - np.interp(rate, one, np.log(result.shuffled[-1]))
+    calls = np.exp(np.interp(rate, one, np.log(result.steps))) / result.steps
+    return (10 / math.log(10) * gap)[within], calls[within]
 
 
 # -- generation -------------------------------------------------------------------------------------------------------
@@ -394,33 +277,20 @@ def equal_rate_gap(result: GaussianRate) -> tuple[np.ndarray, float]:
 def draw_generated(result: Generated) -> list:
     """A row of pictures for each setting, and how far they differ."""
     guided, done = result.label != "any", np.flatnonzero(result.done)
-    heads = [
-        (say("random") if result.compared[i] == 1 else say("best of {n}", n=int(result.compared[i])))
-        if guided
-        else raw(f"K = {int(result.codebook_size[i])}")
-        for i in done
-    ]
-    count = result.pictures.shape[1]
+    settings = (result.compared if guided else result.codebook_size)[done].tolist()
+    heads = [raw(f"K = {n}") if not guided else say("best of {n}", n=n) if n > 1 else say("random") for n in settings]
     shown = Pictures(
         result.pictures[done].reshape(-1, *result.pictures.shape[2:]),
         rows=heads,
-        columns=[raw(str(j + 1)) for j in range(count)],
-        size=160,
+        columns=[raw(str(j + 1)) for j in range(result.pictures.shape[1])],
     )
     columns = ["atoms compared" if guided else "K", "bytes a picture", "RMS distance of two pictures (grey levels)"]
-    rows = [
-        [
-            int((result.compared if guided else result.codebook_size)[i]),
-            int(result.payload_bytes[i]),
-            float(result.distance[i]),
-        ]
-        for i in done
-    ]
+    numbers = [settings, result.payload_bytes[done], result.distance[done]]
     if guided:
         columns.append("the model takes for the class (%)")
-        rows = [[*row, 100 * float(result.classified[i])] for row, i in zip(rows, done, strict=True)]
+        numbers.append(100 * result.classified[done])
     said = say("Held-back emoji have an RMS distance of {distance} grey levels.", distance=short(result.emoji_distance))
-    return [shown, Table(columns, rows), Prose(said)]
+    return [shown, Table(columns, list(zip(*numbers, strict=True))), Prose(said)]
 
 
 # -- restoration ------------------------------------------------------------------------------------------------------
@@ -437,13 +307,11 @@ def draw_restored(result: Restored) -> list:
     shown = Pictures(
         np.concatenate([result.original[None], result.degraded[None], result.restored[done]]), captions, size=200
     )
-    rows = [(int(i) + 1, float(result.psnr[i]), float(result.agreement[i])) for i in done]
+    rows = list(zip(done + 1, result.psnr[done], result.agreement[done], strict=True))
     table = Table(("restoration", "PSNR (dB)", "agreement with the measurement (dB)"), rows)
-    gain = result.psnr[done] - result.degraded_psnr
-    better = int((gain > 0).sum())
     said = say(
         "{better} of {count} restorations have a higher PSNR than the degraded picture. Each is also a code of {bytes} bytes.",
-        better=better,
+        better=int((result.psnr[done] > result.degraded_psnr).sum()),
         count=len(done),
         bytes=short(result.payload_bytes, 5),
     )
