@@ -11,7 +11,6 @@ import math
 import torch
 
 from studio.figure import COLORS
-from studio.theme import ASSETS
 
 WIDTH, HEIGHT = 240.0, 110.0
 
@@ -135,21 +134,10 @@ def segmentation() -> str:
     return f'<g fill="none" stroke-width="1.6">{arcs}</g>{nodes}{text}'
 
 
-def main() -> None:
-    """Write assets/thumbnails/<subject>.svg for every subject."""
-    from studio.exhibits import EXHIBITS
-
-    for exhibit in EXHIBITS:
-        try:
-            draw = importlib.import_module(f"studio.exhibits.{exhibit.slug}.thumbnail").draw
-        except ModuleNotFoundError:
-            draw = globals()[exhibit.slug]
-        picture = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" preserveAspectRatio="xMidYMid meet" aria-hidden="true">{draw()}</svg>'
-        path = ASSETS / "thumbnails" / f"{exhibit.slug}.svg"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(picture + "\n")
-        print(path.name, len(picture))
-
-
-if __name__ == "__main__":
-    main()
+def drawn(slug: str) -> str:
+    """The thumbnail of an exhibit as SVG, made by its own `thumbnail.draw`."""
+    try:
+        draw = importlib.import_module(f"studio.exhibits.{slug}.thumbnail").draw
+    except ModuleNotFoundError:
+        draw = globals()[slug]
+    return f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" preserveAspectRatio="xMidYMid meet" aria-hidden="true">{draw()}</svg>\n'
