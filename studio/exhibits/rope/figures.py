@@ -117,7 +117,8 @@ def draw_bases(result: FeasibleBases) -> list:
     drag(drawing, len(drawing.data) - 1, y="length")
     across(drawing, y=length, color=RED)
     label(drawing, base, length, raw(f"b* = {base:,.0f}"), RED, xanchor="right", xshift=-8)
-    drawing.x(span=(min(result.bases[0], base) / 1.1, max(result.bases[-1], base) * 1.1))
+    left, right = min(result.bases[0], base) / 1.1, max(result.bases[-1], base) * 1.1
+    drawing.x(span=(left, right), **(_ticks(left, right) if right / left < 100 else {}))
     low, high = max(1, min(int(result.lengths.min()), length) / 2), max(result.limit, length) * 1.3
     octaves = [2**i for i in range(21) if low <= 2**i <= high]
     drawing.y(span=(low, high), tickvals=octaves, ticktext=[f"{n:,}" for n in octaves])
@@ -136,9 +137,7 @@ def draw_bases(result: FeasibleBases) -> list:
             hover="b: %{x:,.6~g}<br>min f: %{y:.3f}" if drawn is around else "+%{x:,.4~g}<br>min f: %{y:.3f}",
         )
         across(drawn, y=0, dash="solid", width=1)
-    steps = [decade * step for decade in 10.0 ** np.arange(-1, 13) for step in (1, 2, 5)]
-    steps = [step for step in steps if result.around[0] < step < 0.9 * result.around[-1]]
-    around.x(tickvals=steps, ticktext=[short(step) for step in steps])
+    around.x(**_ticks(result.around[0], result.around[-1]))
     points(around, [base], [0], color=RED, size=10, hover="b* = %{x:,.8~g}")
     facts = [
         [say("least base b*"), raw(f"{base:,.4f}")],
@@ -148,6 +147,13 @@ def draw_bases(result: FeasibleBases) -> list:
     ]
     summary = Table(("", say("L = {length}, d = {head_dim}", length=length, head_dim=result.head_dim)), facts)
     return [drawing, around, near, summary, *_published(result)]
+
+
+def _ticks(low: float, high: float) -> dict:
+    """1, 2 and 5 of each decade, written out."""
+    steps = [decade * step for decade in 10.0 ** np.arange(-1, 13) for step in (1, 2, 5)]
+    steps = [step for step in steps if low < step < 0.95 * high]
+    return {"tickvals": steps, "ticktext": [short(step) for step in steps]}
 
 
 def _published(result: FeasibleBases) -> list:
@@ -367,10 +373,10 @@ def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: in
     for c, (base, scaling) in enumerate(zip(result.bases, result.scalings, strict=True)):
         place = bases.index(base)
         of_base, of_scaling = say("b = {base}", base=short(base)), say(SCALING[scaling])
-        name = of_base if len(scalings) == 1 else of_scaling
+        name = of_scaling if len(bases) == 1 else of_base
         if len(bases) > 1 and len(scalings) > 1:
             name = say("{base}, {scaling}", base=of_base, scaling=of_scaling)
-        color = HUE[scaling] if len(scalings) > 1 else COLORS[place]
+        color = COLORS[place] if len(bases) > 1 and len(scalings) == 1 else HUE[scaling]
         dash = ("solid", "dash", "dot", "dashdot", "longdash")[place] if len(scalings) > 1 else "solid"
         x, error = result.position[1:], result.error[c, 1:]
         if len(result.bases) <= 6 and values is result.excess and error.any():
