@@ -62,7 +62,19 @@ WINDOWED = [name for name in MEASURES if name not in ("legs", "fous")]
 WINDOW = Range("Window, fraction of the signal", step=0.01, when={"measure": WINDOWED, "measures": WINDOWED})
 SEED = Range("Seed", step=1, when={"signal": ["steps", "noise", "white"]})
 LENGTH = Range("Kernel length L", step=1)
+DETAIL = Range("Periods in the signal, at most", step=1)
+DELAY = Range("Delay recalled", step=0.05)
+FORMS = {"blog": "Blog: A/k before the step, A/(k+1) after", "older": "Older: A/(k+1) on both sides"}
+FORM = Choice("A/t in a step of LegS", FORMS, when={"measure": ["legs"]})
+MODEL = Choice("Model", MODELS)
+DAMPING = Range(
+    "Greatest |pole|",
+    step=0.001,
+    help="Below 10^(−16/N) the last coefficients are lost to rounding, and the poles with them.",
+    when={"model": ["resonators"]},
+)
 OWN = {"signal": SIGNAL, "formula": FORMULA, "upload": UPLOAD, "drawing": DRAWING}
+READ = {"method": METHOD, "samples": SAMPLES, "seed": SEED}
 
 VIEWS = (
     View(
@@ -70,35 +82,26 @@ VIEWS = (
         title="The past in N numbers",
         caption=(
             "A signal is read once, from left to right, and only $N$ numbers are kept; the coloured curve is the past that they give "
-            "back at the moment “now”. Play the moments: LegS stretches one polynomial over all that has been, the other measures slide "
-            "a window along or let the past fade (dashed: the weight of each age). The map below shows the $N$ numbers over "
-            "time, coloured by their square root. A fixed number of coefficients is a memory of any length, at a resolution that "
-            "falls as the past grows."
+            "back at the moment “now” (dashed: the weight of each age). Play the moments: LegS stretches one polynomial over all that "
+            "has been, the others slide a window along or let the past fade. The map below shows the numbers over time, coloured by "
+            "their square root. $N$ numbers remember any length, at a resolution that falls as the past grows."
         ),
         compute=memory,
-        controls={
-            **OWN,
-            "measure": MEASURE,
-            "order": ORDER,
-            "window": WINDOW,
-            "method": METHOD,
-            "samples": SAMPLES,
-            "seed": SEED,
-        },
+        controls={**OWN, "measure": MEASURE, "order": ORDER, "window": WINDOW, **READ},
         draw=draw_memory,
     ),
     View(
         slug="orders",
         title="Error against N",
         caption=(
-            "Thin lines are the error of the memory at the end of the signal; broad pale lines are the least error that any $N$ numbers "
-            "could reach with the same functions, by least squares (grey where measures share it). Look where a thin line leaves its "
-            "broad one. With zero-order hold LegS and LagT stay on theirs: read sample by sample, they are still the best projection. A "
-            "sliding window must guess the value that leaves it; LegT guesses well, a Fourier series with $2/w$ improves slowly, with "
-            "$1/w$ it does not converge. The floor that polynomials reach is there because samples are held constant; it falls with more samples."
+            "Thin lines: the error of the memory at the end of the signal. Broad pale lines: the least error that any $N$ numbers could "
+            "reach with the same functions (grey where measures share it). Look where a thin line leaves its broad one. With "
+            "zero-order hold LegS and LagT never do: read sample by sample, they are still the best projection. A window must guess the "
+            "value that leaves it; LegT guesses well, a Fourier series with $2/w$ improves slowly, with $1/w$ it does not converge. "
+            "Polynomials end at a floor because samples are held constant; it falls with more samples."
         ),
         compute=orders,
-        controls={"measures": SEVERAL, **OWN, "method": METHOD, "samples": SAMPLES, "window": WINDOW, "seed": SEED},
+        controls={"measures": SEVERAL, **OWN, "window": WINDOW, **READ},
         draw=draw_orders,
         seconds=0.3,
     ),
@@ -111,13 +114,7 @@ VIEWS = (
             "numbers over all the past; both ends are recalled better than the middle."
         ),
         compute=forgetting,
-        controls={
-            "measures": SEVERAL,
-            "order": ORDER,
-            "window": WINDOW,
-            "detail": Range("Periods in the signal, at most", step=1),
-            "seed": SEED,
-        },
+        controls={"measures": SEVERAL, "order": ORDER, "window": WINDOW, "detail": DETAIL, "seed": SEED},
         draw=draw_forgetting,
     ),
     View(
@@ -125,9 +122,8 @@ VIEWS = (
         title="Matrix, spectrum, weight",
         caption=(
             "The matrix $A$ of $x' = Ax + Bu$ (with all the past as window: $tx' = Ax + Bu$), its eigenvalues, the weight of the past, and "
-            "what an impulse leaves in the first six numbers. Where the window is all the past, that depends on $\\ln(T/t_0)$ alone, the "
-            "growth of time since the impulse at $t_0$. Compare the condition number of the eigenvectors: small for the Fourier systems, "
-            "growing exponentially with $N$ for LegS; LagT has one eigenvector only. So S4 does not diagonalise $A$."
+            "what an impulse at $t_0$ leaves in the first six numbers. Compare the condition number of the eigenvectors: small for the "
+            "Fourier systems, growing exponentially with $N$ for LegS; LagT has one eigenvector only. So S4 does not diagonalise $A$."
         ),
         compute=matrices,
         controls={"measure": MEASURE, "order": ORDER},
@@ -138,10 +134,10 @@ VIEWS = (
         title="Error against step size",
         caption=(
             "The error of the final state as the same signal is cut into more steps, and below it the length of the state on the way. "
-            "Zero-order hold is exact for an input held over each step, so its error is only that of cutting the signal into steps. For "
-            "LegS the first steps of forward Euler are far too long for $A/t$, and the state grows, the more the larger $N$. In exact "
-            "arithmetic its factors $I + A/j$, $j = 1 \\dots N$, multiply to zero (Cayley and Hamilton); in double precision the rounding "
-            "errors of that growth remain for a while."
+            "Zero-order hold is exact for an input held over each step: its error is that of cutting the signal into steps. For LegS the "
+            "first steps of forward Euler are far too long for $A/t$, and the state grows, the more the larger $N$. In exact arithmetic "
+            "its factors $I + A/j$, $j = 1 \\dots N$, multiply to zero (Cayley and Hamilton); in double precision rounding errors remain "
+            "for a while."
         ),
         compute=steps,
         controls={
@@ -149,11 +145,7 @@ VIEWS = (
             "order": ORDER,
             **OWN,
             "alpha": Range("α of the generalised bilinear", step=0.05, help="Drawn where it is not 0, ½ or 1."),
-            "form": Choice(
-                "A/t in a step of LegS",
-                {"blog": "Blog: A/k before the step, A/(k+1) after", "older": "Older: A/(k+1) on both sides"},
-                when={"measure": ["legs"]},
-            ),
+            "form": FORM,
             "window": WINDOW,
             "seed": SEED,
         },
@@ -170,12 +162,7 @@ VIEWS = (
             "of S4D, close but with ripples."
         ),
         compute=kernels,
-        controls={
-            "order": ORDER,
-            "delay": Range("Delay recalled", step=0.05),
-            "reach": Range("Time covered", step=0.1),
-            "length": LENGTH,
-        },
+        controls={"order": ORDER, "delay": DELAY, "reach": Range("Time covered", step=0.1), "length": LENGTH},
         draw=draw_kernels,
     ),
     View(
@@ -187,186 +174,147 @@ VIEWS = (
             "only while the characteristic polynomial survives floating point: for HiPPO up to a small $N$."
         ),
         compute=rational,
-        controls={
-            "model": Choice("Model", MODELS),
-            "order": ORDER,
-            "damping": Range(
-                "Greatest |pole|",
-                step=0.001,
-                help="Below 10^(−16/N) the last coefficients are lost to rounding, and the poles with them.",
-                when={"model": ["resonators"]},
-            ),
-            "length": LENGTH,
-            "seed": SEED,
-        },
+        controls={"model": MODEL, "order": ORDER, "damping": DAMPING, "length": LENGTH, "seed": SEED},
         draw=draw_rational,
     ),
 )
 
+
+def walk(title: str, view: str, mark: str, *steps: tuple) -> Story:
+    """A story whose steps are (text, settings, control, and a mark where it is not the story's)."""
+    return Story(title, view, [Step(*step, *([mark] if len(step) < 4 else [])) for step in steps])
+
+
 STORIES = (
-    Story(
+    walk(
         "All the past in 64 numbers",
         "memory",
+        "recalled",
         (
-            Step(
-                "64 numbers hold one polynomial of degree 63, stretched over the whole past. [[recalled|The recalled past]] lies on the "
-                "signal: the error is 1.1 % of its root mean square, because samples are held constant. Play the moments: it is so all along.",
-                {"signal": "waves", "measure": "legs", "order": 64},
-                mark="recalled",
-            ),
-            Step(
-                "With 32 numbers the error is 1 % up to the middle, 33 % at three quarters and 39 % at the end: as many numbers must cover more.",
-                {"order": 32},
-                "order",
-                "recalled",
-            ),
-            Step(
-                "With 16 it is 84 % at the end. What is left stands at both ends, where Legendre polynomials have their finest detail.",
-                {"order": 16},
-                "order",
-                "recalled",
-            ),
+            "64 numbers hold one polynomial of degree 63, stretched over the whole past. [[recalled|The recalled past]] lies on the "
+            "signal: the error is 1.1 % of its root mean square, because samples are held constant. Play the moments: it is so all along.",
+            {"signal": "waves", "measure": "legs", "order": 64},
+            "",
+        ),
+        (
+            "With 32 the error is 1 % up to the middle, 33 % at three quarters and 39 % at the end.",
+            {"order": 32},
+            "order",
+        ),
+        (
+            "With 16 it is 84 %. What remains is at both ends: Legendre polynomials are finest there.",
+            {"order": 16},
+            "order",
         ),
     ),
-    Story(
+    walk(
         "A window that slides",
         "memory",
+        "recalled",
         (
-            Step(
-                "LegT keeps the last third of a chirp in 32 numbers, with an error of 2.1 %. The value that leaves the window is guessed "
-                "from the numbers themselves; the guess is the Padé approximant of a pure delay.",
-                {"signal": "chirp", "measure": "legt", "order": 32, "window": 0.33},
-                "window",
-                "weight of the past",
-            ),
-            Step(
-                "Make the window as long as the signal, and the error is 77 %: the chirp's last part has more periods than 32 numbers can hold.",
-                {"window": 1.0},
-                "window",
-                "recalled",
-            ),
-            Step(
-                "LegS covers as much and fares no better (71 %). What counts is how much past each number has to cover.",
-                {"measure": "legs"},
-                "measure",
-                "recalled",
-            ),
+            "LegT keeps the last third of a chirp in 32 numbers, with an error of 2.1 %. The value that leaves the window is guessed "
+            "from the numbers themselves; the guess is the Padé approximant of a pure delay.",
+            {"signal": "chirp", "measure": "legt", "order": 32, "window": 0.33},
+            "window",
+            "weight of the past",
+        ),
+        ("A window as long as the signal: 77 %. It has too many periods for 32 numbers.", {"window": 1.0}, "window"),
+        (
+            "LegS covers as much and is no better: 71 %. What counts is the past per number.",
+            {"measure": "legs"},
+            "measure",
         ),
     ),
-    Story(
+    walk(
         "1/w or 2/w: the blog's first example",
         "orders",
+        "FouT 1/w",
         (
-            Step(
-                "To let go of $u(T-w)$ one needs its value, and the Fourier series at its own end seems to give it. With that, "
-                "[[FouT 1/w|the error]] stays at 0.48 of the signal from 24 numbers on.",
-                {"signal": "waves", "measures": ("fout_blog",), "window": 0.33},
-                mark="FouT 1/w",
-            ),
-            Step(
-                "At a jump a Fourier series converges to the mean of both sides. Taking that into account turns $1/w$ into $2/w$, and "
-                "[[FouT 2/w|the error]] falls to 0.04 at N = 96.",
-                {"measures": ("fout", "fout_blog")},
-                "measures",
-                "FouT 2/w",
-            ),
-            Step(
-                "[[LegT|LegT]] is at its floor with 24 numbers: polynomials need no period, and so no jump at the window's ends.",
-                {"measures": ("legt", "fout", "fout_blog")},
-                "measures",
-                "LegT",
-            ),
+            "To let go of $u(T-w)$ one needs its value, and the Fourier series at its own end seems to give it. With that, "
+            "[[FouT 1/w|the error]] stays at 0.48 of the signal from 24 numbers on.",
+            {"signal": "waves", "measures": ("fout_blog",), "window": 0.33},
+            "",
+        ),
+        (
+            "At a jump a Fourier series converges to the mean of both sides. Taking that into account turns $1/w$ into $2/w$, and "
+            "[[FouT 2/w|the error]] falls to 0.04 at N = 96.",
+            {"measures": ("fout", "fout_blog")},
+            "measures",
+            "FouT 2/w",
+        ),
+        (
+            "[[LegT|LegT]] is at its floor with 24 numbers: polynomials need no period, and so no jump at the window's ends.",
+            {"measures": ("legt", "fout", "fout_blog")},
+            "measures",
+            "LegT",
         ),
     ),
-    Story(
+    walk(
         "A mistake that is a measure",
         "matrices",
+        "weight of the past",
         (
-            Step(
-                "The form with $1/w$ is no failed window. It is a ring that keeps a third of what it overwrites: "
-                "[[weight of the past|the weight of the past]] falls by thirds, period by period.",
-                {"measure": "fout_blog", "order": 33},
-                mark="weight of the past",
-            ),
-            Step(
-                "With $2/w$ the ring keeps nothing of a turn before: a window.",
-                {"measure": "fout"},
-                "measure",
-                "weight of the past",
-            ),
-            Step(
-                "FouD, the decaying Fourier measure, is the form with $1/w$ at half the speed: $A/2$ and $B/2$, exactly.",
-                {"measure": "foud"},
-                "measure",
-                "weight of the past",
-            ),
+            "The form with $1/w$ is no failed window. It is a ring that keeps a third of what it overwrites: "
+            "[[weight of the past|the weight of the past]] falls by thirds, period by period.",
+            {"measure": "fout_blog", "order": 33},
+            "",
         ),
+        ("With $2/w$ the ring keeps nothing of a turn before: a window.", {"measure": "fout"}, "measure"),
+        ("FouD is the form with $1/w$ at half the speed: $A/2$ and $B/2$, exactly.", {"measure": "foud"}, "measure"),
     ),
-    Story(
+    walk(
         "Forward Euler: 10⁴⁴ and what is left",
         "steps",
+        "Forward Euler",
         (
-            Step(
-                "At N = 64 the first steps of [[Forward Euler|forward Euler]] make the state grow to 7·10⁴³; bilinear and zero-order hold "
-                "never leave the scale of the signal.",
-                {"signal": "waves", "measure": "legs", "order": 64},
-                mark="Forward Euler",
-            ),
-            Step(
-                "By step 70 exact arithmetic has a state of 0.8. Double precision has 7·10¹⁰, the rounding errors of 10⁴⁴, and stays above 10 "
-                "until step 94.",
-                mark="Forward Euler",
-            ),
-            Step(
-                "The final state is 87 % off, in exact arithmetic too: that error is the method's own. At N = 8 it is 2.5 %, after growth to 200 only.",
-                {"order": 8},
-                "order",
-                "Forward Euler",
-            ),
+            "At N = 64 the first steps of [[Forward Euler|forward Euler]] make the state grow to 7·10⁴³; bilinear and zero-order hold "
+            "never leave the scale of the signal.",
+            {"signal": "waves", "measure": "legs", "order": 64},
+            "",
         ),
+        (
+            "By step 70 exact arithmetic has a state of 0.8. Double precision has 7·10¹⁰, the rounding errors of 10⁴⁴, and stays above 10 "
+            "until step 94. The final state is 87 % off in both: that error is the method's own.",
+            {},
+            "",
+        ),
+        ("At N = 8 the state grows to 200 only, and ends 2.5 % off.", {"order": 8}, "order"),
     ),
-    Story(
+    walk(
         "What the low-rank term does",
         "s4",
+        "S4: Cauchy sums",
         (
-            Step(
-                "S4's matrix is normal but for one outer product. [[S4: Cauchy sums|Its kernel]] is a bump of height 20 where the delay is.",
-                {"order": 64, "delay": 0.7},
-                "delay",
-                "S4: Cauchy sums",
-            ),
-            Step(
-                "[[without the low-rank term|Without that term]] all poles keep the real part −½ and the bump its place, but it is 43 high and rough.",
-                mark="without the low-rank term",
-            ),
-            Step(
-                "[[S4D: B/2|S4D halves B]]: 22 high. Ripples remain, which is what the low-rank term takes away.",
-                mark="S4D: B/2",
-            ),
+            "S4's matrix is normal but for one outer product. [[S4: Cauchy sums|Its kernel]] is a bump of height 20 where the delay is.",
+            {"order": 64, "delay": 0.7},
+            "delay",
         ),
+        (
+            "[[without the low-rank term|Without that term]] all poles keep the real part −½ and the bump its place, but it is 43 high "
+            "and rough.",
+            {},
+            "",
+            "without the low-rank term",
+        ),
+        ("[[S4D: B/2|S4D halves B]]: 22 high. The low-rank term removes the ripples that remain.", {}, "", "S4D: B/2"),
     ),
-    Story(
+    walk(
         "Polynomials forget their roots",
         "rtf",
+        "poles",
         (
-            Step(
-                "From HiPPO to a transfer function one writes down a polynomial whose roots lie close together. At N = 2 the kernel is right to 6·10⁻¹⁴.",
-                {"model": "legs", "order": 2, "length": 1024},
-                mark="poles",
-            ),
-            Step("At N = 6 it is 5·10⁻⁶ off: each further N costs about two digits.", {"order": 6}, "order"),
-            Step(
-                "At N = 7 it is 0.001 off, and from N = 8 on the polynomial is not even stable.",
-                {"order": 7},
-                "order",
-            ),
-            Step(
-                "Resonators around the circle have well separated poles: N = 64 is exact to rounding. RTF trains a and b directly and so "
-                "never meets the problem.",
-                {"model": "resonators", "order": 64},
-                "model",
-                "poles",
-            ),
+            "From HiPPO to a transfer function one writes down a polynomial whose roots lie close together. At N = 2 the kernel is "
+            "right to 6·10⁻¹⁴.",
+            {"model": "legs", "order": 2, "length": 1024},
+            "",
+        ),
+        ("At N = 6 it is 5·10⁻⁶ off: each further N costs about two digits.", {"order": 6}, "order"),
+        ("At N = 7 it is 0.001 off, and from N = 8 on the polynomial is not even stable.", {"order": 7}, "order"),
+        (
+            "Resonators around the circle have well separated poles: N = 64 is exact to rounding. RTF trains a and b directly and so "
+            "never meets the problem.",
+            {"model": "resonators", "order": 64},
+            "model",
         ),
     ),
 )
