@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -110,6 +110,26 @@ class BytePairs:
             rows, first = rows[merges], first[merges]
             cuts[rows, first + 1] = False
         return cuts
+
+
+@cache
+def _byte_letters() -> dict[str, int]:
+    """GPT-2's letters for bytes: printable ones stand for themselves, the others for 256 and on."""
+    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in own]
+    return {chr(byte): byte for byte in own} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def readable(piece: str) -> str:
+    """A piece in letters for bytes as text, a space as "▁"; bytes that are no text as <0xE2> and so on."""
+    known = _byte_letters()
+    if not all(letter in known for letter in piece):
+        return piece
+    data = bytes(known[letter] for letter in piece)
+    try:
+        return data.decode().replace(" ", "▁")
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in data)
 
 
 def sample_bpe(

@@ -183,7 +183,7 @@ def compare(
     unknown: Unknown = "refuse",
     methods: Annotated[Sequence[str], SomeOf(METHODS)] = ("viterbi-sampling", "perfect", "ffbs"),
     alpha: Alpha = 0.3,
-    n: Draws = 1000,
+    n: Draws = 5000,
     nbest: Nbest = 4,
     seed: Seed = 0,
 ) -> Comparison:
@@ -235,6 +235,7 @@ class Reading:
     alpha: as given
     dropout: as given
     n: draws
+    byte_level: whether the text is in letters for bytes (see `readable`)
     """
 
     text: str
@@ -248,6 +249,7 @@ class Reading:
     alpha: float
     dropout: float
     n: int
+    byte_level: bool
 
 
 @checked
@@ -262,7 +264,7 @@ def read(
     method: Annotated[str, OneOf(SAMPLERS)] = "perfect",
     alpha: Alpha = 0.3,
     dropout: Annotated[float, Between(0, 1)] = 0.1,
-    n: Draws = 1000,
+    n: Draws = 5000,
     nbest: Nbest = 4,
     seed: Seed = 0,
 ) -> Reading:
@@ -301,6 +303,7 @@ def read(
         alpha=alpha,
         dropout=dropout,
         n=n,
+        byte_level=isinstance(table, BytePairs) and table.byte_level,
     )
 
 

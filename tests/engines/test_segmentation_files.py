@@ -13,6 +13,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from engines.segmentation import BytePairs, Vocabulary, load_tokenizer, sample, sample_bpe
+from engines.segmentation.bpe import readable
 from engines.segmentation.experiments import compare, read
 
 LINES = [
@@ -210,6 +211,8 @@ def test_a_passage_by_bpe_dropout(tmp_path):
     tokenizer.save(path)
     result = read("the cat sat", "file", file=path, method="bpe-dropout", dropout=0.5, n=200)
     assert result.distinct > 5 and np.isnan(result.exact).all() and math.isnan(result.entropy)
+    assert result.byte_level and result.text == "theĠcatĠsat"
+    assert [readable(piece) for piece in ("Ġcat", "Ã©", "Ã", "€")] == ["▁cat", "é", "<0xC3>", "€"]
     with pytest.raises(ValueError, match="method must be bpe-dropout"):
         read("the cat sat", "file", file=path)
     with pytest.raises(ValueError, match="no probabilities"):

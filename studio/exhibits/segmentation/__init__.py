@@ -1,0 +1,254 @@
+"""Random segmentation: a text cut into pieces, drawn from all the ways there are."""
+
+from __future__ import annotations
+
+from engines.segmentation.checks import ABABAB, CHECKS, WATCHING
+from engines.segmentation.experiments import METHODS, compare, lattice, read, throughput
+from studio.exhibit import Choice, Exhibit, Former, Range, Step, Story, Text, Upload, View
+from studio.exhibits.segmentation.figures import SAMPLERS, draw_lattice, draw_law, draw_reading, draw_throughput
+
+TEXT = Text("Text", help="A word or two. Chinese needs the Chinese vocabulary.")
+VOCABULARY = Choice(
+    "Vocabulary",
+    {
+        "english": "English (story books)",
+        "chinese": "Chinese (quatrains)",
+        "own": "typed pieces",
+        "file": "a tokenizer's file",
+    },
+    help="The first two are unigram vocabularies of 8,000 pieces.",
+)
+PIECES = Text("Pieces", help="piece=probability, separated by commas.", when={"vocabulary": ["own"]})
+FILE = Upload(
+    "Tokenizer's file",
+    (".model", ".vocab", ".json"),
+    20,
+    help="A .model or .vocab of sentencepiece, a tokenizer.json: unigram, or BPE for BPE-dropout.",
+    when={"vocabulary": ["file"]},
+)
+UNKNOWN = Choice(
+    "Characters in no piece",
+    {"refuse": "refused", "piece": "unknown pieces", "bytes": "bytes"},
+    help="Unknown pieces and bytes cost 10 nats more than the least probable piece.",
+)
+ALPHA = Range("α", step=0.05, help="0: all segmentations alike; 1: the unigram law; large: nearly always the best.")
+SEED = Range("Seed", step=1)
+NBEST = Range("n of n-best", step=1, when={"method": ["n-best"], "methods": ["n-best"]})
+DRAWS = Range("Draws", step=1, log=True)
+SOURCE = {"vocabulary": VOCABULARY, "pieces": PIECES, "file": FILE}
+
+VIEWS = (
+    View(
+        slug="law",
+        title="Draws against the exact law",
+        caption="A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to $(p(w_1)\\cdots p(w_m))^\\alpha$. Bars are "
+        "this law, every segmentation listed; marks are shares of the draws. The perfect sampler and forward filtering, backward "
+        "sampling lie on the bars up to chance. Viterbi Sampling keeps each new path with a coin of the two paths' odds wherever Viterbi's "
+        "algorithm compares two; paths that are compared later get too much. Drawing from the n best never gives what it left out. "
+        "“▁” stands for a space.",
+        compute=compare,
+        controls={
+            "text": TEXT,
+            **SOURCE,
+            "methods": Choice("Samplers", {name: SAMPLERS[name] for name in METHODS}, several=True),
+            "alpha": ALPHA,
+            "n": DRAWS,
+            "nbest": NBEST,
+            "unknown": UNKNOWN,
+            "seed": SEED,
+        },
+        draw=draw_law,
+        seconds=0.2,
+    ),
+    View(
+        slug="lattice",
+        title="Lattice and α",
+        caption="Every piece of the vocabulary that occurs in the text is an arc; a segmentation is a path from left to right. An arc is as "
+        "thick as the probability that a random segmentation uses it, found by one pass forward and one back. Orange: the best path, or "
+        "all that tie. Dots grow with the probability of a cut. Below: at α = 0 all segmentations are equally probable; as α grows the "
+        "entropy falls and the best takes everything. Drag the point on a curve. Training with random segmentation works in between.",
+        compute=lattice,
+        controls={
+            "text": TEXT,
+            **SOURCE,
+            "alpha": ALPHA,
+            "alpha_max": Range("Greatest α of the curves", step=0.05),
+            "unknown": UNKNOWN,
+        },
+        draw=draw_lattice,
+    ),
+    View(
+        slug="passage",
+        title="A passage, cut again and again",
+        caption="What a language model reads that is trained with random segmentation: the same text, cut anew each time; tiles are pieces, longer ones "
+        "darker. Play the draws. Below: how often each place was cut, against its probability; cuts that every segmentation has are left out. The "
+        "file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
+        compute=read,
+        controls={
+            "passage": Text("Passage", lines=3),
+            **SOURCE,
+            "method": Choice("Sampler", SAMPLERS),
+            "alpha": ALPHA,
+            "dropout": Range("Dropout p", step=0.01, when={"method": ["bpe-dropout"]}),
+            "n": DRAWS,
+            "nbest": NBEST,
+            "unknown": UNKNOWN,
+            "seed": SEED,
+        },
+        draw=draw_reading,
+        seconds=0.2,
+    ),
+    View(
+        slug="speed",
+        title="Appendix: throughput",
+        caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal laws. So forward filtering runs once for "
+        "each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share "
+        "that work: the price of its single pass. Measured on this server when you press Run; benchmarks/segmentation.py compares with "
+        "SentencePiece.",
+        compute=throughput,
+        controls={**SOURCE, "kilobytes": Range("Kilobytes", step=1, log=True), "alpha": ALPHA, "seed": SEED},
+        draw=draw_throughput,
+        live=False,
+        seconds=2,
+        brief={"kilobytes": 10},
+    ),
+)
+
+STORIES = (
+    Story(
+        "Three equal ways, one gets half",
+        "law",
+        (
+            Step(
+                "Six pieces spell “watching” in three ways, all equally probable: the [[exact|bars]] are 1/3 each.",
+                {
+                    "text": "watching",
+                    "vocabulary": "own",
+                    "pieces": WATCHING,
+                    "alpha": 1.0,
+                    "n": 5000,
+                    "methods": ("perfect",),
+                },
+                mark="exact",
+            ),
+            Step(
+                "[[Viterbi Sampling, as first published|Viterbi Sampling]] keeps each new path with probability one half against whatever survived so far: "
+                "the last to arrive gets 1/2, the others 1/4.",
+                {"methods": ("viterbi-sampling", "perfect")},
+                control="methods",
+                mark="Viterbi Sampling, as first published",
+            ),
+            Step(
+                "The [[perfect sampler|perfect sampler]] weighs a new path against the sum of all that came before, and gives each its third.",
+                mark="perfect sampler",
+            ),
+        ),
+    ),
+    Story(
+        "The bias is in the law, not in the draws",
+        "law",
+        (
+            Step(
+                "With six pieces of different weight “ababab” has 24 segmentations; [[Viterbi Sampling, as first published|Viterbi Sampling]] is off by "
+                "0.24 in total variation.",
+                {
+                    "text": "ababab",
+                    "vocabulary": "own",
+                    "pieces": ABABAB,
+                    "alpha": 1.0,
+                    "n": 100,
+                    "methods": ("viterbi-sampling", "perfect", "ffbs"),
+                },
+                mark="Viterbi Sampling, as first published",
+            ),
+            Step(
+                "100 draws hide it, for exact samplers are then 0.16 off by chance alone. With 10,000 draws chance shrinks to 0.016, and the bias stays.",
+                {"n": 10_000},
+                control="n",
+                mark="Viterbi Sampling, as first published",
+            ),
+        ),
+    ),
+    Story(
+        "What the n best leave out",
+        "law",
+        (
+            Step(
+                "At α = 0.05 the 52 ways to cut “unkindest” are nearly alike: the four best hold 22 % of the probability.",
+                {"text": "unkindest", "methods": ("perfect",), "alpha": 0.05, "n": 5000},
+                mark="exact",
+            ),
+            Step(
+                "Drawn [[from the n best|from the four best]], as SentencePiece can, they get all of it, four and a half times their share; the other "
+                "48 get nothing.",
+                {"methods": ("perfect", "n-best"), "nbest": 4},
+                control="nbest",
+                mark="from the n best",
+            ),
+        ),
+    ),
+    Story(
+        "Where a Chinese line may be cut",
+        "lattice",
+        (
+            Step(
+                "A line of a quatrain: 人间万事 may be one piece, two, three or four. At α = 0.3 it stays whole with probability 0.77.",
+                {"text": "人间万事何须问", "vocabulary": "chinese", "alpha": 0.3},
+            ),
+            Step(
+                "At α = 0.05 the ten segmentations are nearly alike: 人间万事 stays whole with probability 0.29.",
+                {"alpha": 0.05},
+                control="alpha",
+            ),
+            Step("At α = 1.5 the best path has nearly everything: 0.999.", {"alpha": 1.5}, control="alpha"),
+        ),
+    ),
+    Story(
+        "Where a poem is cut",
+        "passage",
+        (
+            Step(
+                "Three lines, cut anew in each draw: play them.",
+                {
+                    "passage": "人间万事何须问，不知天上有人间，明月照流水。",
+                    "vocabulary": "chinese",
+                    "alpha": 0.3,
+                    "method": "perfect",
+                },
+            ),
+            Step(
+                "人间万事 mostly holds together: its inner places are [[exact|cut with probability]] 0.04, 0.23 and 0.05. 流水 is cut with 0.21, 明月 as "
+                "often as not, 0.48. Commas and stops always stand alone, for no piece of this vocabulary holds them.",
+                mark="exact",
+            ),
+            Step(
+                "Viterbi's algorithm always gives the same cut: its [[exact|exact bars]] are met at 0 or 1 only.",
+                {"method": "viterbi"},
+                control="method",
+            ),
+        ),
+    ),
+)
+
+EXHIBIT = Exhibit(
+    slug="segmentation",
+    title="Random segmentation",
+    summary="Texts cut at random: all the ways to spell a text in pieces, and samplers that draw from their law, or do not.",
+    question="Can a word be cut by chance, and still by the right odds?",
+    theme="text",
+    sources=(
+        ("Su, Viterbi Sampling, a first look at random segmentation", "https://kexue.fm/archives/9768"),
+        ("Su, From Viterbi Sampling to the perfect sampler", "https://kexue.fm/archives/9811"),
+        ("Su, BytePiece", "https://kexue.fm/archives/9752"),
+        ("Kudo, Subword Regularization", "https://arxiv.org/abs/1804.10959"),
+        ("Kudo & Richardson, SentencePiece", "https://arxiv.org/abs/1808.06226"),
+    ),
+    views=VIEWS,
+    stories=STORIES,
+    checks=CHECKS,
+    former={
+        "law": Former("law", values={"n": 1000}),
+        "passage": Former("passage", values={"n": 1000}),
+        "alpha": Former("lattice", {"most": "alpha_max"}),
+    },
+)
