@@ -254,7 +254,7 @@ class Reading:
 
 @checked
 def read(
-    passage: Annotated[str, Characters(MOST_PASSAGE)] = (
+    text: Annotated[str, Characters(MOST_PASSAGE)] = (
         "Once upon a time there was a miller who was uncommonly quarrelsome."
     ),
     vocabulary: Name = "english",
@@ -268,12 +268,12 @@ def read(
     nbest: Nbest = 4,
     seed: Seed = 0,
 ) -> Reading:
-    """A passage cut n times, and how often each place is cut beside how often it should be.
+    """A passage `text` cut n times, and how often each place is cut beside how often it should be.
 
     method: of METHODS for a unigram vocabulary; "bpe-dropout", with its probability `dropout`, for a file of BPE.
     """
     table = load_vocabulary(vocabulary, pieces, file)
-    prepared = table.prepare(passage, unknown, MOST_PASSAGE)
+    prepared = table.prepare(text, unknown, MOST_PASSAGE)
     exact, entropy, log_count = np.full(len(prepared.text) + 1, np.nan), math.nan, math.nan
     if isinstance(table, BytePairs) != (method == "bpe-dropout"):
         if method == "bpe-dropout":

@@ -85,7 +85,7 @@ VIEWS = (
         "file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
         compute=read,
         controls={
-            "passage": Text("Passage", lines=3),
+            "text": Text("Passage", lines=3),
             **SOURCE,
             "method": Choice("Sampler", SAMPLERS),
             "alpha": ALPHA,
@@ -210,7 +210,7 @@ STORIES = (
             Step(
                 "Three lines, cut anew in each draw: play them.",
                 {
-                    "passage": "人间万事何须问，不知天上有人间，明月照流水。",
+                    "text": "人间万事何须问，不知天上有人间，明月照流水。",
                     "vocabulary": "chinese",
                     "alpha": 0.3,
                     "method": "perfect",
@@ -218,7 +218,7 @@ STORIES = (
             ),
             Step(
                 "人间万事 mostly holds together: its inner places are [[exact|cut with probability]] 0.04, 0.23 and 0.05. 流水 is cut with 0.21, 明月 as "
-                "often as not, 0.48. Commas and stops always stand alone, for no piece of this vocabulary holds them.",
+                "often as not, 0.48. Commas and stops always stand alone, for no longer piece of this vocabulary holds them.",
                 mark="exact",
             ),
             Step(
@@ -248,7 +248,7 @@ EXHIBIT = Exhibit(
     checks=CHECKS,
     former={
         "law": Former("law", values={"n": 1000}),
-        "passage": Former("passage", values={"n": 1000}),
+        "passage": Former("passage", {"passage": "text"}, {"n": 1000}),
         "alpha": Former("lattice", {"most": "alpha_max"}),
     },
 )

@@ -35,7 +35,7 @@ def pieces_of(text: str, cuts: np.ndarray) -> list[str]:
 
 def tiles(pieces: list[str], color: str = EXACT) -> list[Piece]:
     """Pieces as tiles, the longer the stronger."""
-    return [Piece(raw(piece), color, min(0.15 + 0.13 * len(piece), 1)) for piece in pieces]
+    return [Piece(raw(piece), color, min(0.08 + 0.08 * len(piece), 0.6)) for piece in pieces]
 
 
 def shown(text: str) -> str:
@@ -139,7 +139,7 @@ def draw_lattice(result: LatticeView) -> list:
     )
     listed = [tiles(pieces_of(result.text, row), BEST) for row in result.best_cuts]
     found = Table(("of this text", say("at α = {alpha}", alpha=short(result.alpha))), rows)
-    return [drawn, Writing([listed], title=title), entropy, best, found]
+    return [drawn, entropy, best, found, Writing([listed], title=title)]
 
 
 def draw_reading(result: Reading) -> list:
