@@ -22,7 +22,7 @@ from engines.diffusion.sde import VARIANCES, Share
 from engines.progress import Progress
 
 EXTENT = 3.4  # half the side of the square that the figures show
-SHOWN = 500  # particles a panel shows; the distances use all of them
+SHOWN = 450  # particles a panel shows; the distances use all of them
 TRACED = 16
 FRAMES = 21
 FIELD_FRAMES, FIELD_SIDE, FIELD_SHOWN = 17, 13, 240

@@ -21,7 +21,6 @@ from studio.snippet import in_python
 VIEWS = [pytest.param(e, v, id=f"{e.slug}-{v.slug}") for e in EXHIBITS for v in e.views]
 STORIES = [pytest.param(e, s, id=f"{e.slug}-{s.title}") for e in EXHIBITS for s in e.stories]
 CHECKS = [pytest.param(c, id=f"{e.slug}-{c.claim}") for e in EXHIBITS for c in e.checks]
-LIMIT = {"diffusion": 600_000}  # bytes of one figure; particles at every step are worth more than the usual 300 kB
 
 
 def brief(view):
@@ -160,7 +159,7 @@ def test_view_is_drawn(exhibit, view):
     said = [json.loads(stage) for stage in present(exhibit, view, brief(view))][-1]
     assert not said["error"] and said["panels"]
     for panel in said["panels"]:
-        assert len(json.dumps(panel)) < LIMIT.get(exhibit.slug, 300_000)
+        assert len(json.dumps(panel)) < 300_000
 
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)

@@ -243,6 +243,11 @@ STORIES = (
                 {"samplers": ("euler", "heun", "dpmpp_2m"), "match": "nfe", "steps": 20},
                 "match",
             ),
+            Step(
+                "A target of your own: type other letters, or choose your drawing and draw a line.",
+                {"target": "letter", "letter": "ODE"},
+                "letter",
+            ),
         ),
     ),
     Story(
@@ -351,18 +356,6 @@ STORIES = (
                 {"methods": ("reflow", "sid", "fgm")},
                 "methods",
             ),
-        ),
-    ),
-    Story(
-        "Write your name",
-        "samplers",
-        (
-            Step(
-                "Letters become a mixture of up to 160 Gaussians, with an exact score. Type your own.",
-                {"target": "letter", "letter": "ODE"},
-                "letter",
-            ),
-            Step("Your own drawing can be the target as well: choose it, and draw a line.", {"steps": 20}, "target"),
         ),
     ),
 )

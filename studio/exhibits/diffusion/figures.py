@@ -64,34 +64,26 @@ def squares(titles: Sequence[Sequence[str]], extent: float, gap: int, height: in
     rows, columns = len(titles), len(titles[0])
     made = figure(height=height * rows, showlegend=False, meta={"squares": [rows, columns, gap - 14]})
     made.update(margin={"l": 8, "r": 8, "t": 8, "b": 8})
-    axes = []
-    for i, row in enumerate(titles):
-        axes.append([])
-        for j, title in enumerate(row):
-            number = str(i * columns + j + 1) if i + j else ""
-            axes[-1].append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
-            left, right = j / columns + 0.008, (j + 1) / columns - 0.008
-            low, high = 1 - (i + 1) / rows + 0.004, 1 - i / rows - gap / (height * rows)
-            bare = {"range": [-extent * UNITS, extent * UNITS], "showgrid": False, "zeroline": False, "ticks": ""}
-            bare |= {
-                "showticklabels": False,
-                "constrain": "domain",
-                "showline": True,
-                "mirror": True,
-                "linecolor": TRACE,
-            }
-            across_ = {"domain": [left, right], "anchor": f"y{number}", "constraintoward": "left"}
-            up = {"domain": [low, high], "anchor": f"x{number}", "scaleanchor": f"x{number}", "constraintoward": "top"}
-            made.update(**{f"xaxis{number}": {**bare, **across_}, f"yaxis{number}": {**bare, **up}})
-            label(made, left, high, title, xref="paper", yref="paper", align="left")
+    side = {"range": [-extent * UNITS, extent * UNITS], "showgrid": False, "zeroline": False, "ticks": ""}
+    side |= {"showticklabels": False, "constrain": "domain", "showline": True, "mirror": True, "linecolor": TRACE}
+    axes: list[list[dict]] = [[] for _ in titles]
+    for cell in range(rows * columns):
+        (i, j), number = divmod(cell, columns), str(cell + 1) if cell else ""
+        axes[i].append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
+        wide = [j / columns + 0.008, (j + 1) / columns - 0.008]
+        high = [1 - (i + 1) / rows + 0.004, 1 - i / rows - gap / (height * rows)]
+        x = {**side, "domain": wide, "anchor": f"y{number}", "constraintoward": "left"}
+        y = {**side, "domain": high, "anchor": f"x{number}", "constraintoward": "top", "scaleanchor": f"x{number}"}
+        made.update(**{f"xaxis{number}": x, f"yaxis{number}": y})
+        label(made, wide[0], high[1], titles[i][j], xref="paper", yref="paper", align="left")
     return made, axes
 
 
 def ground(made: Figure, density: np.ndarray, extent: float, unit: float = UNITS, **more) -> None:
-    """The density beneath the particles."""
+    """The density beneath the particles, in seven bits: an int8 is half of an int16."""
     side = density.shape[0]
     middles = ((np.arange(side) + 0.5) / side * 2 - 1) * extent * unit
-    heat(made, density, middles, middles, low=0, high=255, opacity=0.6, showscale=False, hoverinfo="skip",
+    heat(made, density // 2, middles, middles, low=0, high=127, opacity=0.6, showscale=False, hoverinfo="skip",
          hovertemplate="", zsmooth="best", **more)  # fmt: skip
 
 
@@ -134,9 +126,10 @@ def draw_panels(result: SamplerPanels) -> list:
     flat = [place for row in axes for place in row]
     for i, name in enumerate(names):
         cloud(made, result.positions[i, -1], name, COLORS[i + 1], 3.5, **flat[i])
+    kept = np.unique(np.linspace(0, result.traces.shape[1] - 1, 30).round().astype(int))
     for i in range(len(names)):
         ground(made, result.density, result.extent, **flat[i])
-        trajectories(made, result.traces[i], **flat[i])
+        trajectories(made, result.traces[i, kept], **flat[i])
     frames = [
         [dict(zip("xy", thousandths(result.positions[i, f]).T, strict=True)) for i in range(len(names))]
         for f in range(len(result.frames))
@@ -170,7 +163,7 @@ def draw_field(result: Field) -> list:
         [
             field(f),
             dict(zip("xy", result.particles[f].T, strict=True)),
-            {"z": result.density[f]},
+            {"z": result.density[f] // 2},
             dict(zip("xy", result.traced[f : f + 1].T, strict=True)),
         ]
         for f in range(len(result.sigma))
