@@ -20,9 +20,9 @@ from engines.moe.rules import (
     SHARED_GATES,
     check_ids,
     check_scores,
+    choice_order,
     choose,
     first_bias,
-    gate_order,
     gated,
     shared_scales,
     violation,
@@ -137,7 +137,7 @@ def compare_rules(
             shape=str(list(scores.shape)),
         )
     scores = scores if scores.element_size() >= 4 else scores.float()
-    rho, order = gated(scores, gate), gate_order(scores, gate)
+    rho, order = gated(scores, gate), {name: choice_order(scores, gate, name) for name in rules}
     best = float(rho.topk(top_k, dim=1).values.sum())
     ranked = {name: scores if name == "aux-loss" else rho for name in rules}
     bias = {name: first_bias(ranked[name], top_k, name) for name in rules}
@@ -154,7 +154,7 @@ def compare_rules(
         if name in done:
             loads[row, now], spread[:, row, now], score[row, now] = done[name]
             return
-        mask = choose(ranked[name], bias[name], top_k, name, ids, order)
+        mask = choose(ranked[name], bias[name], top_k, name, ids, order[name])
         marks = mask.to(rho)
         share = marks.mean(0)
         loads[row, now] = (share / share.sum()).cpu()

@@ -108,7 +108,7 @@ def violation(load: Tensor) -> Violation:
     """Max, min and mean violation of a load [..., experts], shares or counts alike; 0 where nothing was assigned."""
     if not isinstance(load, Tensor) or load.is_complex() or load.ndim == 0 or load.shape[-1] == 0:
         raise Refusal("{parameter} must be a tensor of shares or counts [..., experts].", parameter="load")
-    load = load if load.is_floating_point() and load.element_size() >= 4 else load.float()
+    load = load if load.is_floating_point() and load.element_size() >= 4 else load.double()
     if not bool((torch.isfinite(load) & (load >= 0)).all()):
         raise Refusal("{parameter} must be finite and not negative.", parameter="load")
     share = load / load.amax(-1, keepdim=True).clamp_min(torch.finfo(load.dtype).tiny)  # sums stay finite
@@ -136,6 +136,11 @@ def gate_order(logits: Tensor, gate: str) -> Tensor:
     others = total + torch.log1p(-(logits - total).scatter(-1, best, -torch.inf).exp())
     without = logits.scatter(-1, best, -torch.inf).logsumexp(-1, keepdim=True)
     return logits - others.scatter(-1, best, without)
+
+
+def choice_order(logits: Tensor, gate: str, rule: str) -> Tensor:
+    """What decides between equal ρ [tokens, experts]: within a token the logits, among tokens the log-odds."""
+    return logits if RULES[rule].picks == "top-k" else gate_order(logits, gate)
 
 
 def load_balancing_loss(scores: Tensor, top_k: int, mask: Tensor | None = None) -> Tensor:
@@ -335,7 +340,7 @@ def choose(
 ) -> Tensor:
     """The choice as a mask: bool [tokens, experts], given the scores a rule ranks by and its bias.
 
-    order: what decides between equal scores, as those of a saturated gate are (`gate_order`; None: the scores)
+    order: what decides between equal scores, as those of a saturated gate are (`choice_order`; None: the scores)
     """
     tokens, experts = scores.shape
     order = scores if order is None else order
@@ -408,7 +413,7 @@ def route(
             "{parameter} needs the gate softmax or sigmoid: its weights are positive.", parameter="renormalize"
         )
     logits = _single(scores)
-    rho, order = gated(logits, gate), gate_order(logits.detach(), gate)
+    rho, order = gated(logits, gate), choice_order(logits.detach(), gate, rule)
     ranked = (logits if rule == "aux-loss" else rho).detach()
     bias = first_bias(ranked, top_k, rule)
     if RULES[rule].step and tokens:

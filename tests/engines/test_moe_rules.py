@@ -10,6 +10,7 @@ from engines.moe import (
     GATES,
     RULES,
     Groups,
+    gated,
     load,
     load_balancing_loss,
     quantile_balance,
@@ -180,6 +181,15 @@ def test_saturated_gates_keep_the_order_of_the_logits(rule, gate, shift):
     assert torch.equal(route(logits, 3, rule, gate, rounds).indices, logits.topk(3).indices)
     whole = route(logits, 3, rule, gate, rounds, renormalize=True)
     assert torch.isfinite(whole.weights).all() and torch.allclose(whole.weights.sum(1), torch.ones(40))
+
+
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
+def test_logits_one_step_apart_keep_their_order(gate):
+    low = 3 * torch.randn(500, 7, generator=torch.Generator().manual_seed(2))
+    best = low.amax(1, keepdim=True)
+    logits = torch.cat((low, torch.nextafter(best, best + 1)), 1)
+    assert (route(logits, 1, gate=gate).indices == 7).all()
+    assert (gated(logits, gate).topk(1).indices == 7).float().mean() < 1  # which the rounded scores alone do not tell
 
 
 def test_saturated_experts_choose_by_the_odds():

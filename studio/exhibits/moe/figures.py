@@ -55,8 +55,8 @@ CLASS = {
     "space": "space",
     "newline": "newline",
     "other": "other ASCII",
-    "lead": "first byte of a 汉字, or of a curly quote",
-    "continuation": "its later bytes",
+    "lead": "first byte of a 汉字",
+    "continuation": "later bytes of it",
 }
 MEASURE = {"max": "maximum", "mean": "mean of absolute values"}
 MOST_TILES = 1152  # tokens of one text shown as tiles
@@ -84,7 +84,7 @@ def matrix(
     drawn = figure(x=x, y=y, **more)
     cells = {} if digits is None else {"texttemplate": f"%{{z:.{digits}f}}"}
     heat(drawn, z, np.arange(1, n + 1), rows, hover=hover, **({"bar": "%", "low": 0} | limits | cells))
-    return drawn.x(tickvals=list(range(1, n + 1, max(1, n // 8)))).y(autorange="reversed", automargin=True)
+    return drawn.x(tickvals=list(range(1, n + 1, max(1, n // 8))), tickangle=0).y(autorange="reversed", automargin=True)
 
 
 def draw_text(result: TextRouting, layer: int) -> Writing:
@@ -105,9 +105,10 @@ def draw_text(result: TextRouting, layer: int) -> Writing:
 def draw_load(result: TextRouting, layer: int) -> Figure:
     n, share = result.experts, 100 * result.load[layer]
     title = say("Load, layer {layer}", layer=layer + 1)
-    drawn = figure(x="expert", y="share of assignments (%)", height=300, title=title)
+    drawn = figure(x="expert", y="share of assignments (%)", height=300, title=title, margin={"r": 48})
     bars(drawn, np.arange(1, n + 1), share, "load", expert_colors(n), hover="expert %{x}: %{y:.1f} %", legend=False)
-    across(drawn, y=100 / n, text="even")
+    across(drawn, y=100 / n)
+    label(drawn, 1, 100 / n, "even", GREY, xref="x domain", xshift=3, yanchor="middle")
     drawn.alt = say("From {low} % to {high} %.", low=short(share.min()), high=short(share.max()))
     return drawn.x(dtick=max(1, n // 8))
 
@@ -118,28 +119,6 @@ def draw_bias(result: TextRouting) -> Figure:
     points(drawn, experts, result.bias, "bias", expert_colors(n), size=14, legend=False, hover="expert %{x}: %{y:+.2f}")
     across(drawn, y=0, dash="solid")
     return drag(drawn, 0, y="bias", item=True).x(dtick=1).y(span=(-1.1, 1.1))
-
-
-def draw_weights(result: TextRouting, layer: int) -> Figure:
-    """Weights of the experts of a layer, token by token."""
-    tokens = len(result.tokens)
-    weight = np.zeros((tokens, result.experts), np.int8)
-    token, place = np.nonzero(result.indices[layer] >= 0)
-    weight[token, result.indices[layer][token, place]] = np.round(100 * result.weights[layer][token, place])
-    where = say("expert of layer {layer}", layer=layer + 1)
-    drawn = figure(x="token", y=where, height=120 + 14 * result.experts)
-    hover = "token %{x}, expert %{y}<br>weight %{z} %"
-    heat(
-        drawn,
-        weight.T,
-        np.arange(1, tokens + 1),
-        np.arange(1, result.experts + 1),
-        low=0,
-        high=100,
-        bar="%",
-        hover=hover,
-    )
-    return drawn.y(autorange="reversed", dtick=max(1, result.experts // 8))
 
 
 def draw_history(result: TextRouting, layer: int) -> Figure:
@@ -158,7 +137,7 @@ def draw_routing(result: TextRouting, layer: int = 3) -> list:
         told.append(
             say("The first {some} of {all} bytes are shown; the figures count all.", some=MOST_TILES, all=count)
         )
-    columns = ("layer", "maximum violation", "minimum", "mean of absolute values", "router's entropy, % of log n")
+    columns = ("layer", "maximum", "minimum", "mean, absolute", "router's entropy, % of log n")
     numbers = zip(result.max, result.min, result.mean, 100 * result.entropy.mean(1), strict=True)
     return [
         draw_text(result, at),
@@ -166,7 +145,6 @@ def draw_routing(result: TextRouting, layer: int = 3) -> list:
         draw_bias(result),
         *map(Prose, told),
         Table(columns, [[i, *row] for i, row in enumerate(numbers, 1)], "Violation (F − Q)/Q"),
-        Folded("Weights, token by token", [draw_weights(result, at)]),
         Folded("Violation while the three models were trained", [draw_history(result, at)]),
     ]
 
@@ -258,23 +236,12 @@ def draw_balancing(result: Balancing, measure: str = "max") -> list:
 
     rows, spreads = [], [np.flatnonzero(active) for active in result.active]
     for i, rule in enumerate(result.rules):
-        numbers = [values[i, result.rounds] for values in (result.max, result.min, result.mean)]
+        numbers = [values[i, result.rounds] for values in (result.max, result.mean)]
         held = say("never") if result.balanced[i] < 0 else int(result.balanced[i])
         spread = "–".join(map(str, sorted({spreads[i][0], spreads[i][-1]}))) if len(spreads[i]) else "…"
         rows.append([RULE[rule], *numbers, held, 100 * result.score[i, result.rounds], raw(spread)])
-    columns = (
-        *("rule", "maximum violation", "minimum", "mean of absolute values"),
-        *("balanced from round", "routed score, % of top-k", "experts of a token"),
-    )
-    panels = [over, loads, Table(columns, rows)]
-    if varying := [i for i, spread in enumerate(spreads) if len(spread) > 1]:
-        counts = np.arange(max(spreads[i][-1] for i in varying) + 1)
-        number = figure(x="experts of a token", y="share of tokens (%)", height=300, barmode="group")
-        for i in varying:
-            shared = RULE[result.rules[i]], COLOR[result.rules[i]]
-            bars(number, counts, 100 * result.active[i, : len(counts)], *shared, hover="%{x}: %{y:.1f} %")
-        panels.insert(2, number)
-    return panels
+    columns = ("rule", "maximum", "mean, absolute", "balanced from round", "routed score, %", "experts of a token")
+    return [over, loads, Table(columns, rows, "Violation (F − Q)/Q at the end")]
 
 
 def draw_training(result: Training) -> list:
@@ -313,15 +280,17 @@ def draw_training(result: Training) -> list:
 
 
 def draw_kinds(result: Training) -> Figure:
-    """Which experts each kind of input goes to at the end, a block for each rule."""
+    """Which experts each kind of input goes to at the end, a block of rows for each rule."""
     count, kinds, n = result.kinds.shape
-    blocks = np.pad(100 * result.kinds, ((0, 0), (0, 0), (0, 1)), constant_values=np.nan)
-    blocks = blocks.transpose(1, 0, 2).reshape(kinds, -1)[:, :-1]
-    drawn = figure(x="experts, a block for each balancing", y="kind of input", height=340, title="Who takes which kind")
-    heat(drawn, blocks, None, np.arange(1, kinds + 1), low=0, high=100, bar="%", hover="kind %{y}: %{z:.0f} %")
-    middles = [i * (n + 1) + (n - 1) / 2 for i in range(count)]
-    drawn.x(tickvals=middles, ticktext=[RULE[rule] for rule in result.rules], tickangle=0, tickfont={"size": 10})
-    return drawn.y(autorange="reversed", dtick=max(1, kinds // 8))
+    blocks = np.pad(100 * result.kinds, ((0, 0), (0, 1), (0, 0)), constant_values=np.nan).reshape(-1, n)[:-1]
+    kind = [(i % (kinds + 1) + 1,) * n for i in range(len(blocks))]
+    hover = "kind %{customdata}: %{z:.0f} % go to expert %{x}"
+    drawn = matrix(
+        blocks, np.arange(len(blocks)), n, hover, height=420, title="Where each kind of input goes", high=100
+    )
+    drawn.data[0]["customdata"] = kind
+    middles = [i * (kinds + 1) + (kinds - 1) / 2 for i in range(count)]
+    return drawn.y(tickvals=middles, ticktext=[RULE[rule] for rule in result.rules])
 
 
 def draw_geometry(result: Subsets) -> list:
@@ -335,9 +304,6 @@ def draw_geometry(result: Subsets) -> list:
     ):
         line(drawn, result.kept[:-1], curve[:-1], name, color, marks=6, dash=dash, hover="k = %{x}: %{y:.3f}")
     drawn.x(dtick=1).y(span=(1e-3, 1.3))
-    norms = figure(x="token", y="block", height=300)
-    tokens, blocks = np.arange(1, len(result.norms) + 1), np.arange(1, result.blocks + 1)
-    heat(norms, result.norms.T, tokens, blocks, low=0, bar="‖v‖", hover="token %{x}, block %{y}: ‖v‖ = %{z:.2f}")
     quarter = max(1, result.blocks // 4)
     told = say(
         "Two vectors of a token have a mean |cos| of {cosine}. Of the {count} longest, the linear router, which sees only $x$, "
@@ -346,7 +312,7 @@ def draw_geometry(result: Subsets) -> list:
         count=quarter,
         share=round(100 * float(result.agreement[quarter])),
     )
-    return [drawn, Prose(told), Folded("Norms of the vectors", [norms])]
+    return [drawn, Prose(told)]
 
 
 def draw_shared(result: SharedScale) -> list:
