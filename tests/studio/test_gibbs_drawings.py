@@ -54,7 +54,7 @@ def test_edits_are_shown_as_they_happened():
         writing = draw_write(result, 2, edits)[0]
         assert len(writing.frames) == 1 + (result.accepted[:, 1].sum() if edits == "accepted" else 60)
         for frame, label in zip(writing.frames[1:], writing.labels[1:], strict=True):
-            step = int(label) - 1
+            step = int(label.split()[1]) - 1
             colors = {piece.color for piece in frame[0]} & {ADDED, GONE}
             expected = {ADDED} if result.new[step, 1] else set()
             expected |= {GONE} if result.old[step, 1] else set()

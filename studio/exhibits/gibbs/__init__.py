@@ -17,18 +17,15 @@ NAMES = {
     "google-bert/bert-base-uncased": "bert-base-uncased (Hub)",
 }
 ENGLISH = {name: label for name, label in NAMES.items() if name in ("bert-storybook", "google-bert/bert-base-uncased")}
-SCANS = {
-    "sweep": "left to right",
-    "random": "random positions",
-    "blocks": "blocks at once",
-    "parallel": "all at once",
-}
+SCANS = {"sweep": "left to right", "random": "random positions", "blocks": "blocks at once", "parallel": "all at once"}
 SCHEDULES = {"constant": "constant", "linear": "linear", "geometric": "geometric"}
+CONSTRAINTS = {"hard": "hard: every keyword stays", "soft": "soft: a missing keyword costs"}
+PROPOSALS = {"uniform": "uniformly", "conditional": "from the true conditional"}
+ANNEALED = {"schedule": ["linear", "geometric"]}
 MODEL = Choice("Model", NAMES, help="Ours ship with the studio; those of the Hub are fetched on first use.")
 CHAINS = Range("Chains", step=1)
 SEED = Range("Seed", step=1)
 DRAWS = Range("Draws", step=1, log=True)
-FIELD = Range("Field h", step=0.1, help="How much b is preferred, and c avoided.")
 CHAIN = Range("Chain shown large", 1, 16, step=1)
 
 SAMPLE = View(
@@ -45,7 +42,7 @@ SAMPLE = View(
         "model": MODEL,
         "text": Text("Text", lines=2, help="Write the words to keep, and _ for each one to be found."),
         "temperature": Range("Temperature, first", step=0.05, log=True),
-        "end_temperature": Range("Temperature, last", step=0.05, log=True, when={"schedule": ["linear", "geometric"]}),
+        "end_temperature": Range("Temperature, last", step=0.05, log=True, when=ANNEALED),
         "sweeps": Range("Sweeps", step=1),
         "scan": Choice("Scan", SCANS),
         "block": Range("Block", step=1, help="Positions masked together.", when={"scan": ["blocks"]}),
@@ -56,8 +53,7 @@ SAMPLE = View(
         "top_p": Range("Top p after burn-in", step=0.05),
         "burn_in": Range("Burn-in (sweeps)", step=1),
         "metropolis": Toggle(
-            "Metropolis correction",
-            help="Samples exp(pseudo-log-likelihood). Costly: each step scores a whole text.",
+            "Metropolis correction", help="Samples exp(pseudo-log-likelihood). Costly: scores each step."
         ),
         "start": Choice("Begin with", {"masks": "all marks", "words": "random words"}),
         "score_every": Range("Sweeps between scores", step=1, help="A pseudo-log-likelihood costs as much as a sweep."),
@@ -84,9 +80,7 @@ KEYWORDS = View(
     controls={
         "keywords": Text("Keywords", help="Up to eight words, separated by commas."),
         "reward": Range("Reward of a word (nats)", step=0.5, help="Without it the shortest sentence wins."),
-        "constraint": Choice(
-            "Constraint", {"hard": "hard: every keyword stays", "soft": "soft: a missing keyword costs"}
-        ),
+        "constraint": Choice("Constraint", CONSTRAINTS),
         "penalty": Range("Cost of a missing keyword (nats)", step=0.5, when={"constraint": ["soft"]}),
         "annealing": Choice("Simulated annealing (3 → 0.3)", {"off": "off", "on": "on"}),
         "steps": Range("Edits", step=10),
@@ -138,13 +132,8 @@ LAWS = View(
     controls={
         "conditionals": Choice("Conditionals", {"joint": "of one joint", "mixed": "of two joints"}),
         "coupling": Range("Coupling J", step=0.1, help="How much neighbours prefer to be equal."),
-        "other_coupling": Range(
-            "Coupling of the other joint",
-            step=0.1,
-            help="Of the second and fourth position's conditionals.",
-            when={"conditionals": ["mixed"]},
-        ),
-        "field": FIELD,
+        "other_coupling": Range("Coupling of positions 2 and 4", step=0.1, when={"conditionals": ["mixed"]}),
+        "field": Range("Field h", step=0.1, help="How much b is preferred, and c avoided."),
         "positions": Range("Positions", step=1),
     },
     draw=draw_scans,
@@ -163,9 +152,7 @@ EDITS = View(
     controls={
         "cost": Range("Cost of a letter c", step=0.1),
         "gain": Range("Gain of a change g", step=0.1, help="A change: two neighbours that differ."),
-        "proposal": Choice(
-            "Letters are proposed", {"uniform": "uniformly", "conditional": "from the true conditional"}
-        ),
+        "proposal": Choice("Letters are proposed", PROPOSALS),
         "max_length": Range("Longest string", step=1),
         "n": DRAWS,
         "seed": SEED,
@@ -190,8 +177,6 @@ WEIGHING = View(
     },
     draw=draw_weigh,
 )
-
-PROSE = "once upon a time there was a _ who _ _ _ _ _ _ _ _ _ ."
 
 EXHIBIT = Exhibit(
     slug="gibbs",
@@ -220,36 +205,20 @@ EXHIBIT = Exhibit(
             "sample",
             (
                 Step(
-                    "Twenty-eight marks and the punctuation are given. In the first sweep each word is drawn knowing only the words before "
-                    "it; later sweeps redraw it knowing all the others. Press ▶ to watch.",
+                    "Twenty-eight marks and the punctuation are given. In the first sweep each word is drawn knowing only "
+                    "the words before it; later sweeps redraw it knowing all the others. Press ▶ to watch.",
                     {"sweeps": 20},
                 ),
                 Step(
-                    "The temperature falls from 1 to 0.5, and fewer words change: about nine of ten in the second sweep, 38 to 50 in "
-                    "a hundred in the twentieth (five seeds).",
+                    "The temperature falls from 1 to 0.5, and fewer words change: about nine of ten in the second sweep, "
+                    "38 to 50 in a hundred in the twentieth (five seeds).",
                     control="end_temperature",
                 ),
                 Step(
-                    "At a constant temperature of 1 the words keep changing: the chain goes on sampling and does not settle on a poem.",
-                    {"end_temperature": 1.0},
-                    "end_temperature",
-                ),
-            ),
-        ),
-        Story(
-            "Given words",
-            "sample",
-            (
-                Step(
-                    "The first line and the rhyme are given. Given words never change; the others are drawn to fit them. Write a "
-                    "line of your own, with _ for each character to be found.",
-                    {"text": "明月松间照此心，_______。_______，_____人__。", "sweeps": 20},
+                    "A given word never changes; the others are drawn to fit. Write a line of your own, with _ for each "
+                    "character to be found.",
+                    {"text": "明月松间照此心，_______。_______，_____人__。"},
                     "text",
-                ),
-                Step(
-                    "The same sampler on English prose. The vocabulary is of words and pieces of words: a mark may be a piece.",
-                    {"model": "bert-storybook", "text": PROSE},
-                    "model",
                 ),
             ),
         ),
@@ -258,16 +227,12 @@ EXHIBIT = Exhibit(
             "sample",
             (
                 Step(
-                    "Here every word is redrawn at the same time, each given the others as they were. Neighbours never agree: after 16 "
-                    "sweeps the pseudo-log-likelihood is −7.6 to −8.3 nats a position (mean over four chains, five seeds).",
+                    "Every word is redrawn at the same time, each given the others as they were. Neighbours never agree: "
+                    "after 16 sweeps the pseudo-log-likelihood is −7.6 to −8.3 nats a position (four chains, five seeds).",
                     {"scan": "parallel", "end_temperature": 1.0, "sweeps": 16},
                     "scan",
                 ),
-                Step(
-                    "Drawn one after another at the same temperature, it is −4.5 to −5.5 nats.",
-                    {"scan": "sweep"},
-                    "scan",
-                ),
+                Step("Drawn one after another, it is −4.5 to −5.5 nats.", {"scan": "sweep"}, "scan"),
             ),
         ),
         Story(
@@ -275,12 +240,12 @@ EXHIBIT = Exhibit(
             "keywords",
             (
                 Step(
-                    "The chains begin with “king forest” and accept edits that raise the probability of the sentence, or lower it a little."
+                    "The chains begin with “king forest”. An edit that makes the sentence less probable may still pass."
                 ),
                 Step("A higher reward of a word lets longer sentences win.", {"reward": 4.0}, "reward"),
                 Step(
-                    "With annealing the temperature of the target falls from 3 to 0.3: from sampling sentences, the chain turns to searching "
-                    "for the best one.",
+                    "With annealing the temperature of the target falls from 3 to 0.3: instead of sampling sentences, the "
+                    "chain searches for the best one.",
                     {"annealing": "on"},
                     "annealing",
                 ),
@@ -291,25 +256,20 @@ EXHIBIT = Exhibit(
             "scans",
             (
                 Step(
-                    "The random scan and both sweeps keep the joint $p$: their marks lie on the bars. Yet of these only the random scan is "
-                    "reversible, as the last column of the table shows."
+                    "The random scan and both sweeps keep the joint $p$. Of these only the random scan is reversible, as "
+                    "the last column of the table shows."
                 ),
                 Step(
-                    "[[all at once|Drawn all at once]], the positions follow a law that is off by 0.231 in total variation, though its "
-                    "chain is reversible.",
+                    "[[all at once|Drawn all at once]], the positions follow a law that is off by 0.231 in total "
+                    "variation.",
                     mark="all at once",
                 ),
                 Step(
-                    "Now the second position's conditional belongs to another joint. [[left to right|Left to right]] and [[right to "
-                    "left|right to left]] keep different laws, 0.337 apart: the order of drawing decides what is sampled.",
+                    "Now the second position's conditional belongs to another joint. [[left to right|Left to right]] and "
+                    "[[right to left|right to left]] keep laws 0.337 apart: the order decides what is sampled.",
                     {"conditionals": "mixed"},
                     "conditionals",
                     "left to right",
-                ),
-                Step(
-                    "With equal couplings the conditionals fit one joint again, and the orders agree.",
-                    {"other_coupling": 1.0},
-                    "other_coupling",
                 ),
             ),
         ),
@@ -318,17 +278,13 @@ EXHIBIT = Exhibit(
             "edits",
             (
                 Step(
-                    "[[sampled, true acceptance|Sampled with the true acceptance]], the strings follow the target.",
-                    {"n": 20_000},
-                ),
-                Step(
-                    "[[letters' probability left out|Without the probability ½ of the proposed letter]] insertions are too rare by that factor: "
-                    "a string of length ℓ keeps $2^{-\\ell}$ of its weight.",
+                    "[[letters' probability left out|Without the probability ½ of the proposed letter]] insertions are "
+                    "accepted too rarely: a string of length ℓ keeps $2^{-\\ell}$ of its weight.",
                     mark="letters' probability left out",
                 ),
                 Step(
-                    "Let letters be proposed from the true conditional, as BERT's words are meant to be: leaving the probability out is "
-                    "still wrong, in another way.",
+                    "With letters proposed from the true conditional, leaving the probability out is still wrong, in "
+                    "another way.",
                     {"proposal": "conditional"},
                     "proposal",
                     "letters' probability left out",
@@ -340,20 +296,14 @@ EXHIBIT = Exhibit(
             "weighing",
             (
                 Step(
-                    "From N(0, 4) rejection keeps half of the draws of N(0, 1), and weighted ones are worth two thirds. In 28 dimensions "
-                    "that leaves 4·10⁻⁹ and 9·10⁻⁶ of them.",
+                    "From N(0, 4) rejection keeps half of the draws of N(0, 1), and weighted ones are worth two thirds. In "
+                    "28 dimensions that leaves 4·10⁻⁹ and 9·10⁻⁶ of them.",
                     mark="accepted draws",
                 ),
                 Step(
-                    "Drag the diamond: away from the target the accepted share falls faster still.",
-                    {"mean": 1.5},
-                    "mean",
-                    "mean of q",
-                ),
-                Step(
-                    "A proposal narrower than the target leaves $p/q$ unbounded: nothing can be accepted, and weights only hide the "
-                    "missing tails.",
-                    {"mean": 0.0, "sd": 0.8},
+                    "A proposal narrower than the target leaves $p/q$ unbounded: nothing can be accepted, and weights only "
+                    "hide the missing tails.",
+                    {"sd": 0.8},
                     "sd",
                     "proposal q",
                 ),

@@ -14,20 +14,7 @@ from engines.gibbs.kernels import OPERATIONS
 from engines.gibbs.masked import MARK
 from engines.gibbs.sampling import CHANGED, REJECTED, UNTOUCHED
 from engines.gibbs.text import GibbsSample
-from studio.figure import (
-    COLORS,
-    DIVERGING,
-    GREY,
-    Figure,
-    across,
-    bars,
-    drag,
-    figure,
-    heat,
-    line,
-    points,
-    short,
-)
+from studio.figure import COLORS, DIVERGING, GREY, Figure, across, bars, drag, figure, heat, line, points, short
 from studio.language import Said, raw, say
 from studio.panels import Folded, Piece, Prose, Table, Writing, verbatim
 
@@ -38,7 +25,7 @@ KERNELS = {
     "random": ("random scan", COLORS[2]),
     "sweep": ("left to right", COLORS[5]),
     "backwards": ("right to left", COLORS[6]),
-    "joint blocks": ("blocks of 2, jointly", COLORS[4]),
+    "joint blocks": ("joint blocks of 2", COLORS[4]),
     "blocks": ("blocks of 2 at once", COLORS[1]),
     "parallel": ("all at once", COLORS[3]),
     "metropolis": ("sweep with Metropolis correction", COLORS[7]),
@@ -59,11 +46,13 @@ def lines_of(tokens: list[str], chinese: bool, tiles: list[tuple[str, str]]) -> 
     """Tokens as lines of tiles, a poem by its verses; tiles: (color, note) of each token."""
     lines: list[list[Piece]] = [[]]
     for token, (color, note) in zip(tokens, tiles, strict=True):
-        joined = chinese or not lines[-1] or token.startswith("##") or token in set(",.;:!?’”)")
-        if not joined:
-            lines[-1].append(Piece(" "))
+        row = lines[-1]
+        space = "" if chinese or not row or token.startswith("##") or token in set(",.;:!?’”)") else " "
         word = ("□" if chinese else "____") if token == MARK else token.removeprefix("##")
-        lines[-1].append(Piece(word, color, 0.45 if color else 0.0, raw(note)))
+        if not chinese and row and not (color or note or row[-1].color or row[-1].note):
+            row[-1] = Piece(row[-1].text + space + word)  # one tile: tiles stand apart
+        else:
+            row += [Piece(space)] * bool(space) + [Piece(word, color, 0.45 if color else 0.0, raw(note))]
         if chinese and token in set("，。！？；"):
             lines.append([])
     return [row for row in lines if row]
@@ -97,17 +86,18 @@ def draw_sample(result: GibbsSample, chain: int = 1) -> list:
     shown = min(chain, chains) - 1
     moments = some(sweeps + 1, MOST_TILES // size)
     frames = [text_at(result, moment, shown) for moment in moments]
-    labels = [str(moment) for moment in moments]
+    labels = [say("sweep {number}", number=moment) for moment in moments]
     if result.scan == "sweep" and result.free.sum() * size <= MOST_TILES:
         words = first_sweep(result, shown)
         frames[1:1] = words
-        labels[1:1] = [say("1, word {number}", number=i + 1) for i in range(len(words))]
-    panels: list = [Writing(frames, labels, large=True, name="sweep")]
+        labels[1:1] = [say("sweep 1, word {number}", number=i + 1) for i in range(len(words))]
+    panels: list = [Writing(frames, labels, large=True, name="")]
     others = [c for c in range(chains) if c != shown]
     if others:
         moments = some(sweeps + 1, MOST_TILES // (size * len(others)))
         frames = [[[*itertools.chain(*text_at(result, moment, c))] for c in others] for moment in moments]
-        panels.append(Writing(frames, [str(moment) for moment in moments], "The other chains", name="sweep"))
+        labels = [say("sweep {number}", number=moment) for moment in moments]
+        panels.append(Writing(frames, labels, "The other chains", name=""))
     facts = [
         [say("split R̂ of the log-probability"), result.r_hat],
         [say("effective sample size, of {count} draws", count=chains * sweeps), result.ess],
@@ -115,7 +105,7 @@ def draw_sample(result: GibbsSample, chain: int = 1) -> list:
         [say("self-BLEU-2 of the words drawn"), result.self_bleu],
         [say("temperature of the last sweep"), result.temperature[-1]],
     ]
-    diagnostics = [probabilities(result), moved(result), autocorrelation(result), Table(("last sweep", ""), facts)]
+    diagnostics = [probabilities(result), autocorrelation(result), Table(("last sweep", ""), facts)]
     return [*panels, Folded("Diagnostics", diagnostics)]
 
 
@@ -139,28 +129,6 @@ def probabilities(result: GibbsSample) -> Figure:
     return drawn.x(tickformat="d", dtick=1 if sweeps < 12 else None)
 
 
-def moved(result: GibbsSample) -> Figure:
-    """Which position of which chain moved in which sweep."""
-    sweeps, chains, _ = result.moves.shape
-    free, columns = np.flatnonzero(result.free), some(sweeps, 120)
-    gap = np.zeros((len(columns), chains, 1))  # a line between the chains
-    grid = np.concatenate((result.moves[columns][:, :, free], gap), 2).reshape(len(columns), -1).T[:-1]
-    words = np.concatenate((result.tokens[1:][columns][:, :, free], np.full(gap.shape, "")), 2)
-    words = words.reshape(len(columns), -1).T[:-1]
-    drawn = figure(x="sweep", y="chain, its positions downwards", height=min(620, 160 + 4 * len(grid)))
-    stops = ("rgba(128,128,128,0.08)", "#9db7c9", NEW, GONE)
-    scale = [[(i + side) / 4, color] for i, color in enumerate(stops) for side in (0, 1)]
-    names = [str(say(text)) for text in ("fixed", "same", "changed", "rejected")]
-    bar = {"tickvals": [0, 1, 2, 3], "ticktext": names, "thickness": 12, "len": 0.9}
-    more = {"colorbar": bar, "texttemplate": ""}
-    text = words.tolist() if words.size <= 6000 else None
-    hover = say("sweep %{{x}}") + (": %{text}" if text else "")
-    heat(drawn, grid, np.array(columns) + 1, scale=scale, low=-0.5, high=3.5, text=text, hover=raw(hover), **more)
-    ticks = np.arange(chains) * (len(free) + 1) + (len(free) - 1) / 2
-    drawn.y(autorange="reversed", tickvals=ticks, ticktext=[str(c + 1) for c in range(chains)], ticks="")
-    return drawn.x(tickformat="d", dtick=1 if sweeps < 12 else None)
-
-
 def autocorrelation(result: GibbsSample) -> Figure:
     """How alike a text is to itself some sweeps earlier."""
     drawn = figure(x="lag (sweeps)", y="Hamming autocorrelation", height=300)
@@ -179,7 +147,7 @@ def draw_write(result: KeywordSentences, chain: int = 1, edits: str = "accepted"
     start = str(result.history[0, shown]).split()
     frames = [lines_of(start, False, [("", "")] * len(start))]
     frames += [edited(result, step, shown) for step in chosen]
-    labels = ["0", *(str(step + 1) for step in chosen)]
+    labels = [say("edit {number}", number=step + 1) for step in (-1, *chosen)]
     drawn = figure(x="edits proposed", y="log π (nats)", height=360)
     columns = some(steps + 1, 400)
     for c in range(chains):
@@ -207,7 +175,7 @@ def draw_write(result: KeywordSentences, chain: int = 1, edits: str = "accepted"
         text=verbatim(result.best),
     )
     return [
-        Writing(frames, labels, large=True, name="edit"),
+        Writing(frames, labels, large=True, name=""),
         Table(("chain", "sentence now", "log π", "keywords missing"), rows),
         Prose(best),
         Folded("Diagnostics", [drawn, Table(("edit", "proposed", "share accepted"), counts)]),
