@@ -326,6 +326,29 @@ def test_forward_euler_grows_and_what_is_left_of_it():
     assert not any(any(row) for row in product)
 
 
+def test_what_rounding_leaves_of_forward_euler():
+    """N = 64, 1,024 steps, against 100 digits: rounding keeps the state above 10 until step 94 and is gone at the end."""
+    mpmath = pytest.importorskip("mpmath")
+    u, order = load("waves", 1024).values, 64
+    doubles = states(torch.from_numpy(u), "legs", order, "forward", times=torch.arange(1, 1025))
+    with mpmath.workdps(100):
+        root = [mpmath.sqrt(2 * n + 1) for n in range(order)]
+        x, exact = [mpmath.mpf(float(u[0]))] + [mpmath.mpf(0)] * (order - 1), {}
+        for k in range(1, 1024):
+            total, after = mpmath.mpf(0), []
+            for n in range(order):
+                total += root[n] * x[n]
+                after.append(x[n] + (n * x[n] - root[n] * (total - float(u[k]))) / k)
+            x = after
+            if k + 1 in (70, 94, 1024):
+                exact[k + 1] = torch.tensor([float(value) for value in x], dtype=F64)
+    assert exact[70].norm() == pytest.approx(0.77, abs=0.01) and doubles[69].norm() == pytest.approx(7.1e10, rel=0.05)
+    assert exact[94].norm() < 1 and doubles[93].norm() > 10 > doubles[94].norm()
+    assert (exact[1024] - doubles[1023]).norm() < 1e-12
+    best = states(torch.from_numpy(u), "legs", order)[0]
+    assert (exact[1024] - best).norm() / best.norm() == pytest.approx(0.868, abs=0.001)
+
+
 def test_condition_of_legs():
     """Against eigenvectors where doubles can have them, against exact arithmetic where they cannot."""
     mpmath = pytest.importorskip("mpmath")
