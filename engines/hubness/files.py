@@ -119,9 +119,9 @@ def sentences(reading: Reading) -> list[tuple[str, dict]]:
     if reading.empty:
         said.append(("Columns without entries, left out: {empty}.", {"empty": reading.empty}))
     if reading.doubtful == "heading":
-        said.append(("The first line was taken for a point. If it numbers the columns, take it out.", {}))
+        said.append(("The first line was taken for a point. If it numbers the columns, delete it.", {}))
     if reading.doubtful == "index":
-        said.append(("The first column was taken for a coordinate. If it numbers the rows, take it out.", {}))
+        said.append(("The first column was taken for a coordinate. If it numbers the rows, delete it.", {}))
     if reading.copies:
         said.append(
             (
@@ -369,7 +369,7 @@ def _table(
         announced, rows, lines = (int(first[0]), int(first[1])), rows[1:], lines[1:]
         if announced[0] != len(lines):
             raise Refusal(
-                "{parameter}: the first line announces {announced} rows, the file has {rows}. Mend the line or take it out.",
+                "{parameter}: the first line announces {announced} rows, the file has {rows}. Correct the line or delete it.",
                 parameter="path",
                 announced=announced[0],
                 rows=len(lines),

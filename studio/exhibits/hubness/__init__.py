@@ -239,7 +239,7 @@ STORIES = (
                 mark="found",
             ),
             Step(
-                "An angle takes no account of how strong a picture's contrast is. Fewer slots are held by hubs, yet hubs remain.",
+                "The angle takes no account of how strong a picture's contrast is. The hubs hold fewer neighbour slots, but hubs remain.",
                 {"metric": "cosine"},
                 control="metric",
             ),
@@ -296,7 +296,7 @@ STORIES = (
         (
             Step(
                 "Ten thousand points and five neighbours, as in the first figure of Radovanović and colleagues (who take 3, 20 and 100 "
-                "dimensions). In three dimensions skewness is below [[uniform on the cube|that of random neighbours]].",
+                "dimensions). In three dimensions [[uniform on the cube|skewness]] is below that of random neighbours.",
                 {"laws": ("uniform", "normal"), "points": 10_000, "k": 5, "seeds": 1, "metric": "euclidean", "seed": 0},
                 control="points",
             ),
@@ -353,8 +353,8 @@ STORIES = (
                 mark="cube, opposite faces glued",
             ),
             Step(
-                "And hubs need no high dimension: in the plane, with a $k$ of half the points, the middle of a square is a neighbour of "
-                "most.",
+                "And hubs need no high dimension. In the plane, with a $k$ of half the points, the ten points nearest to the middle of "
+                "the square are neighbours of all others.",
                 {"share": 0.5},
                 control="share",
             ),
@@ -365,13 +365,13 @@ STORIES = (
         "latent",
         (
             Step(
-                "Three thousand latents in 128 dimensions; those with $N_5 \\ge 30$ are kept. All come from the short end of a narrow "
-                "distribution.",
+                "Three thousand latents in 128 dimensions; those with $N_5 \\ge 30$ are kept. All of them are among the shortest "
+                "twentieth.",
                 {"model": "none", "dimension": 128, "latents": 3000, "k": 5, "seed": 0, "threshold": 30},
                 control="threshold",
             ),
             Step(
-                "Raise the threshold: fewer remain, and shorter ones. It imitates the truncation trick without shortening a single "
+                "With a threshold of 100 six remain, and shorter ones. It imitates the truncation trick without shortening a single "
                 "latent.",
                 {"threshold": 100},
                 control="threshold",

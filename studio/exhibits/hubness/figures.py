@@ -106,7 +106,7 @@ def draw_survey(result: Survey, hub: int = 1, log_counts: bool = True) -> list:
 def _followers(result: Survey, rank: int) -> Figure:
     """The principal plane, with lines from one hub to those that have it among their neighbours."""
     drawn = figure(x="first principal direction", y="second principal direction", height=620, square=True)
-    size = np.clip(3 + 1.2 * np.sqrt(result.counts), 3, 20)
+    size = np.clip(4 + 1.2 * np.sqrt(result.counts), 4, 20)
     for name, among, color in (
         ("antihubs, N = 0", result.counts == 0, GREY),
         ("points, larger with N", result.counts > 0, ORDINARY),
@@ -139,8 +139,8 @@ def _followers(result: Survey, rank: int) -> Figure:
                     "yref": "y",
                     "x": float(result.plane[number, 0]),
                     "y": float(result.plane[number, 1]),
-                    "sizex": span * (0.09 if number == hub else 0.05),
-                    "sizey": span * (0.09 if number == hub else 0.05),
+                    "sizex": span * (0.1 if number == hub else 0.06),
+                    "sizey": span * (0.1 if number == hub else 0.06),
                     "xanchor": "center",
                     "yanchor": "middle",
                     "layer": "above",
@@ -427,7 +427,7 @@ def draw_latent(result: LatentFilter, threshold: int = 30) -> list:
             customdata=result.counts[some],
         )
     scatter.y(**counts_axis(float(result.counts.max())))
-    leaves = figure(x="threshold t", y="mean length of the latents with N ≥ t", height=400)
+    leaves = figure(x="threshold t", y="mean length where N ≥ t", height=400)
     line(
         leaves,
         np.maximum(result.thresholds, 0.5),
