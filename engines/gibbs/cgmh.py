@@ -114,9 +114,9 @@ def edit_walk(
                 (chain, operation, place), (old, new, log_word, log_back) = plan, move
                 gain = min(float(log_pi - now[chain]) / heat, 1e300)
                 accept = edit_log_acceptance(operation, len(sentences[chain]), gain, log_word, log_back)
-                taken = float(uniform[1, chain].log()) < accept
-                edits[chain] = Edit(operation, place, old, new, accept, taken)
-                if taken:
+                accepted = float(uniform[1, chain].log()) < accept
+                edits[chain] = Edit(operation, place, old, new, accept, accepted)
+                if accepted:
                     sentences[chain], now[chain] = proposal, log_pi
         yield [list(s) for s in sentences], edits, now.clone()
 
@@ -132,7 +132,7 @@ def _level(target: Target, sentences: list[list[int]]) -> Tensor:
 
 
 def _fill(model: Conditionals, plans: list[tuple[list[int], str, int]], frame: tuple[int, int] | None) -> Tensor:
-    """Log-probabilities [plans, words], float64, of the word at the planned place, masked (or made) there. An insertion, the
+    """Log-probabilities [plans, words], float64, of the word at the planned place, where a mask stands. An insertion, the
     deletion that undoes it and a replacement ask for the same thing."""
     rows, at = [], []
     for sentence, operation, place in plans:
@@ -262,7 +262,7 @@ class KeywordSentences:
 def read_keywords(model: MaskedLM, keywords: str) -> list[tuple[str, list[int]]]:
     """Keywords separated by commas or spaces (of any width), each with its tokens; Refusal for one outside the vocabulary."""
     words = re.split(r"[\s,，、;；]+", checked_text("keywords", keywords, 200).translate(TYPED))
-    words = [word for word in words if word]
+    words = [word for word in (word.strip("\"'“”‘’「」") for word in words) if word]
     if not 1 <= len(words) <= MOST_KEYWORDS:
         raise Refusal(
             "{parameter} must be from 1 to {most} words, separated by commas or spaces.",

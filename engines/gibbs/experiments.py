@@ -28,7 +28,7 @@ class ScanLaws:
     stationary: float64 [K, S]; the law each keeps
     distance: float64 [K]; total variation between that and `law`
     balance: float64 [K]; the greatest |p_i k_ij - p_j k_ji| under the kept law: 0 for a reversible chain
-    approach: float64 [K, sweeps + 1]; total variation from `law` after 0, 1, ... sweeps, begun at the least likely state
+    approach: float64 [K, sweeps + 1]; total variation from `law` after 0, 1, ... sweeps, from the least likely state
     orders: float; total variation between the laws of the sweeps from left to right and back
     conditionals: as given
     """

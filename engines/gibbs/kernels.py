@@ -217,8 +217,7 @@ def edit_log_proposal(
     operation: Annotated[str, OneOf(OPERATIONS)], length: Annotated[int, Between(0, 10**6)], log_word: float = 0.0
 ) -> float:
     """log q of one edit of a sequence of `length`: an operation of three, a place uniformly, a word with log-probability
-    `log_word`. The way back of an insertion is the deletion at the same place of the longer sequence, and so on, so
-    one table serves both directions of the Metropolis-Hastings ratio (arXiv 1811.10996, eqs. 4 to 9): there are as many
+    `log_word`. The inverse of an insertion is the deletion at the same place of the longer sequence, and so on, so one table serves both directions of the Metropolis-Hastings ratio (arXiv 1811.10996, eqs. 4 to 9): there are as many
     places for an insertion as for the deletion that undoes it, so of q only the word is left in the ratio."""
     places = length + 1 if operation == "insert" else length
     if not places:
@@ -242,11 +241,11 @@ def edit_log_acceptance(
     """log of the acceptance probability of an edit of a sequence of `length`.
 
     log_target: log π(after) - log π(before); log_word: of the word put in (0 for a deletion);
-    log_word_back: of the word that the way back puts in (0 for an insertion)
+    log_word_back: of the word that the inverse edit puts in (0 for an insertion)
     """
     log_target, log_word = _log_number("log_target", log_target), _log_number("log_word", log_word)
     log_word_back = _log_number("log_word_back", log_word_back)
-    if -math.inf in (log_target, log_word_back):  # nothing there, or no way back
+    if -math.inf in (log_target, log_word_back):  # π is 0 there, or the inverse is impossible
         return -math.inf
     reverse, after = {
         "insert": ("delete", length + 1),
@@ -378,6 +377,6 @@ def effective_sample_size(log_weights: np.ndarray) -> float:
     """(Σ w)² / Σ w² (Kong 1992) of log-weights [n], -inf for a weight of 0."""
     log_weights = inputs.floats("log_weights", log_weights, 1, finite=False)
     if not log_weights.size or not np.isfinite(log_weights.max()):
-        raise Refusal("{parameter} must hold a finite number, and none above all others.", parameter="log_weights")
+        raise Refusal("{parameter} must hold a finite number, and no +∞.", parameter="log_weights")
     weights = np.exp(log_weights - log_weights.max())
     return float(weights.sum() ** 2 / (weights**2).sum())

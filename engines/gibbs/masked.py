@@ -3,7 +3,7 @@
 `MaskedLM` reads a BERT of transformers and runs its own forward pass over the same weights. Of the last layer and of the
 vocabulary's head only the queried positions are computed, which is most of the work saved: at 8 chains of 34 tokens
 transformers' own forward takes about twice as long (benchmarks/gibbs.py).
-`TableLM` answers from a joint that is known, so that the same samplers can be held against the truth.
+`TableLM` answers from a joint that is known, so that the same samplers can be compared with the truth.
 """
 
 from __future__ import annotations

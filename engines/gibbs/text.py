@@ -140,7 +140,7 @@ def sample(
     text: words to keep, and a "_" for each token to be found
     length: 0, or the number of tokens that marks fill the text up to
     scan, block, top_k, top_p, metropolis: as `engines.gibbs.sampling.walk` takes them
-    temperature, end_temperature, schedule: of the first and of the last sweep, and the way between (annealing)
+    temperature, end_temperature, schedule: of the first and of the last sweep, and how it goes from one to the other (annealing)
     burn_in: sweeps before truncation and diagnostics begin
     start: "masks", or "words" drawn uniformly from the vocabulary
     score_every: sweeps between two measurements of the pseudo-log-likelihood, each about as costly as a sweep

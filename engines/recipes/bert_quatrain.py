@@ -55,8 +55,8 @@ def train(a: Namespace, **sizes) -> Run:
     run, model = masked.train(a, tokenizer, draw, counts, skip, **{"length": 40} | sizes)
     data = f"""
 {len(poems[7]):,} seven-character and {len(poems[5]):,} five-character quatrains in simplified characters
-(chinese-poetry, MIT), in the order of their collections. The last tenth of each file is held back: other volumes than
-those trained on."""
+(chinese-poetry, MIT). The last tenth of each file is held back. The files name neither book nor poet and are in no order
+of them: the held-back poems are of the same poets as those trained on."""
     limits = f"The marks {PUNCTUATION} were never masked in training, and the model does not predict them: give them."
     batch = f"{BATCH} quatrains"
     masked.export(a, run, model, tokenizer, held, counts, skip, "bert-quatrain", data, batch, samples, limits)

@@ -180,8 +180,8 @@ def gibbs(model, tokenizer, tokens: Tensor, free: Tensor, sweeps: int, seed: int
 
 
 def held_back(count: int) -> np.ndarray:
-    """Which of `count` texts in the order of their books are held back: the last tenth, so that, but for the book in which it begins, its
-    books are whole and none of their texts is trained on. bool [count]."""
+    """Which of `count` texts are held back, bool [count]: the last tenth. Where one book follows another, nothing of its
+    books is trained on, but for the book in which it begins."""
     return np.arange(count) >= count - max(1, count // 10)
 
 

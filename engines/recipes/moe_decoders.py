@@ -128,7 +128,7 @@ seed, data and order of batches. Balancing: `none`; `auxiliary` (Switch's loss n
         "Data": f"""
 A third each: storybook.txt (Standard Ebooks, CC0 / public domain), quatrains-7.txt (chinese-poetry, MIT), and the
 standard library's source of Python {sys.version.split()[0]} (PSF licence). The last tenth of each is held back:
-books, poets and modules of which nothing is trained on, but for the one in which it begins;
+books and modules of which nothing is trained on, but for the one in which it begins, and poems (in no order of poets);
 `held-back.safetensors` holds 32 sequences of {context} bytes of each domain, on which the figures were measured.""",
         "Training": f"""
 `python -m engines.recipes.moe_decoders --data DATA --out OUT --seed {a.seed} --minutes {a.minutes:g}`;

@@ -9,8 +9,8 @@ BLOCK = 16_384  # bytes
 
 
 def split(text: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """(training, held back) uint8 blocks of 16 KiB; short texts use shorter ones. The last tenth is held back: in a text of one book after another,
-    books of which nothing is trained on, but for the one in which it begins."""
+    """(training, held back) uint8 blocks of 16 KiB; short texts use shorter ones. The last tenth is held back: where one
+    book follows another, nothing of its books is trained on, but for the book in which it begins."""
     block = min(BLOCK, max(1, len(text) // 20))
     blocks = np.frombuffer(text[: len(text) // block * block], np.uint8).reshape(-1, block)
     held = np.arange(len(blocks)) >= len(blocks) - max(1, len(blocks) // 10)

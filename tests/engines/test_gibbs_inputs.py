@@ -154,7 +154,8 @@ def chains_of(draws, chains, phi, seed):
 @pytest.mark.parametrize("phi", [-0.7, 0.0, 0.6, 0.95])
 @pytest.mark.parametrize(("draws", "chains"), [(10, 2), (11, 4), (24, 4), (41, 3), (100, 2), (501, 4)])
 def test_r_hat_and_effective_size_as_arviz_has_them(draws, chains, phi):
-    arviz = pytest.importorskip("arviz")
+    import arviz  # takes three seconds
+
     for seed in range(5):
         trace = chains_of(draws, chains, phi, seed)
         assert diagnostics.split_r_hat(trace) == pytest.approx(float(arviz.rhat(trace.T, method="split")), rel=1e-10)
@@ -237,7 +238,16 @@ def test_chinese_as_people_type_it(quatrain, typed, plain):
 
 
 @pytest.mark.parametrize(
-    "typed", ["king,forest", "king，forest", "king、forest", "\ufeffking；forest\r\n", "king\u3000forest"]
+    "typed",
+    [
+        "king,forest",
+        "king，forest",
+        "king、forest",
+        "\ufeffking；forest\r\n",
+        "king\u3000forest",
+        "\"king\", 'forest'",
+        "“king”，「forest」",
+    ],
 )
 def test_keywords_with_separators_of_every_width(story, typed):
     assert [word for word, _ in cgmh.read_keywords(story, typed)] == ["king", "forest"]

@@ -59,7 +59,7 @@ def test_only_the_random_scan_is_reversible():
     assert detailed_balance_gap(systematic_scan(TABLES), LAW) > 1e-2
 
 
-def test_drawing_together_what_is_not_independent():
+def test_positions_drawn_at_once_miss_the_joint():
     assert total_variation(stationary(parallel_scan(TABLES)), LAW) == pytest.approx(0.231208, abs=1e-6)
     assert total_variation(stationary(block_scan(LAW, 2, at_once=True)), LAW) == pytest.approx(0.163981, abs=1e-6)
     assert block_scan(LAW, 1, at_once=True) == pytest.approx(systematic_scan(TABLES), abs=1e-15)
@@ -113,7 +113,7 @@ def test_edits_balance_in_detail(fill):
     assert EDIT_LAW @ kernel == pytest.approx(EDIT_LAW, abs=1e-15)
 
 
-def test_edits_without_the_proposal_ratio():
+def test_edits_without_the_probability_of_the_letters():
     kernel = edit_kernel(STATES, EDIT_LAW, ratio=False)
     assert len(STATES) == 15
     assert total_variation(stationary(kernel), EDIT_LAW) == pytest.approx(0.3531, abs=5e-5)
