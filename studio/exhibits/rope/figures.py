@@ -10,7 +10,7 @@ from engines.rope.digits import Dials
 from engines.rope.extrapolation import Extrapolation
 from engines.rope.frequencies import Wavelengths
 from studio.figure import COLORS, GREY, INK, Figure, across, band, drag, figure, label, line, points, scrub, short
-from studio.language import Said, raw, say
+from studio.language import raw, say
 from studio.panels import Folded, Prose, Table
 
 BLUE, ORANGE, GREEN, RED = COLORS[:4]
@@ -50,26 +50,10 @@ def draw_similarity(result: SimilarityCurves) -> list:
         color, name = COLORS[i % len(COLORS)], say("b = {base}", base=short(base))
         x, low, high = result.bin_distance[1:], result.low[i, 1:], result.high[i, 1:]
         band(drawing, x, low, high, color=color, opacity=0.35)
-        line(
-            drawing,
-            x,
-            low,
-            name,
-            color,
-            width=1,
-            customdata=high,
-            hover="m = %{x:,}<br>f: %{y:.2f} … %{customdata:.2f}",
-        )
-        line(
-            decay,
-            result.bound_distance[1:],
-            result.bound[i, 1:],
-            name,
-            color,
-            width=1.5,
-            legend=False,
-            hover="m = %{x:,}<br>|S|: %{y:.2f}",
-        )
+        hover = "m = %{x:,}<br>f: %{y:.2f} … %{customdata:.2f}"
+        line(drawing, x, low, name, color, width=1, customdata=high, hover=hover)
+        x, bound = result.bound_distance[1:], result.bound[i, 1:]
+        line(decay, x, bound, name, color, width=1.5, legend=False, hover="m = %{x:,}<br>|S|: %{y:.2f}")
         first = int(result.first_negative[i])
         if first >= 0:
             # the labels hang below the bands, where nothing covers them
@@ -94,17 +78,8 @@ def draw_bases(result: FeasibleBases) -> list:
     """The map of bases and lengths, the least base for one length, and the published tables."""
     base, length = result.base, result.length
     drawing = figure(x="base b", y="context length L (tokens)", log="xy", height=520)
-    line(
-        drawing,
-        result.bases,
-        result.lengths,
-        "longest feasible context",
-        GREEN,
-        width=1.5,
-        fill="tozeroy",
-        fillcolor="rgba(0,153,136,0.25)",
-        hover="b = %{x:,.6~g}<br>L ≤ %{y:,}",
-    )
+    area = {"fill": "tozeroy", "fillcolor": "rgba(0,153,136,0.25)", "hover": "b = %{x:,.6~g}<br>L ≤ %{y:,}"}
+    line(drawing, result.bases, result.lengths, "longest feasible context", GREEN, width=1.5, **area)
     record = np.maximum.accumulate(result.lengths)
     line(drawing, result.bases, record, "longest for any base up to b", BLUE, width=1.5, dash="dot", hover="L ≤ %{y:,}")
     inside = (result.table_lengths <= result.limit) & np.isfinite(result.blog)
@@ -127,15 +102,12 @@ def draw_bases(result: FeasibleBases) -> list:
     tokens = say("min f over m < {length}", length=length)
     around = figure(x="base b", y=tokens, log="x", height=340, title="Lowest similarity in the context")
     near = figure(x="b − b*", y=tokens, height=340, title="The first feasible stretch, close up")
-    for drawn, x, y in ((around, result.around, result.around_lowest), (near, result.near - base, result.near_lowest)):
+    for drawn, x, y, where in (
+        (around, result.around, result.around_lowest, "b: %{x:,.6~g}"),
+        (near, result.near - base, result.near_lowest, "b − b*: %{x:,.4~g}"),
+    ):
         band(drawn, x, np.zeros(len(x)), np.maximum(y, 0), color=GREEN, opacity=0.35)
-        line(
-            drawn,
-            x,
-            y,
-            color=BLUE,
-            hover="b: %{x:,.6~g}<br>min f: %{y:.3f}" if drawn is around else "+%{x:,.4~g}<br>min f: %{y:.3f}",
-        )
+        line(drawn, x, y, color=BLUE, hover=where + "<br>f: %{y:.3f}")
         across(drawn, y=0, dash="solid", width=1)
     around.x(**_ticks(result.around[0], result.around[-1]))
     points(around, [base], [0], color=RED, size=10, hover="b* = %{x:,.8~g}")
@@ -159,76 +131,42 @@ def _ticks(low: float, high: float) -> dict:
 def _published(result: FeasibleBases) -> list:
     """The least bases of 1,024 tokens doubled again and again, beside those in print."""
     lengths = [raw(f"{length >> 10}k") for length in result.table_lengths]
-    estimates = result.table_lengths / COSINE_INTEGRAL_ZERO
-    if np.isnan(result.blog).any() or not len(lengths):
-        rows = list(zip(lengths, result.table_bases, estimates, strict=True))
-        return [Table(("L", "least base", "L/0.6165"), rows)] if rows else []
-
-    def cells(published: np.ndarray, passes: np.ndarray) -> list[tuple[Said, Said]]:
-        ratios = published / result.table_bases
-        return [
-            (raw(f"{base:.1e}".replace("e+0", "e")), raw(f"{ratio:.3f}{'' if fits else ' ✗'}"))
-            for base, ratio, fits in zip(published, ratios, passes, strict=True)
+    least = [raw(f"{base:,.1f}") for base in result.table_bases]
+    columns = {"L": lengths, "least base": least, "L/0.6165": result.table_lengths / COSINE_INTEGRAL_ZERO}
+    if np.isnan(result.blog).any() or not lengths:
+        return [Table(tuple(columns), list(zip(*columns.values(), strict=True)))] if lengths else []
+    off = []
+    for who, table, passes in (("Su", result.blog, result.blog_passes), ("paper", result.paper, result.paper_passes)):
+        ratio = table / result.table_bases
+        columns[who] = [
+            raw(f"{base:.1e}".replace("e+0", "e") + ("" if fits else " ✗"))
+            for base, fits in zip(table, passes, strict=True)
         ]
-
-    rows = [
-        [length, raw(f"{least:,.1f}"), *su, *paper, estimate]
-        for length, least, su, paper, estimate in zip(
-            lengths,
-            result.table_bases,
-            cells(result.blog, result.blog_passes),
-            cells(result.paper, result.paper_passes),
-            estimates,
-            strict=True,
-        )
-    ]
-    off = [
-        ", ".join(
-            length
-            for length, b, ours in zip(lengths, table, result.table_bases, strict=True)
-            if abs(b / ours - 1) > 0.05
-        )
-        for table in (result.blog, result.paper)
-    ]
+        columns[f"{who} / least"] = ratio
+        off.append(", ".join(np.array(lengths)[abs(ratio - 1) > 0.05]) or "–")
     verdict = say(
         "Su's table is more than 5 % off at: {su}. The paper's: {paper}. Feasible bases come in narrow stretches, so a least "
         "base that is rounded to two digits may already lie outside the first one: ✗ marks bases that fail as printed.",
-        su=off[0] or "–",
-        paper=off[1] or "–",
+        su=off[0],
+        paper=off[1],
     )
-    columns = ("L", "least base", "Su", "Su / least", "paper", "paper / least", "L/0.6165")
-    return [Folded("Published tables, recomputed", [Table(columns, rows), Prose(verdict)])]
+    table = Table(tuple(columns), list(zip(*columns.values(), strict=True)))
+    return [Folded("Published tables, recomputed", [table, Prose(verdict)])]
 
 
 def draw_wavelengths(result: Wavelengths) -> list:
     """Wavelength of each pair under each scaling, against the training length."""
     drawing = figure(x="pair i", y="wavelength 2π/θ (tokens)", log="y", height=520)
     rows = []
-    for name, wave, unseen, incomplete, attention in zip(
-        result.scalings, result.wavelength, result.unseen, result.incomplete, result.attention, strict=True
-    ):
-        line(
-            drawing,
-            result.pair,
-            wave,
-            SCALING[name],
-            HUE[name],
-            dash=DASH.get(name),
-            hover="i = %{x}<br>2π/θ = %{y:,.4~g}",
-        )
-        rows.append([say(SCALING[name]), wave[np.isfinite(wave)][-1], int(incomplete), int(unseen.sum()), attention])
+    new = "pair %{x} meets angles that training never showed"
+    for i, key in enumerate(result.scalings):
+        name, color, wave, unseen = SCALING[key], HUE[key], result.wavelength[i], result.unseen[i]
+        line(drawing, result.pair, wave, name, color, dash=DASH.get(key), hover="i = %{x}<br>2π/θ = %{y:,.4~g}")
         if unseen.any():
-            points(
-                drawing,
-                result.pair[unseen],
-                wave[unseen],
-                SCALING[name],
-                HUE[name],
-                size=7,
-                symbol="circle-open",
-                legend=False,
-                hover="pair %{x} meets angles that training never showed",
-            )
+            x, y = result.pair[unseen], wave[unseen]
+            points(drawing, x, y, name, color, size=7, symbol="circle-open", legend=False, hover=new)
+        longest, counts = wave[np.isfinite(wave)][-1], (int(result.incomplete[i]), int(unseen.sum()))
+        rows.append([say(name), longest, *counts, result.attention[i]])
     trained, wanted = result.context_length, result.factor * result.context_length
     for tokens, text in (
         (trained, say("training length L = {length}", length=trained)),
@@ -280,32 +218,15 @@ def draw_dials(result: Dials) -> list:
     inner, outer, texts = moment(result.start)
     for name, beads in (("digits", inner), ("RoPE's pairs", outer)):
         points(drawing, beads["x"], beads["y"], name, hoverinfo="skip", marker=beads["marker"], zorder=1)
-    drawing.add(
-        {"type": "scatter", "x": x, "y": y, "mode": "text", "textfont": {"size": 17}, "hoverinfo": "skip", **texts}
-    )
-    for share, color, width, dash in ((None, GREY, 1, "dot"), (seen, GREEN, 4, None)):
-        ring = [
-            np.concatenate(
-                [
-                    np.append(
-                        at(circle * (1 if share is None else share[kind][i % digits]), radius, *place)[axis], np.nan
-                    )
-                    for kind, radius in enumerate(radii)
-                    for i, place in enumerate(places)
-                ]
-            )
-            for axis in (0, 1)
-        ]
-        drawing.add(
-            {
-                "type": "scatter",
-                "x": ring[0],
-                "y": ring[1],
-                "mode": "lines",
-                "line": {"color": color, "width": width, "dash": dash, "simplify": False},  # else plotly makes polygons
-                "hoverinfo": "skip",
-            }
-        )
+    points(drawing, x, y, text=texts["text"], mode="text", textfont={"size": 17}, hoverinfo="skip")
+    for share, color, width, dash in ((np.ones((2, digits)), GREY, 1, "dot"), (np.stack(seen), GREEN, 4, None)):
+        turn, radius = circle * share[:, None, :, None], np.array(radii)[:, None, None, None]
+        rings = np.broadcast_arrays(
+            *at(turn, radius, spots[:, None], heights[:, None, None])
+        )  # [kind, way, digit, point] each
+        gaps = [np.pad(ring, [(0, 0)] * 3 + [(0, 1)], constant_values=np.nan).ravel() for ring in rings]
+        style = {"color": color, "width": width, "dash": dash, "simplify": False}  # else plotly makes polygons of them
+        line(drawing, *gaps, color=color, hoverinfo="skip", line=style)
     for numeral, height in zip(result.numerals, heights, strict=True):
         label(drawing, -1.2, height + 1.15, say(NUMERAL[numeral]))
     for m, spot in enumerate(spots):
@@ -314,17 +235,8 @@ def draw_dials(result: Dials) -> list:
         axis(visible=False, fixedrange=True, range=[low, high])
     drawing.y(scaleanchor="x")
     drawing.update(margin={"l": 10, "r": 10, "t": 10, "b": 10})
-    drag(
-        drawing,
-        1,
-        turn={
-            "set": "position",
-            "x": x,
-            "y": y,
-            "period": result.rotary_period.ravel().tolist(),
-            "values": result.positions.tolist(),
-        },
-    )
+    period, values = result.rotary_period.ravel().tolist(), result.positions.tolist()
+    drag(drawing, 1, turn={"set": "position", "x": x, "y": y, "period": period, "values": values})
     scrub(
         drawing,
         [moment(t) for t in range(len(result.positions))],
@@ -367,8 +279,8 @@ def draw_extrapolation(result: Extrapolation) -> list:
     return [excess, loss, Table(("base b", "scaling", *spans, "change"), rows, "Loss (nats a byte)")]
 
 
-def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: int, **layout) -> Figure:
-    drawing = figure(x="position (bytes)", y=y, log="x", height=height, **layout)
+def _over_position(result: Extrapolation, values: np.ndarray, named: str, height: int, **layout) -> Figure:
+    drawing = figure(x="position (bytes)", y=named, log="x", height=height, **layout)
     bases, scalings = list(dict.fromkeys(result.bases.tolist())), list(dict.fromkeys(result.scalings))
     for c, (base, scaling) in enumerate(zip(result.bases, result.scalings, strict=True)):
         place = bases.index(base)
@@ -378,20 +290,12 @@ def _over_position(result: Extrapolation, values: np.ndarray, y: str, height: in
             name = say("{base}, {scaling}", base=of_base, scaling=of_scaling)
         color = COLORS[place] if len(bases) > 1 and len(scalings) == 1 else HUE[scaling]
         dash = ("solid", "dash", "dot", "dashdot", "longdash")[place] if len(scalings) > 1 else "solid"
-        x, error = result.position[1:], result.error[c, 1:]
+        dash = dash if len(bases) > 1 else DASH.get(scaling)
+        x, y, error = result.position[1:], values[c, 1:], result.error[c, 1:]
         if len(result.bases) <= 6 and values is result.excess and error.any():
-            shade = GREY if color == INK else color
-            band(drawing, x, values[c, 1:] - error, values[c, 1:] + error, color=shade)
-        line(
-            drawing,
-            x,
-            values[c, 1:],
-            name,
-            color,
-            dash=dash if len(bases) > 1 else DASH.get(scaling),
-            customdata=error,
-            hover="%{x:,.0f}: %{y:.3f} ± %{customdata:.3f}",
-        )
+            band(drawing, x, y - error, y + error, color=GREY if color == INK else color)
+        hover = "%{x:,.0f}: %{y:.3f} ± %{customdata:.3f}"
+        line(drawing, x, y, name, color, dash=dash, customdata=error, hover=hover)
     across(drawing, x=result.context_length, text=say("trained on {length}", length=result.context_length))
     octaves = [8 << i for i in range(9) if 8 << i <= result.length]
     drawing.x(tickvals=octaves, ticktext=[f"{n:,}" for n in octaves], span=(8, result.length))
