@@ -276,7 +276,8 @@ def draw_training(result: Training) -> list:
         for i, rule in enumerate(result.rules)
     ]
     table = Table(("balancing", "loss", used, first, "at the end"), rows)
-    return [loss, loads, *([draw_kinds(result)] if result.kinds.any() else []), violation, table]
+    # last: it comes at the end of the run, and takes no other figure's place
+    return [loss, loads, violation, table, *([draw_kinds(result)] if result.kinds.any() else [])]
 
 
 def draw_kinds(result: Training) -> Figure:
