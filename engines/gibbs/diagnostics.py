@@ -27,8 +27,8 @@ def split_r_hat(trace: np.ndarray) -> float:
 
 def effective_sample_size(trace: np.ndarray) -> float:
     """Independent draws that the mean of a trace [draws, chains] is worth: Geyer's initial monotone sequence over all
-    chains, each split in halves (Vehtari et al., arXiv 1903.08008, section 3.2). Chains that swing about their mean may be worth more
-    than their draws. NaN under four draws or for a constant trace."""
+    chains, each split in halves (Vehtari et al., arXiv 1903.08008, section 3.2). Chains that swing about their mean may
+    be worth more than their draws. NaN under four draws or for a constant trace."""
     halves = _halves(trace)
     draws, chains = halves.shape
     if draws < 2 or not chains:

@@ -55,8 +55,8 @@ def scan_laws(
 ) -> ScanLaws:
     """Which law each scan keeps on p ∝ exp(coupling Σ 1[x_i = x_{i+1}] + Σ h(x_i)), h = (0, field, -field).
 
-    conditionals: "joint", all of this p; or "mixed": those of the second, fourth, ... position belong to the p with `other_coupling`, so
-        that no joint has them all, as with a masked language model
+    conditionals: "joint", all of this p; or "mixed": those of the second, fourth, ... position belong to the p with
+        `other_coupling`, so that no joint has them all, as with a masked language model
     """
     fields = (0.0, field, -field)
     law = kernels.potts(positions, coupling, fields)

@@ -49,8 +49,9 @@ class PairField:
 
 
 def mismatch(log_x_given_y: np.ndarray, log_y_given_x: np.ndarray, weights: np.ndarray) -> float:
-    """How far two tables [x, y] of log-probabilities are from the conditionals of one joint, for which log p(x|y) / p(y|x) = f(x) + g(y)
-    (Arnold & Press 1989): the standard deviation, under `weights`, of what the best f + g leaves, in nats."""
+    """How far two tables [x, y] of log-probabilities are from the conditionals of one joint, for which
+    log p(x|y) / p(y|x) = f(x) + g(y) (Arnold & Press 1989): the standard deviation, under `weights`, of what the best
+    f + g leaves, in nats."""
     ratio = inputs.floats("log_x_given_y", log_x_given_y, 2) - inputs.floats("log_y_given_x", log_y_given_x, 2)
     rows, columns = ratio.shape
     root = np.sqrt(inputs.law("weights", weights, ratio.size).ravel())

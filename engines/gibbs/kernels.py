@@ -135,8 +135,8 @@ def metropolis(proposal: np.ndarray, law: np.ndarray, ratio: bool = True) -> np.
 
 
 def stationary(kernel: np.ndarray) -> np.ndarray:
-    """The law [states] that the kernel keeps, each entry to its own relative precision: the elimination of Grassmann, Taksar & Heyman (1985),
-    which subtracts nothing. Refusal where the kernel keeps more than one law."""
+    """The law [states] that the kernel keeps, each entry to its own relative precision: the elimination of Grassmann,
+    Taksar & Heyman (1985), which subtracts nothing. Refusal where the kernel keeps more than one law."""
     kernel = inputs.kernel("kernel", kernel)
     count, group = connected_components(kernel > 0, connection="strong")
     leaves = np.zeros(count, bool)
@@ -216,9 +216,10 @@ OPERATIONS = ("insert", "delete", "replace")
 def edit_log_proposal(
     operation: Annotated[str, OneOf(OPERATIONS)], length: Annotated[int, Between(0, 10**6)], log_word: float = 0.0
 ) -> float:
-    """log q of one edit of a sequence of `length`: an operation of three, a place uniformly, a word with log-probability
-    `log_word`. The inverse of an insertion is the deletion at the same place of the longer sequence, and so on, so one table serves both directions of the Metropolis-Hastings ratio (arXiv 1811.10996, eqs. 4 to 9): there are as many
-    places for an insertion as for the deletion that undoes it, so of q only the word is left in the ratio."""
+    """log q of one edit of a sequence of `length`: an operation of three, a place uniformly, a word of log-probability
+    `log_word`. The inverse of an insertion is the deletion at the same place of the longer sequence, and so on: one
+    table serves both directions of the Metropolis-Hastings ratio (arXiv 1811.10996, eqs. 4 to 9). An insertion and the
+    deletion that undoes it choose among equally many places, so of q only the word is left in the ratio."""
     places = length + 1 if operation == "insert" else length
     if not places:
         raise Refusal("{parameter} is 0: there is nothing to delete or replace.", parameter="length")

@@ -47,8 +47,9 @@ def tempered(
     top_k: Annotated[int, Between(0, 10**9)] = 0,
     top_p: Annotated[float, Between(1e-9, 1)] = 1.0,
 ) -> Tensor:
-    """Log-probabilities, float64, of logits [..., words] / temperature, kept to the top_k most probable words (0: all; words as probable
-    as the last of them stay too) and to the fewest whose probability reaches top_p (Holtzman et al., arXiv 1904.09751)."""
+    """Log-probabilities, float64, of logits [..., words] / temperature, kept to the top_k most probable words (0: all;
+    words as probable as the last of them stay too) and to the fewest whose probability reaches top_p (Holtzman et al.,
+    arXiv 1904.09751)."""
     logits = _laws("logits", logits)
     # the greatest is taken off first: nothing overflows, whatever the temperature
     scaled = (logits - logits.amax(-1, keepdim=True)) / temperature

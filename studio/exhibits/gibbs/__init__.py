@@ -32,10 +32,10 @@ SAMPLE = View(
     slug="sample",
     title="BERT writes",
     caption=(
-        "A text is written by Gibbs sampling: each step masks one word, asks BERT for its distribution given all the others, "
-        "and draws a new one. Play the sweeps: words that changed in a sweep are coloured, and the probability with which "
-        "each was drawn is shown on hover. Under Diagnostics, an R̂ far from 1 means that the chains still depend on where they "
-        "began, or, where the temperature changes on the way, that their distribution does."
+        "A text is written by Gibbs sampling: each step masks one word, asks BERT for its distribution given all the "
+        "others, and draws a new one. Play the sweeps: words that changed in a sweep are coloured, and the probability "
+        "with which each was drawn is shown on hover. Under Diagnostics, an R̂ far from 1 means that the chains still "
+        "depend on where they began, or, where the temperature changes on the way, that their distribution does."
     ),
     compute=sample,
     controls={
@@ -70,11 +70,11 @@ KEYWORDS = View(
     slug="keywords",
     title="Keywords to a sentence",
     caption=(
-        "A sentence grows from its keywords by edits: a word is inserted, deleted or replaced. BERT proposes the word, a "
-        "causal model of bytes scores the sentence, and the edit is accepted with the full Metropolis–Hastings ratio (CGMH). "
-        "Green words are put in, red ones taken out; a rejected edit is grey. The published code runs another chain: it visits the places "
-        "from left to right, accepts every replacement above a threshold that alternates between 0 and half the old probability, and "
-        "reports the most probable sentence that it saw."
+        "A sentence grows from its keywords by edits: a word is inserted, deleted or replaced. BERT proposes the word, "
+        "a causal model of bytes scores the sentence, and the edit is accepted with the full Metropolis–Hastings ratio "
+        "(CGMH). Green words are put in, red ones taken out; a rejected edit is grey. The published code runs another "
+        "chain: it visits the places from left to right, accepts every replacement above a threshold that alternates "
+        "between 0 and half the old probability, and reports the most probable sentence that it saw."
     ),
     compute=write,
     controls={
@@ -103,9 +103,9 @@ PAIR = View(
     slug="field",
     title="No Markov random field",
     caption=(
-        "For each pair of words at the two marks, how much more probable it is when Gibbs sampling draws the first word last "
-        "than when it draws the second last, in percent of the mean of both. If BERT's conditionals were those of one joint "
-        "distribution, every cell would be 0: the chain would keep that joint in either order."
+        "For each pair of words at the two marks, how much more probable it is when Gibbs sampling draws the first "
+        "word last than when it draws the second last, in percent of the mean of both. If BERT's conditionals were "
+        "those of one joint distribution, every cell would be 0: the chain would keep that joint in either order."
     ),
     compute=random_field,
     controls={
@@ -123,10 +123,11 @@ LAWS = View(
     slug="scans",
     title="Laws that scans keep",
     caption=(
-        "The bars are $p\\propto\\exp(J\\sum_i\\mathbf 1[x_i=x_{i+1}]+\\sum_i h(x_i))$, the marks the laws that scans keep. Sweeps "
-        "and the random scan keep $p$. Positions drawn at once from their marginals do not, and the Metropolis correction keeps "
-        "$\\prod_i p(x_i\\mid x_{-i})$ normalised. Conditionals of two joints, as a masked language model may have them, leave "
-        "no joint to keep: each order has its own law, and the bars are the random scan's."
+        "The bars are $p\\propto\\exp(J\\sum_i\\mathbf 1[x_i=x_{i+1}]+\\sum_i h(x_i))$, the marks the laws that scans "
+        "keep. Sweeps and the random scan keep $p$. Positions drawn at once from their marginals do not, and the "
+        "Metropolis correction keeps $\\prod_i p(x_i\\mid x_{-i})$ normalised. Conditionals of two joints, as a masked "
+        "language model may have them, leave no joint to keep: each order has its own law, and the bars are the random "
+        "scan's."
     ),
     compute=scan_laws,
     controls={
@@ -144,9 +145,10 @@ EDITS = View(
     title="Edits with a known law",
     caption=(
         "Strings of a and b are edited by insertion, deletion and replacement. The bars are the target "
-        "$\\pi\\propto\\exp(-c\\cdot\\text{length}+g\\cdot\\text{changes})$; the circles, sampled with the true acceptance, agree "
-        "with it. An insertion and the deletion that undoes it choose among equally many places, so the places cancel in the acceptance. The "
-        "probability of the proposed letter does not: leave it out (crosses), and with uniform letters the chain keeps $\\pi/2^{\\text{length}}$."
+        "$\\pi\\propto\\exp(-c\\cdot\\text{length}+g\\cdot\\text{changes})$; the circles, sampled with the true "
+        "acceptance, agree with it. An insertion and the deletion that undoes it choose among equally many places, so "
+        "the places cancel in the acceptance. The probability of the proposed letter does not: leave it out (crosses), "
+        "and with uniform letters the chain keeps $\\pi/2^{\\text{length}}$."
     ),
     compute=edit_laws,
     controls={
@@ -164,9 +166,9 @@ WEIGHING = View(
     slug="weighing",
     title="Importance and rejection",
     caption=(
-        "Independent draws from the proposal $q$ are accepted with probability $p/(Mq)$, or weighted by $p/q$. Drag the diamond to move $q$. "
-        "In one dimension most draws count; every further dimension multiplies the loss, and a quatrain has 28 positions. That is why text is "
-        "sampled by Markov chains."
+        "Independent draws from the proposal $q$ are accepted with probability $p/(Mq)$, or weighted by $p/q$. Drag "
+        "the diamond to move $q$. In one dimension most draws count; every further dimension multiplies the loss, and "
+        "a quatrain has 28 positions. That is why text is sampled by Markov chains."
     ),
     compute=weigh,
     controls={
@@ -182,8 +184,8 @@ EXHIBIT = Exhibit(
     slug="gibbs",
     title="BERT Gibbs sampling",
     summary=(
-        "Text sampled one word at a time from a masked language model, sentences grown from keywords by edits, and chains so "
-        "small that their laws are known exactly."
+        "Text sampled one word at a time from a masked language model, sentences grown from keywords by edits, and "
+        "chains so small that their laws are known exactly."
     ),
     question="Can a model that only fills gaps write a poem?",
     theme="text",
@@ -205,18 +207,18 @@ EXHIBIT = Exhibit(
             "sample",
             (
                 Step(
-                    "Twenty-eight marks and the punctuation are given. In the first sweep each word is drawn knowing only "
-                    "the words before it; later sweeps redraw it knowing all the others. Press ▶ to watch.",
+                    "Twenty-eight marks and the punctuation are given. In the first sweep each word is drawn knowing "
+                    "only the words before it; later sweeps redraw it knowing all the others. Press ▶ to watch.",
                     {"sweeps": 20},
                 ),
                 Step(
-                    "The temperature falls from 1 to 0.5, and fewer words change: about nine of ten in the second sweep, "
-                    "38 to 50 in a hundred in the twentieth (five seeds).",
+                    "The temperature falls from 1 to 0.5, and fewer words change: about nine of ten in the second "
+                    "sweep, 38 to 50 in a hundred in the twentieth (five seeds).",
                     control="end_temperature",
                 ),
                 Step(
-                    "A given word never changes; the others are drawn to fit. Write a line of your own, with _ for each "
-                    "character to be found.",
+                    "A given word never changes; the others are drawn to fit. Write a line of your own, with _ for "
+                    "each character to be found.",
                     {"text": "明月松间照此心，_______。_______，_____人__。"},
                     "text",
                 ),
@@ -227,8 +229,9 @@ EXHIBIT = Exhibit(
             "sample",
             (
                 Step(
-                    "Every word is redrawn at the same time, each given the others as they were. Neighbours never agree: "
-                    "after 16 sweeps the pseudo-log-likelihood is −7.6 to −8.3 nats a position (four chains, five seeds).",
+                    "Every word is redrawn at the same time, each given the others as they were. Neighbours never "
+                    "agree: after 16 sweeps the pseudo-log-likelihood is −7.6 to −8.3 nats a position (four chains, "
+                    "five seeds).",
                     {"scan": "parallel", "end_temperature": 1.0, "sweeps": 16},
                     "scan",
                 ),
@@ -244,8 +247,8 @@ EXHIBIT = Exhibit(
                 ),
                 Step("A higher reward of a word lets longer sentences win.", {"reward": 4.0}, "reward"),
                 Step(
-                    "With annealing the temperature of the target falls from 3 to 0.3: instead of sampling sentences, the "
-                    "chain searches for the best one.",
+                    "With annealing the temperature of the target falls from 3 to 0.3: instead of sampling sentences, "
+                    "the chain searches for the best one.",
                     {"annealing": "on"},
                     "annealing",
                 ),
@@ -256,8 +259,8 @@ EXHIBIT = Exhibit(
             "scans",
             (
                 Step(
-                    "The random scan and both sweeps keep the joint $p$. Of these only the random scan is reversible, as "
-                    "the last column of the table shows."
+                    "The random scan and both sweeps keep the joint $p$. Of these only the random scan is reversible, "
+                    "as the last column of the table shows."
                 ),
                 Step(
                     "[[all at once|Drawn all at once]], the positions follow a law that is off by 0.231 in total "
@@ -265,8 +268,8 @@ EXHIBIT = Exhibit(
                     mark="all at once",
                 ),
                 Step(
-                    "Now the second position's conditional belongs to another joint. [[left to right|Left to right]] and "
-                    "[[right to left|right to left]] keep laws 0.337 apart: the order decides what is sampled.",
+                    "Now the second position's conditional belongs to another joint. [[left to right|Left to right]] "
+                    "and [[right to left|right to left]] keep laws 0.337 apart: the order decides what is sampled.",
                     {"conditionals": "mixed"},
                     "conditionals",
                     "left to right",
@@ -296,13 +299,13 @@ EXHIBIT = Exhibit(
             "weighing",
             (
                 Step(
-                    "From N(0, 4) rejection keeps half of the draws of N(0, 1), and weighted ones are worth two thirds. In "
-                    "28 dimensions that leaves 4·10⁻⁹ and 9·10⁻⁶ of them.",
+                    "From N(0, 4) rejection keeps half of the draws of N(0, 1), and weighted ones are worth two "
+                    "thirds. In 28 dimensions that leaves 4·10⁻⁹ and 9·10⁻⁶ of them.",
                     mark="accepted draws",
                 ),
                 Step(
-                    "A proposal narrower than the target leaves $p/q$ unbounded: nothing can be accepted, and weights only "
-                    "hide the missing tails.",
+                    "A proposal narrower than the target leaves $p/q$ unbounded: nothing can be accepted, and weights "
+                    "only hide the missing tails.",
                     {"sd": 0.8},
                     "sd",
                     "proposal q",

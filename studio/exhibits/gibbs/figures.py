@@ -228,9 +228,9 @@ def draw_field(result: PairField) -> list:
         for i, j in zip(*np.unravel_index(order, result.x_last.shape), strict=True)
     ]
     text = say(
-        "“{text}”, {count} candidates each, which hold {first} and {second} of the model's probability: the laws of the two "
-        "orders differ by **{distance}** in total variation. $\\log p(x\\mid y)-\\log p(y\\mid x)$ departs from the form "
-        "$f(x)+g(y)$, which one joint would give it, by {mismatch} nats (standard deviation).",
+        "“{text}”, {count} candidates each, which hold {first} and {second} of the model's probability: the laws of "
+        "the two orders differ by **{distance}** in total variation. $\\log p(x\\mid y)-\\log p(y\\mid x)$ departs "
+        "from the form $f(x)+g(y)$, which one joint would give it, by {mismatch} nats (standard deviation).",
         text=verbatim(result.text),
         count=len(result.x_words),
         first=f"{result.covered[0]:.0%}",
