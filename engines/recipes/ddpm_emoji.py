@@ -114,12 +114,12 @@ def fit(a: Namespace, model, images: np.ndarray, rate: float, labels: Tensor | N
         noise = torch.from_numpy(rng.standard_normal((BATCH, *clean.shape[1:]), dtype=np.float32)).to(a.device)
         # one time from each of BATCH equal strata: the same law, less noise in the gradient
         times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) * 1_000 / BATCH).astype(np.int64)).to(a.device)
-        told = None
+        classes = None
         if labels is not None:
             hidden = torch.from_numpy(rng.random(BATCH) < none)
-            told = labels[picked].masked_fill(hidden, model.config.num_class_embeds - 1).to(a.device)
+            classes = labels[picked].masked_fill(hidden, model.config.num_class_embeds - 1).to(a.device)
         with torch.autocast(torch.device(a.device).type, torch.bfloat16, enabled=fast):
-            loss = v_loss(model, scheduler, clean[picked], noise, times, told).mean()
+            loss = v_loss(model, scheduler, clean[picked], noise, times, classes).mean()
         run.record(loss=descend(model, steppers, loss, run.rate))
         decay = min(AVERAGE, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)

@@ -65,7 +65,7 @@ KINDS = {
 
 
 def kind(codepoints: str) -> int:
-    """The index of an emoji's kind; code points in hexadecimal, parted by underscores."""
+    """The index of an emoji's kind; code points in hexadecimal, separated by underscores."""
     first = int(codepoints.split("_")[0], 16)
     return next(i for i, blocks in enumerate(KINDS.values()) if any(low <= first <= high for low, high in blocks))
 
@@ -79,7 +79,7 @@ def train(a: Namespace, start=None) -> Run:
     start = load("ddpm-emoji-32").model if start is None else start
     model = build(tuple(start.config.block_out_channels), len(KINDS) + 1)
     model.load_state_dict(start.state_dict(), strict=False)
-    # told nothing, it draws as before; from zero, at half this rate, the kinds had not parted after 18 minutes
+    # without a class it draws as before; from zero, at half this rate, the kinds were not separate after 18 minutes
     torch.nn.init.normal_(model.class_embedding.weight, std=0.5)
     torch.nn.init.zeros_(model.class_embedding.weight[-1])
     run, average = fit(a, model, images, RATE, labels, NONE)
@@ -94,8 +94,8 @@ def export(a: Namespace, run: Run, model, held: np.ndarray, labels: torch.Tensor
     save_pipeline(a.out, model, scheduler)
     names = {"id2label": dict(enumerate(KINDS))}  # as diffusers' DiT pipeline has it; the class after them is "none"
     (a.out / "model_index.json").write_text(json.dumps(names, indent=1) + "\n")
-    told = torch.arange(len(KINDS)).repeat_interleave(8)
-    save_grid(draw_samples(model, len(told), STEPS, a.seed, told), 8, a.out / "samples.png")
+    classes = torch.arange(len(KINDS)).repeat_interleave(8)
+    save_grid(draw_samples(model, len(classes), STEPS, a.seed, classes), 8, a.out / "samples.png")
     none, sample = torch.full_like(labels, len(KINDS)), sampled(len(held))
     save_weights({"labels": labels[sample]}, a.out / "held-back.safetensors")  # of the images that ddpm-emoji-32 ships
     first = sample[:QUICK]
@@ -117,7 +117,7 @@ is held back: {counts}.""",
 ddpm-emoji-32; {run.sentence()}. {NONE:.0%} of the images were shown without their kind. Weights stored in float16. Final loss
 (mean of the last 100 steps): {run.recent("loss"):.4f}.""",
         "Measured": f"""
-Mean squared error of v on the held-back images, averaged over evenly spaced times: {figures["loss"]:.4f} where it is told the
+Mean squared error of v on the held-back images, averaged over evenly spaced times: {figures["loss"]:.4f} where it is given the
 kind, {figures["loss_untold"]:.4f} where it is not.""",
         "Samples": f"![samples](samples.png)\n\nA row a kind, DDIM with η = 1, {STEPS} steps, not chosen.",
         "Limits": "As small as ddpm-emoji-32; the kinds are coarse, and some emoji sit in blocks of another kind.",

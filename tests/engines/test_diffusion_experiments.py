@@ -74,7 +74,7 @@ def test_letters_and_drawings_are_targets(tmp_path):
 
 @pytest.mark.parametrize("field", ["velocity", "score", "denoised"])
 @pytest.mark.parametrize("path", ["ve", "rf"])
-def test_field_points_home(field, path):
+def test_arrows_far_out_point_to_the_target(field, path):
     result = vector_field("three", path, field)
     assert np.linalg.norm(result.arrows, axis=2).max(1) == pytest.approx(np.ones(len(result.sigma)), abs=1e-6)
     corner = result.places.sum(1).argmax()
@@ -119,7 +119,7 @@ def test_convergence_reports_sampler_by_sampler():
     assert reports[1].result.fitted == pytest.approx([1, 2.1], abs=0.25)
 
 
-def test_distances_know_what_chance_leaves():
+def test_distances_fall_to_chance_level():
     *_, last = distances("ring", ("heun",), budgets=(4, 60), particles=600)
     result = last.result
     assert result.wasserstein[0, 0] > result.wasserstein_floor[2] > result.wasserstein_floor[0] > 0

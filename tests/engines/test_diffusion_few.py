@@ -128,7 +128,7 @@ def test_training_repeats_itself_and_stays_finite(method):
     assert states.shape == ((2 if METHODS[method].kind == "generator" else 5), 7, 2)
 
 
-def test_a_moment_of_reflow_already_samples():
+def test_reflow_of_120_steps_samples_near_the_ring():
     *_, state = train("reflow", target_mixture("ring"), 120)
     z = torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
     ends = state.model.sample(z, 1)[-1].double()

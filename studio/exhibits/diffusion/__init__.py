@@ -239,7 +239,7 @@ STORIES = (
             Step("Give both 40 calls: Euler comes near as well. Its error falls as 1/steps.", {"steps": 40}, "steps"),
             Step(
                 "Heun's method is of second order, but makes two calls a step. At 20 calls each it has half of Euler's "
-                "steps and is no nearer; DPM-Solver++ 2M, of second order with one call a step, is.",
+                "steps and ends farther from the spiral; DPM-Solver++ 2M, of second order with one call a step, ends nearest.",
                 {"samplers": ("euler", "heun", "dpmpp_2m"), "match": "nfe", "steps": 20},
                 "match",
             ),

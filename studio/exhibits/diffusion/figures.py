@@ -63,7 +63,7 @@ def squares(titles: Sequence[Sequence[str]], extent: float, gap: int, height: in
     """A grid of titled squares of the plane, and for each the axes that its traces take. gap, height: px of a row."""
     rows, columns = len(titles), len(titles[0])
     made = figure(height=height * rows, showlegend=False, meta={"squares": [rows, columns, gap - 14]})
-    made.update(margin={"l": 8, "r": 8, "t": 8, "b": 8})
+    made.update(margin={"l": 8, "r": 8, "t": gap - 14, "b": 8})
     side = {"range": [-extent * UNITS, extent * UNITS], "showgrid": False, "zeroline": False, "ticks": ""}
     side |= {"showticklabels": False, "constrain": "domain", "showline": True, "mirror": True, "linecolor": TRACE}
     axes: list[list[dict]] = [[] for _ in titles]
