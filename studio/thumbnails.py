@@ -97,15 +97,6 @@ def hippo() -> str:
     return curve(signal, "currentColor", -1.2, 1.2, 1.2, 0.45) + curve(remembered, COLORS[1], -1.2, 1.2, 2)
 
 
-def hubness() -> str:
-    """How often a point is a neighbour: few points are very often."""
-    from engines.hubness import k_occurrence
-
-    points = torch.randn(1500, 60, generator=torch.Generator().manual_seed(0))
-    counts = k_occurrence(points, 10).float()
-    return bars(torch.histc(counts.clamp(max=90), 31, 0, 90) ** 0.5, COLORS[4])
-
-
 def drawn(slug: str) -> str:
     """The thumbnail of an exhibit as SVG, made by its own `thumbnail.draw`."""
     try:

@@ -104,6 +104,12 @@ def times_power(values: Tensor, exponent: int) -> Tensor:
     return values * 2.0**half * 2.0 ** (exponent - half)
 
 
+def centre(points: Tensor) -> Tensor:
+    """The points less their mean; twice, as the mean of points far from the origin is rounded."""
+    points = points - points.mean(0)
+    return points - points.mean(0)
+
+
 def prepare(points: Tensor, metric: str) -> Tensor:
     """Float64 points as the metric sees them: of order one (scaled by a power of two, which moves no tie), and of
     length 1 for the cosines. Distances given and points of a torus are left alone."""
@@ -112,7 +118,7 @@ def prepare(points: Tensor, metric: str) -> Tensor:
     points = times_power(points, -exponent_of(points))
     if metric in ("cosine", "centred cosine"):
         if metric == "centred cosine":
-            points = points - points.mean(0)
+            points = centre(points)
         largest = points.abs().amax(1, keepdim=True)
         zero = int((largest == 0).sum())
         if zero:

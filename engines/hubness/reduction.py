@@ -16,6 +16,7 @@ from engines.arguments import Refusal, one_of
 from engines.hubness.nearest import (
     as_points,
     between,
+    centre,
     check_points,
     exponent_of,
     k_occurrence,
@@ -126,13 +127,12 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
         method == "dissimlocal"
     ):  # Hara et al. 2016, "Flattening the density gradient for eliminating spatial centrality"
         index, _ = neighbours(points, k, device=points.device)
-        centred = ready - ready.mean(0)  # far from the origin a mean of k points loses the digits that tell them apart
+        centred = centre(ready)  # far from the origin a mean of k points loses the digits that tell them apart
         off = torch.cat([(centred[a:b] - centred[index[a:b]].mean(1)).square().sum(1) for a, b in _spans(n)])
         return lambda start, stop: primary(start, stop).square() - off[start:stop, None] - off
     # Conneau et al. 2018, "Word translation without parallel data", equation (3), one set of points. With squared chords
     # c = 2 - 2 cos it is c less both points' mean of c / 2, in which no 1 hides what is small.
-    unit = prepare(points, "cosine")
-    unit = unit - unit.mean(0)
+    unit = centre(prepare(points, "cosine"))
     length = unit.square().sum(1)
     near = neighbours(points, k, "cosine", device=points.device)[1].mean(1)
     return lambda start, stop: (
@@ -200,7 +200,7 @@ def _ready(points: Tensor, k: int, method: str, metric: str, p: float) -> tuple[
             method=method,
         )
     points = points if metric == "torus" else times_power(points, -exponent_of(points))
-    return points - points.mean(0) if method == "centring" else points, PLAIN.get(method, metric)
+    return centre(points) if method == "centring" else points, PLAIN.get(method, metric)
 
 
 def reduce(

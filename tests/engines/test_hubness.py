@@ -1,7 +1,9 @@
 """N_k, its measures and the reductions, against enumeration, scipy and published figures."""
 
+import inspect
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import engines.hubness
 from engines.hubness import (
     METHODS,
     antihub_rate,
@@ -26,6 +29,9 @@ from engines.hubness import (
     skewness,
     spearman,
 )
+from engines.hubness.data import ASSETS, draw_law, load_set
+from engines.hubness.experiments import principal_plane
+from engines.hubness.measures import at_random, ball_volume, histogram, inequality
 
 METRICS = ("euclidean", "cosine", "centred cosine", "inner product", "lp")
 
@@ -306,3 +312,157 @@ def test_duplicates_are_each_others_neighbours_lowest_index_first():
     x = torch.zeros(6, 2)
     x[4:] = torch.tensor([[5.0, 0.0], [0.0, 5.0]])
     assert k_occurrence(x, 2).tolist() == [5, 5, 2, 0, 0, 0]
+
+
+# Ranges of numbers: float64's answer whatever the type and the size.
+
+
+@pytest.mark.parametrize("exponent", [-1000, -500, 500, 1000])
+def test_scale_changes_no_neighbour_and_no_reduced_one(exponent):
+    x, half = normal(90, 6), exponent // 2
+    scaled = x * 2.0**half * 2.0 ** (exponent - half)
+    for metric in METRICS:
+        assert torch.equal(k_occurrence(scaled, 5, metric), k_occurrence(x, 5, metric)), metric
+    for method in METHODS:
+        assert torch.equal(reduced_k_occurrence(scaled, 5, method), reduced_k_occurrence(x, 5, method)), method
+    plain = torch.cdist(x, x)
+    for method in ("none", "mutual proximity", "mutual proximity empirical", "local scaling", "nicdm"):
+        found = reduced_k_occurrence(plain * 2.0**half * 2.0 ** (exponent - half), 5, method, "precomputed")
+        assert torch.equal(found, reduced_k_occurrence(plain, 5, method, "precomputed")), method
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("cosine", "csls")])
+@pytest.mark.parametrize("shift", [2.0**20, 2.0**44])
+def test_shift_changes_nothing_where_the_method_knows_no_origin(method, shift):
+    """Whole numbers, so that the shifted points are exact."""
+    x = torch.from_numpy(np.random.RandomState(1).randint(0, 2**8, size=(120, 6)).astype(float))
+    assert torch.equal(k_occurrence(x + shift, 5), k_occurrence(x, 5))
+    assert torch.equal(reduced_k_occurrence(x + shift, 5, method), reduced_k_occurrence(x, 5, method))
+    torch.testing.assert_close(reduce(x + shift, 5, method), reduce(x, 5, method), rtol=1e-9, atol=1e-9)
+
+
+def test_angles_keep_their_digits_far_from_the_origin():
+    """All angles are within 1e-12 of each other: 1 - cos in float64 would be all zeros."""
+    x = torch.from_numpy(np.random.RandomState(1).normal(size=(80, 4)))
+    far = x + torch.tensor([1e6, 0, 0, 0], dtype=torch.float64)
+    exact = ssd.cdist(*[(far / far.norm(dim=1, keepdim=True)).numpy()] * 2, "sqeuclidean")
+    np.testing.assert_array_equal(k_occurrence(far, 5, "cosine"), counted(exact, 5))
+    near = np.sort(exact + np.diag(np.full(80, np.inf)), axis=1)[:, :5].mean(1) / 2
+    np.testing.assert_array_equal(reduced_k_occurrence(far, 5, "csls"), counted(exact - near[:, None] - near, 5))
+
+
+def test_an_outlier_does_not_hide_what_the_others_are_like():
+    x = normal(60, 3)
+    with_outlier = torch.cat([x * 1e-100, torch.full((1, 3), 1e100, dtype=torch.float64)])
+    index, distance = neighbours(with_outlier, 4)
+    ours, theirs = neighbours(x, 4)
+    assert torch.equal(index[:-1], ours)
+    torch.testing.assert_close(distance[:-1], theirs * 1e-100, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.int16, torch.uint8])
+def test_every_kind_of_number_gives_the_answer_of_float64(kind):
+    x = (normal(90, 6).abs() * 20).to(kind)
+    for metric in METRICS:
+        assert torch.equal(k_occurrence(x, 5, metric), k_occurrence(x.double(), 5, metric)), metric
+    for method in METHODS:
+        assert torch.equal(reduced_k_occurrence(x, 5, method), reduced_k_occurrence(x.double(), 5, method)), method
+    counts = k_occurrence(x, 5).to(kind)
+    assert skewness(counts) == skewness(counts.double())
+    assert hub_occurrence(counts, 5) == hub_occurrence(counts.double(), 5)
+    assert robin_hood(counts, 5) == robin_hood(counts.double(), 5)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", [">f8", "<f4", ">i4", "float16"])
+def test_arrays_of_numpy_are_taken_as_they_are(order, kind):
+    x = np.asarray((normal(50, 4).numpy() * 9).astype(kind), order=order)
+    assert torch.equal(k_occurrence(x, np.int64(3)), k_occurrence(torch.from_numpy(x.astype(float)), 3))
+    assert torch.equal(k_occurrence(x[::-1], 3), k_occurrence(torch.from_numpy(x[::-1].astype(float)), 3))
+
+
+@pytest.mark.parametrize("power", [-500, 500])
+def test_skewness_knows_no_scale(power):
+    counts = torch.tensor([1.0, 2, 3, 50, 4])
+    assert skewness(counts.double() * 2.0**power) == pytest.approx(scipy.stats.skew(counts.double()), rel=1e-12)
+    assert skewness(torch.full((7,), 0.1)) == 0
+
+
+def test_powers_of_small_gaps_do_not_vanish():
+    """A gap of 1e-20 to the power 20 is below the smallest float64."""
+    x = torch.tensor([[0.0], [1e-20], [3e-20], [1.0]], dtype=torch.float64)
+    index, distance = neighbours(x, 1, "lp", 20.0)
+    assert index.flatten().tolist() == [1, 0, 1, 0]  # from 1 all three are 1 away, in float64
+    torch.testing.assert_close(distance.flatten(), torch.tensor([1e-20, 1e-20, 2e-20, 1.0], dtype=torch.float64))
+
+
+def test_where_every_row_is_doubtful_double_precision_decides():
+    """A line in 300 dimensions: single precision settles no row."""
+    line = torch.from_numpy(np.random.RandomState(0).normal(size=(700, 1)) * 1e-4 + 1)
+    x = line * torch.linspace(1, 2, 300, dtype=torch.float64)
+    np.testing.assert_array_equal(k_occurrence(x, 6), counted(ssd.cdist(line, line), 6))
+
+
+# Wrong arguments: a sentence, whatever they are.
+
+WRONG = (
+    None,
+    "text",
+    b"bytes",
+    object(),
+    [],
+    [[]],
+    [["a"]],
+    {},
+    -1,
+    0,
+    2.5,
+    math.nan,
+    math.inf,
+    10**30,
+    True,
+    1j,
+    [math.nan],
+)
+GOOD = {
+    "points": normal(9, 2),
+    "latents": normal(9, 2),
+    "counts": torch.arange(9),
+    "dimension": [2, 3],
+    "a": torch.arange(9),
+    "b": torch.arange(9),
+    "k": 2,
+    "n": 9,
+    "most": 3,
+    "path": str(ASSETS / "emoji.npz"),
+}
+PUBLIC = [getattr(engines.hubness, name) for name in engines.hubness.__all__ if name not in ("METHODS", "METRICS")]
+MORE = [histogram, at_random, inequality, ball_volume, draw_law, load_set, principal_plane]
+
+
+def exhausted(function, arguments):
+    """Call it, and take all that it yields."""
+    result = function(**arguments)
+    if inspect.isgenerator(result):
+        for _ in itertools.islice(result, 2):
+            pass
+
+
+@pytest.mark.parametrize("function", [*PUBLIC, *MORE], ids=lambda function: function.__name__)
+def test_every_wrong_argument_is_answered_with_a_sentence(function):
+    quick = {"latent_filter": {"model": "none", "latents": 100}, "boundary": {"points": 50}}
+    quick |= {"compare_reductions": {"points": 20}, "skewness_against_dimension": {"points": 100, "seeds": 1}}
+    quick |= {"concentration": {"pairs": 100}, "draw_law": {"law": "normal", "n": 5, "dimension": 2}}
+    quick |= {"load_set": {"name": "normal", "n": 5, "dimension": 2}, "survey": {"points": 60, "data": "digits"}}
+    parameters = inspect.signature(function).parameters
+    good = {name: value for name, value in GOOD.items() if name in parameters} | quick.get(function.__name__, {})
+    if function.__name__ == "draw_law":
+        good["dimension"] = 2
+    for name in parameters:
+        for wrong in WRONG:
+            try:
+                exhausted(function, good | {name: wrong})
+            except ValueError as fault:
+                assert re.search(r"\w+ \w+.*[.]$", str(fault)), f"{name}={wrong!r}: {fault}"
+            except Exception as fault:
+                pytest.fail(f"{name}={wrong!r}: {type(fault).__name__}: {fault}")
