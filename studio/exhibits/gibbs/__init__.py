@@ -166,9 +166,9 @@ WEIGHING = View(
     slug="weighing",
     title="Importance and rejection",
     caption=(
-        "Independent draws from the proposal $q$ are accepted with probability $p/(Mq)$, or weighted by $p/q$. Drag "
-        "the diamond to move $q$. In one dimension most draws count; every further dimension multiplies the loss, and "
-        "a quatrain has 28 positions. That is why text is sampled by Markov chains."
+        "Independent draws from the proposal $q$ are accepted with probability $p/(Mq)$, or weighted by $p/q$. Drag the "
+        "diamond to move $q$. Every dimension multiplies the share of draws that count by the same factor, and a quatrain "
+        "has 28 positions. That is why text is sampled by Markov chains."
     ),
     compute=weigh,
     controls={
