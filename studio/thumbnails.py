@@ -6,7 +6,6 @@ They are SVG in the page's own ink, so that they turn with light and dark.
 from __future__ import annotations
 
 import importlib
-import math
 
 import torch
 
@@ -85,16 +84,6 @@ def diffusion() -> str:
         + dots(path[0], "currentColor", 1.1, 0.3)
         + dots(path[-1], COLORS[0], 1.9, 0.9)
     )
-
-
-def hippo() -> str:
-    """A chirp and what fifteen numbers remember of it."""
-    from engines.hippo import reconstruct
-
-    t = torch.linspace(0, 1, 400, dtype=torch.float64)
-    signal = torch.sin(2 * math.pi * (1.2 * t + 3.2 * t**2)) * (1 - 0.4 * t)
-    remembered = reconstruct(signal, "legs", 15)[1][-1].flip(0)
-    return curve(signal, "currentColor", -1.2, 1.2, 1.2, 0.45) + curve(remembered, COLORS[1], -1.2, 1.2, 2)
 
 
 def drawn(slug: str) -> str:

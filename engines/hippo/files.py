@@ -266,14 +266,17 @@ def drawing(path: str, count: int) -> Signal | None:
     content = _bytes("drawing", path)
     try:
         with Image.open(io.BytesIO(content)) as image:
-            large = image.width * image.height > 4096**2
-            image = image.convert("RGBA") if not large else None
+            if image.width * image.height > 4096**2:
+                raise Refusal(
+                    "{parameter}: the picture is larger than {most} x {most}.", parameter="drawing", most=4096
+                )
+            ink = image.convert("RGBA")
+    except Refusal:
+        raise
     except Exception:
         raise Refusal("{parameter}: this is not a picture.", parameter="drawing") from None
-    if large:
-        raise Refusal("{parameter}: the picture is larger than {most} x {most}.", parameter="drawing", most=4096)
-    paper = Image.new("RGBA", image.size, "white")
-    grey = np.asarray(Image.alpha_composite(paper, image).convert("L"))
+    paper = Image.new("RGBA", ink.size, "white")
+    grey = np.asarray(Image.alpha_composite(paper, ink).convert("L"))
     ink = grey < 128
     columns = np.flatnonzero(ink.any(0))
     if len(columns) == 0:

@@ -100,7 +100,7 @@ def _fourier_scaled(order: int) -> tuple[Tensor, Tensor]:
     R[0, pairs] = 1
     for m in range(1, pairs + 1):
         R[2 * m - 1, pairs + m] = R[2 * m - 1, pairs - m] = math.sqrt(0.5)
-        R[2 * m, pairs + m], R[2 * m, pairs - m] = 1j * math.sqrt(0.5), -1j * math.sqrt(0.5)
+        R.imag[2 * m, pairs + m], R.imag[2 * m, pairs - m] = math.sqrt(0.5), -math.sqrt(0.5)
     real = torch.zeros(order, order, dtype=torch.float64)
     real[: 2 * pairs + 1, : 2 * pairs + 1] = (R @ A @ R.mH).real
     B = torch.zeros(order, dtype=torch.float64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def _scan(a: Tensor, b: Tensor) -> Tensor:
     return x
 
 
-def _shares(k: int | Tensor, alpha: float | Tensor, form: str):
+def _shares(k: Any, alpha: Any, form: str) -> tuple[Any, Any, Any]:
     """The factors of A before and after the step k -> k+1, and that of B u."""
     start = k if form == "blog" else k + 1
     return (1 - alpha) / start, alpha / (k + 1), 1 / start
@@ -121,7 +121,7 @@ def _legs_by_orders(u: Tensor, order: int, alpha: float | Tensor, form: str = "b
     """
     length, older = u.shape[-1], form == "older"
     k = torch.arange(0 if older else 1, length, dtype=torch.float64)
-    before, after, weight = _shares(k, alpha, form)
+    before, after, weight = _shares(k, torch.as_tensor(alpha), form)
     driven = weight * u[..., length - len(k) :]
     nothing = torch.zeros_like(driven + before)
     below_old, below_new, states = nothing, nothing, []
@@ -306,7 +306,8 @@ def states(
     if not MEASURES[measure].scaled:
         window = _width(window, length, measure)
         marks = _marks(times)
-        x = _invariant(u, *discretize(A / window, B / window, 1.0, method, alpha), marks)
+        Ad, Bd = discretize(A / window, B / window, 1.0, method, alpha)
+        x = _invariant(u, Ad, Bd, marks)
         return x[..., torch.searchsorted(marks, times), :]
     if measure == "legs" and method == "zoh":
         marks = _marks(times)

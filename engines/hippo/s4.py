@@ -108,7 +108,7 @@ def generating(
     sums = torch.stack([left * B, left * P], -1).permute(1, 0, 2).reshape(len(Lambda), -1)
     # one Cauchy matrix for all parts, unless a gradient needs each: fresh memory would cost more than the arithmetic
     keep = torch.is_grad_enabled() and any(v.requires_grad for v in (z, Lambda, P, B, rows))
-    space, out = None if keep else torch.empty(min(len(z), 4096), len(Lambda), dtype=kind), []
+    space, out = torch.empty(0 if keep else min(len(z), 4096), len(Lambda), dtype=kind), []
     for part in z.split(4096):
         g = weight + (1 - weight) * part
         r = torch.outer(g, -Lambda, out=None if keep else space[: len(part)])

@@ -162,15 +162,11 @@ def load(
     Presets, formulas and drawings run over 6 pi of time. own: the file `upload`, else the curve `drawing` (paths), else a stand-in.
     """
     if signal == "own":
-        if _given(upload):
+        if upload is not None:
             return _file(upload, samples)
-        curve = _curve(drawing, samples) if _given(drawing) else None
+        curve = None if drawing is None else _curve(drawing, samples)
         return curve or replace(load("steps", samples), kind="none")
     t = (np.arange(samples) + 0.5) * LENGTH / samples
     if signal == "formula":
         return Signal(evaluate(formula, t), LENGTH, "", "formula")
     return Signal(_preset(signal, t, seed), LENGTH)
-
-
-def _given(path: object) -> bool:
-    return path is not None and not (isinstance(path, str) and not path)

@@ -153,7 +153,7 @@ def growth_notes(result: Memory) -> list[str]:
 def draw_orders(result: Orders) -> list:
     """Error against N, with the best each basis could do."""
     fig = figure(x="numbers kept, N", y="RMSE / RMS of the signal", height=480, log="xy")
-    alike = [np.isclose(result.floor, floor, rtol=1e-4).all(1).nonzero()[0].tolist() for floor in result.floor]
+    alike = [np.flatnonzero(np.isclose(result.floor, floor, rtol=1e-4).all(1)).tolist() for floor in result.floor]
     for i, same in enumerate(alike):
         if i == same[0]:  # one floor of several measures is drawn once, in nobody's colour
             names = raw(", ".join(MEASURES[result.measures[j]] for j in same))
