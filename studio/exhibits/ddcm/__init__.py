@@ -287,7 +287,7 @@ EXHIBIT = Exhibit(
                 "codebook_bits": Numbers("Codebook sizes, log₂ K"),
                 "size": Range("Dimensions", step=1),
                 "schedule": Choice("Schedule", {name: name for name in SCHEDULES}),
-                "sources": Range("Sources", step=1),
+                "sources": Range("Source vectors", step=1),
                 "seed": SEED,
             },
             draw=draw_gaussian,

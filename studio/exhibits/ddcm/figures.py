@@ -51,23 +51,26 @@ def _source(picture: np.ndarray) -> str:
 
 
 def _film(result: PictureCode) -> Figure:
+    """The decoded picture, large, and beside it the original and the difference."""
     height, width = result.decoded.shape[:2]
-    gap, known = max(2, width // 16), result.original.size > 0
-    drawn = figure(height=380, showlegend=False, margin={"l": 8, "r": 8, "t": 34, "b": 8})
+    known, small, gap = result.original.size > 0, 0.46, max(height, width) / 16
+    drawn = figure(height=440, showlegend=False, margin={"l": 8, "r": 8, "t": 28, "b": 8})
     last = _source(result.film[-1])
     count = max(2, min(len(result.film), FILM_BYTES // len(last)))
     frames = np.unique(np.linspace(0, len(result.film) - 1, count).round().astype(int)).tolist()
-    shown = [("decoded", last, int(known))]
+    shown = [("decoded", last, 0.0, 0.0, 1.0)]
     if known:
         error = np.abs(result.original.astype(int) - result.decoded)
         difference = (255 - np.minimum(3 * error, 255)).astype(np.uint8)
-        shown += [("original", _source(result.original), 0), ("difference × 3", _source(difference), 2)]
-    for name, source, place in shown:
-        drawn.add({"type": "image", "source": source, "x0": place * (width + gap), "hoverinfo": "skip"})
-        label(drawn, place * (width + gap) + width / 2 - 0.5, -0.5, name, xanchor="center")
+        shown.append(("original", _source(result.original), width + gap, 0.0, small))
+        shown.append(("difference × 3", _source(difference), width + gap, (1 - small) * height, small))
+    for name, source, x, y, size in shown:
+        place = {"x0": x, "y0": y, "dx": size, "dy": size}
+        drawn.add({"type": "image", "source": source, "hoverinfo": "skip", **place})
+        label(drawn, x, y - size / 2, name)
     hidden = {"visible": False, "constrain": "domain"}
-    drawn.x(**hidden, range=[-0.5, len(shown) * (width + gap) - gap - 0.5])
-    drawn.y(**hidden, scaleanchor="x", constraintoward="top", range=[height - 0.5, -0.5])
+    drawn.x(**hidden, constraintoward="left", range=[-0.5, width + (gap + small * width if known else 0) - 0.5])
+    drawn.y(**hidden, constraintoward="top", scaleanchor="x", range=[height - 0.5, -0.5])
     sources = [last if i == len(result.film) - 1 else _source(result.film[i]) for i in frames]
     names = [
         say("{bytes} bytes: {psnr}" if known else "{bytes} bytes", bytes=short(size, 6), psnr=decibels(quality))
@@ -209,7 +212,7 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
     rows = [(NAMES[result.variants[i]], *(values[i] for values in numbers)) for i in order]
     columns = ("variant", "T", "K", "M", "payload (bytes)", "file (bytes)", "PSNR (dB)", "SSIM")
     title = "The first of the pictures, with the size of its file"
-    return [drawn, Pictures(pictures, captions, title), Folded("All numbers", [Table(columns, rows)])]
+    return [drawn, Pictures(pictures, captions, title, size=112), Folded("All numbers", [Table(columns, rows)])]
 
 
 # -- a Gaussian source ------------------------------------------------------------------------------------------------
@@ -310,7 +313,7 @@ def draw_restored(result: Restored) -> list:
         *(say("restored: {psnr}", psnr=decibels(result.psnr[i])) for i in done),
     )
     shown = Pictures(
-        np.concatenate([result.original[None], result.degraded[None], result.restored[done]]), captions, size=200
+        np.concatenate([result.original[None], result.degraded[None], result.restored[done]]), captions, size=160
     )
     rows = list(zip(done + 1, result.psnr[done], result.agreement[done], strict=True))
     table = Table(("restoration", "PSNR (dB)", "agreement with the measurement (dB)"), rows)
