@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
-from engines.diffusion.fewstep import METHODS, SHIPPED, Training, exact_flow, load, train
+from engines.diffusion.fewstep import METHODS, SHIPPED, Training, exact_flow, exact_states, load, train
 from engines.diffusion.measures import energy_distance, fitted_order, sliced_wasserstein, straightness
 from engines.diffusion.mixture import ANY_TARGET, TARGETS, GaussianMixture, target_mixture
 from engines.diffusion.paths import AYS_KNOTS, GRIDS, PATHS, karras_sigmas, sigma_grid
@@ -493,14 +493,6 @@ class FewSteps:
     alpha: np.ndarray
     density: np.ndarray
     extent: float
-
-
-def exact_states(mixture: GaussianMixture, z: Tensor, steps: int) -> Tensor:
-    """States [steps + 1, n, 2] of Euler's method along the exact rectified flow."""
-    states = [z]
-    for i in range(steps):
-        states.append(states[-1] + mixture.velocity(states[-1], i / steps) / steps)
-    return torch.stack(states)
 
 
 def compare(

@@ -121,6 +121,14 @@ def exact_flow(mixture: GaussianMixture, x: Tensor, steps: int = 32, t0: float =
     return x
 
 
+def exact_states(mixture: GaussianMixture, z: Tensor, steps: int) -> Tensor:
+    """States [steps + 1, n, 2] of Euler's method along the exact rectified flow."""
+    states = [z]
+    for i in range(steps):
+        states.append(states[-1] + mixture.velocity(states[-1], i / steps) / steps)
+    return torch.stack(states)
+
+
 # -- models -----------------------------------------------------------------------------------------------------------
 
 
