@@ -54,7 +54,14 @@ def _film(result: PictureCode) -> Figure:
     """The decoded picture, large, and beside it the original and the difference."""
     height, width = result.decoded.shape[:2]
     known, small, gap = result.original.size > 0, 0.46, max(height, width) / 16
-    drawn = figure(height=440, showlegend=False, margin={"l": 8, "r": 8, "t": 28, "b": 8})
+    wide = width + (gap + small * width if known else 0)
+    # as high as the pictures are at the width that there is
+    layout = {
+        "showlegend": False,
+        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
+        "meta": {"squares": [1, wide / height, 12]},
+    }
+    drawn = figure(height=540, **layout)
     last = _source(result.film[-1])
     count = max(2, min(len(result.film), FILM_BYTES // len(last)))
     frames = np.unique(np.linspace(0, len(result.film) - 1, count).round().astype(int)).tolist()
@@ -69,7 +76,7 @@ def _film(result: PictureCode) -> Figure:
         drawn.add({"type": "image", "source": source, "hoverinfo": "skip", **place})
         label(drawn, x, y - size / 2, name)
     hidden = {"visible": False, "constrain": "domain"}
-    drawn.x(**hidden, constraintoward="left", range=[-0.5, width + (gap + small * width if known else 0) - 0.5])
+    drawn.x(**hidden, constraintoward="left", range=[-0.5, wide - 0.5])
     drawn.y(**hidden, constraintoward="top", scaleanchor="x", range=[height - 0.5, -0.5])
     sources = [last if i == len(result.film) - 1 else _source(result.film[i]) for i in frames]
     names = [
