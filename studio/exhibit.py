@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from engines.arguments import Between, Characters, ListOf, OneOf, SomeOf, rules
@@ -225,6 +227,17 @@ def Story(title: str, *rest: Any, **named: Any) -> _Story:
         text, view, *more = *rest, *(named[n] for n in ("text", "view", "settings") if n in named)
         return _Story(title, view, (Step(text, *more),))
     return _Story(title, *rest, **named)
+
+
+def read_stories(declaration: str) -> tuple[Story, ...]:
+    """The stories that stand as data beside an exhibit's declaration (its __file__), in stories.json."""
+    told = json.loads((Path(declaration).parent / "stories.json").read_text(encoding="utf-8"))
+    return tuple(Story(one["title"], one["view"], tuple(_step(**step) for step in one["steps"])) for one in told)
+
+
+def _step(settings: Mapping[str, Any] | None = None, **more: str) -> Step:
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in (settings or {}).items()}
+    return Step(settings=plain, **more)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from engines.diffusion.checks import CHECKS
 from engines.diffusion.experiments import DETERMINISTIC
 from engines.diffusion.images import SCHEDULERS
 from engines.diffusion.mixture import target_mixture
-from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Step, Story, Text, View
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Text, View, read_stories
 from studio.exhibits.diffusion import figures
 from studio.exhibits.diffusion.figures import METHODS, SAMPLERS
 from studio.figure import COLORS
@@ -224,141 +224,6 @@ VIEWS = (
     ),
 )
 
-STORIES = (
-    Story(
-        "Eight calls, two samplers",
-        "samplers",
-        (
-            Step(
-                "Both samplers have eight denoiser calls, one a step. Many of [[Euler|Euler's particles]] lie beside the "
-                "spiral; [[DEIS|those of DEIS]] are about as near to it as exact samples are. DEIS uses the calls of "
-                "earlier steps again, to follow the curve of a trajectory.",
-                {"target": "spiral", "samplers": ("euler", "deis"), "steps": 8},
-                mark="DEIS",
-            ),
-            Step("Give both 40 calls: Euler comes near as well. Its error falls as 1/steps.", {"steps": 40}, "steps"),
-            Step(
-                "Heun's method is of second order, but makes two calls a step. At 20 calls each it has half of Euler's "
-                "steps and ends farther from the spiral; DPM-Solver++ 2M, of second order with one call a step, ends nearest.",
-                {"samplers": ("euler", "heun", "dpmpp_2m"), "match": "nfe", "steps": 20},
-                "match",
-            ),
-            Step(
-                "A target of your own: type other letters, or choose your drawing and draw a line.",
-                {"target": "letter", "letter": "ODE"},
-                "letter",
-            ),
-        ),
-    ),
-    Story(
-        "Where the steps go",
-        "samplers",
-        (
-            Step(
-                "Steps uniform in σ: twenty levels, 4 apart. Nearly all lie where everything is noise, and the last leaps "
-                "from σ = 4 to the data. No sampler finds the small clusters.",
-                {
-                    "target": "two_scales",
-                    "samplers": ("euler", "heun", "dpmpp_2m", "ddpm"),
-                    "steps": 20,
-                    "grid": "time",
-                },
-                "grid",
-            ),
-            Step("Karras' levels: the same cost, with short steps near the data.", {"grid": "karras"}, "grid"),
-            Step(
-                "On the path of rectified flow the uniform steps do well too: its time $t$ is stretched near the data.",
-                {"grid": "time", "path": "rf"},
-                "path",
-            ),
-        ),
-    ),
-    Story(
-        "A third order that was second",
-        "orders",
-        (
-            Step(
-                "DPM-Solver++ 3M, as its reference codes have it, falls no faster than a method of second order: compare "
-                "its slope with that of 2M.",
-                {"samplers": ("dpmpp_2m", "dpmpp_3m")},
-            ),
-            Step(
-                "Its last term is half of what Taylor's formula asks. With that term doubled the slope is about 3.",
-                {"samplers": ("dpmpp_2m", "dpmpp_3m", "dpmpp_3m_doubled")},
-                "samplers",
-            ),
-        ),
-    ),
-    Story(
-        "Choosing a mode",
-        "field",
-        (
-            Step(
-                "Scrub to the noisy end: every arrow points to the common mean. Then scrub on: the plane splits into "
-                "three basins, one a mode.",
-                {"target": "three", "path": "rf"},
-            ),
-            Step(
-                "Drag [[start|the diamond]] slowly across the plane. Somewhere the end of [[trajectory|its trajectory]] "
-                "jumps from one mode to another: there is the border between two basins.",
-                control="x",
-                mark="trajectory",
-            ),
-            Step("A target with more modes has more borders.", {"target": "checkerboard"}, "target"),
-        ),
-    ),
-    Story(
-        "What noise does to errors",
-        "distances",
-        (
-            Step(
-                "At 8 calls [[Heun (EDM)|Heun]], with four steps, is the farthest from the target. From 64 calls on all "
-                "samplers are in the band of exact samples.",
-                {"target": "two_scales"},
-            ),
-            Step(
-                "Another seed: in the band the lines change places. A lower line is chance there.", {"seed": 1}, "seed"
-            ),
-        ),
-    ),
-    Story(
-        "Straight lines, one step",
-        "few",
-        (
-            Step(
-                "One Euler step along the exact flow takes every particle to the mean of the target, as its trajectories "
-                "are curved. Rectified flow, trained on independent pairs, learns this flow.",
-                {"target": "ring", "methods": ("exact", "rectified")},
-            ),
-            Step(
-                "Reflow is trained on the pairs that the flow makes. Their lines do not cross, so the trajectories become "
-                "straight (see the table), and one step reaches the ring.",
-                {"methods": ("exact", "rectified", "reflow")},
-                "methods",
-            ),
-            Step(
-                "A second reflow finds little left to straighten.", {"methods": ("reflow", "reflow_twice")}, "methods"
-            ),
-        ),
-    ),
-    Story(
-        "Distribution matched, trajectories not",
-        "few",
-        (
-            Step(
-                "SiD and FGM never learn where a given noise goes, only that the distribution be right; so do the critics "
-                "of WGAN-GP and of its reading as ReFlow. All sample in one step.",
-                {"target": "ring", "methods": ("sid", "fgm", "wgan_gp", "gan_reflow")},
-            ),
-            Step(
-                "Beside reflow: it keeps the flow's pairs of noise and sample, the others choose their own. See the "
-                "distance to the exact flow in the table.",
-                {"methods": ("reflow", "sid", "fgm")},
-                "methods",
-            ),
-        ),
-    ),
-)
 
 FORMER = {
     "samplers": Former(
@@ -406,7 +271,7 @@ EXHIBIT = Exhibit(
         ("（二十八）: consistency", "https://kexue.fm/archives/10633"),
     ),
     views=VIEWS,
-    stories=STORIES,
+    stories=read_stories(__file__),
     checks=CHECKS,
     former=FORMER,
 )

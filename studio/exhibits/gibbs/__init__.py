@@ -7,7 +7,7 @@ from engines.gibbs.checks import CHECKS
 from engines.gibbs.experiments import edit_laws, scan_laws, weigh
 from engines.gibbs.field import random_field
 from engines.gibbs.text import sample
-from studio.exhibit import Choice, Exhibit, Former, Range, Step, Story, Text, Toggle, View
+from studio.exhibit import Choice, Exhibit, Former, Range, Text, Toggle, View, read_stories
 from studio.exhibits.gibbs.figures import draw_edits, draw_field, draw_sample, draw_scans, draw_weigh, draw_write
 
 NAMES = {
@@ -201,118 +201,7 @@ EXHIBIT = Exhibit(
         ("Geman & Geman 1984", "https://doi.org/10.1109/TPAMI.1984.4767596"),
     ),
     views=(SAMPLE, KEYWORDS, PAIR, LAWS, EDITS, WEIGHING),
-    stories=(
-        Story(
-            "A quatrain out of nothing",
-            "sample",
-            (
-                Step(
-                    "Twenty-eight marks and the punctuation are given. In the first sweep each word is drawn knowing "
-                    "only the words before it; later sweeps redraw it knowing all the others. Press ▶ to watch.",
-                    {"sweeps": 20},
-                ),
-                Step(
-                    "The temperature falls from 1 to 0.5, and fewer words change: about nine of ten in the second "
-                    "sweep, 38 to 50 in a hundred in the twentieth (five seeds).",
-                    control="end_temperature",
-                ),
-                Step(
-                    "A given word never changes; the others are drawn to fit. Write a line of your own, with _ for "
-                    "each character to be found.",
-                    {"text": "明月松间照此心，_______。_______，_____人__。"},
-                    "text",
-                ),
-            ),
-        ),
-        Story(
-            "All at once is too much",
-            "sample",
-            (
-                Step(
-                    "Every word is redrawn at the same time, each given the others as they were. Neighbours never "
-                    "agree: after 16 sweeps the pseudo-log-likelihood is −7.6 to −8.3 nats a position (four chains, "
-                    "five seeds).",
-                    {"scan": "parallel", "end_temperature": 1.0, "sweeps": 16},
-                    "scan",
-                ),
-                Step("Drawn one after another, it is −4.5 to −5.5 nats.", {"scan": "sweep"}, "scan"),
-            ),
-        ),
-        Story(
-            "A sentence between two words",
-            "keywords",
-            (
-                Step(
-                    "The chains begin with “king forest”. An edit that makes the sentence less probable may still pass."
-                ),
-                Step("A higher reward of a word lets longer sentences win.", {"reward": 4.0}, "reward"),
-                Step(
-                    "With annealing the temperature of the target falls from 3 to 0.3: instead of sampling sentences, "
-                    "the chain searches for the best one.",
-                    {"annealing": "on"},
-                    "annealing",
-                ),
-            ),
-        ),
-        Story(
-            "One joint, many scans",
-            "scans",
-            (
-                Step(
-                    "The random scan and both sweeps keep the joint $p$. Of these only the random scan is reversible, "
-                    "as the last column of the table shows."
-                ),
-                Step(
-                    "[[all at once|Drawn all at once]], the positions follow a law that is off by 0.231 in total "
-                    "variation.",
-                    mark="all at once",
-                ),
-                Step(
-                    "Now the second position's conditional belongs to another joint. [[left to right|Left to right]] "
-                    "and [[right to left|right to left]] keep laws 0.337 apart: the order decides what is sampled.",
-                    {"conditionals": "mixed"},
-                    "conditionals",
-                    "left to right",
-                ),
-            ),
-        ),
-        Story(
-            "What the acceptance needs",
-            "edits",
-            (
-                Step(
-                    "[[letters' probability left out|Without the probability ½ of the proposed letter]] insertions are "
-                    "accepted too rarely: a string of length ℓ keeps $2^{-\\ell}$ of its weight.",
-                    mark="letters' probability left out",
-                ),
-                Step(
-                    "With letters proposed from the true conditional, leaving the probability out is still wrong, in "
-                    "another way.",
-                    {"proposal": "conditional"},
-                    "proposal",
-                    "letters' probability left out",
-                ),
-            ),
-        ),
-        Story(
-            "Why draws of text cannot be independent",
-            "weighing",
-            (
-                Step(
-                    "From N(0, 4) rejection keeps half of the draws of N(0, 1), and weighted ones are worth two "
-                    "thirds. In 28 dimensions that leaves 4·10⁻⁹ and 9·10⁻⁶ of them.",
-                    mark="accepted draws",
-                ),
-                Step(
-                    "A proposal narrower than the target leaves $p/q$ unbounded: nothing can be accepted, and weights "
-                    "only hide the missing tails.",
-                    {"sd": 0.8},
-                    "sd",
-                    "proposal q",
-                ),
-            ),
-        ),
-    ),
+    stories=read_stories(__file__),
     checks=CHECKS,
     former={
         "keywords": Former("keywords", {"english_model": "model", "longest": "max_length", "edit_chains": "chains"}),

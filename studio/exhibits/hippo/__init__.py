@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.hippo.checks import CHECKS
 from engines.hippo.experiments import SCHEMES, forgetting, kernels, matrices, memory, orders, rational, steps
-from studio.exhibit import Choice, Drawing, Exhibit, Former, Range, Step, Story, Text, Upload, View
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Range, Text, Upload, View, read_stories
 from studio.exhibits.hippo import thumbnail
 from studio.exhibits.hippo.figures import (
     MEASURES,
@@ -180,145 +180,6 @@ VIEWS = (
 )
 
 
-def walk(title: str, view: str, mark: str, *steps: tuple) -> Story:
-    """A story whose steps are (text, settings, control, and a mark where it is not the story's)."""
-    return Story(title, view, [Step(*step, *([mark] if len(step) < 4 else [])) for step in steps])
-
-
-STORIES = (
-    walk(
-        "All the past in 64 numbers",
-        "memory",
-        "recalled",
-        (
-            "64 numbers hold one polynomial of degree 63, stretched over the whole past. [[recalled|The recalled past]] lies on the "
-            "signal: the error is 1.1 % of its root mean square, because samples are held constant. Play the moments: it is so all along.",
-            {"signal": "waves", "measure": "legs", "order": 64},
-            "",
-        ),
-        (
-            "With 32 the error is 1 % up to the middle, 33 % at three quarters and 39 % at the end.",
-            {"order": 32},
-            "order",
-        ),
-        (
-            "With 16 it is 84 %. What remains is at both ends: Legendre polynomials are finest there.",
-            {"order": 16},
-            "order",
-        ),
-    ),
-    walk(
-        "A window that slides",
-        "memory",
-        "recalled",
-        (
-            "LegT keeps the last third of a chirp in 32 numbers, with an error of 2.1 %. The value that leaves the window is guessed "
-            "from the numbers themselves; the guess is the Padé approximant of a pure delay.",
-            {"signal": "chirp", "measure": "legt", "order": 32, "window": 0.33},
-            "window",
-            "weight of the past",
-        ),
-        ("A window as long as the signal: 77 %. It has too many periods for 32 numbers.", {"window": 1.0}, "window"),
-        (
-            "LegS covers as much and is no better: 71 %. What counts is the past per number.",
-            {"measure": "legs"},
-            "measure",
-        ),
-    ),
-    walk(
-        "1/w or 2/w: the blog's first example",
-        "orders",
-        "FouT 1/w",
-        (
-            "To let go of $u(T-w)$ one needs its value, and the Fourier series at its own end seems to give it. With that, "
-            "[[FouT 1/w|the error]] stays at 0.48 of the signal from 24 numbers on.",
-            {"signal": "waves", "measures": ("fout_blog",), "window": 0.33},
-            "",
-        ),
-        (
-            "At a jump a Fourier series converges to the mean of both sides. Taking that into account turns $1/w$ into $2/w$, and "
-            "[[FouT 2/w|the error]] falls to 0.04 at N = 96.",
-            {"measures": ("fout", "fout_blog")},
-            "measures",
-            "FouT 2/w",
-        ),
-        (
-            "[[LegT|LegT]] is at its floor with 24 numbers: polynomials need no period, and so no jump at the window's ends.",
-            {"measures": ("legt", "fout", "fout_blog")},
-            "measures",
-            "LegT",
-        ),
-    ),
-    walk(
-        "A mistake that is a measure",
-        "matrices",
-        "weight of the past",
-        (
-            "The form with $1/w$ is no failed window. It is a ring that keeps a third of what it overwrites: "
-            "[[weight of the past|the weight of the past]] falls by thirds, period by period.",
-            {"measure": "fout_blog", "order": 33},
-            "",
-        ),
-        ("With $2/w$ the ring keeps nothing of a turn before: a window.", {"measure": "fout"}, "measure"),
-        ("FouD is the form with $1/w$ at half the speed: $A/2$ and $B/2$, exactly.", {"measure": "foud"}, "measure"),
-    ),
-    walk(
-        "Forward Euler: 10⁴⁴ and what is left",
-        "steps",
-        "Forward Euler",
-        (
-            "At N = 64 the first steps of [[Forward Euler|forward Euler]] make the state grow to 7·10⁴³; bilinear and zero-order hold "
-            "never leave the scale of the signal.",
-            {"signal": "waves", "measure": "legs", "order": 64},
-            "",
-        ),
-        (
-            "By step 70 exact arithmetic has a state of 0.8. Double precision has 7·10¹⁰, the rounding errors of 10⁴⁴, and stays above 10 "
-            "until step 94. The final state is 87 % off in both: that error is the method's own.",
-            {},
-            "",
-        ),
-        ("At N = 8 the state grows to 200 only, and ends 2.5 % off.", {"order": 8}, "order"),
-    ),
-    walk(
-        "What the low-rank term does",
-        "s4",
-        "S4: Cauchy sums",
-        (
-            "S4's matrix is normal but for one outer product. [[S4: Cauchy sums|Its kernel]] is a bump of height 20 where the delay is.",
-            {"order": 64, "delay": 0.7},
-            "delay",
-        ),
-        (
-            "[[without the low-rank term|Without that term]] all poles keep the real part −½ and the bump its place, but it is 43 high "
-            "and rough.",
-            {},
-            "",
-            "without the low-rank term",
-        ),
-        ("[[S4D: B/2|S4D halves B]]: 22 high. The low-rank term removes the ripples that remain.", {}, "", "S4D: B/2"),
-    ),
-    walk(
-        "Polynomials forget their roots",
-        "rtf",
-        "poles",
-        (
-            "From HiPPO to a transfer function one writes down a polynomial whose roots lie close together. At N = 2 the kernel is "
-            "right to 6·10⁻¹⁴.",
-            {"model": "legs", "order": 2, "length": 1024},
-            "",
-        ),
-        ("At N = 6 it is 5·10⁻⁶ off: each further N costs about two digits.", {"order": 6}, "order"),
-        ("At N = 7 it is 0.001 off, and from N = 8 on the polynomial is not even stable.", {"order": 7}, "order"),
-        (
-            "Resonators around the circle have well separated poles: N = 64 is exact to rounding. RTF trains a and b directly and so "
-            "never meets the problem.",
-            {"model": "resonators", "order": 64},
-            "model",
-        ),
-    ),
-)
-
 EXHIBIT = Exhibit(
     slug="hippo",
     title="HiPPO, S4, RTF",
@@ -341,7 +202,7 @@ EXHIBIT = Exhibit(
         ),
     ),
     views=VIEWS,
-    stories=STORIES,
+    stories=read_stories(__file__),
     checks=CHECKS,
     former={
         "own": Former("memory", values={"signal": "own"}),

@@ -8,7 +8,7 @@ from engines.moe.geometry import subset_errors
 from engines.moe.language import EMBEDDED, HUB, HUB_SIZES, route_text, route_text_on_hub
 from engines.moe.rules import GATES, SHARED_GATES
 from engines.moe.training import TRAINED, train
-from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Step, Story, Text, Toggle, View
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
 from studio.exhibits.moe.figures import (
     BALANCING,
     MEASURE,
@@ -206,167 +206,6 @@ def third(bias: float) -> tuple[float, ...]:
     return (0.0, 0.0, bias, *[0.0] * 5)
 
 
-READER = Story(
-    "A model that reads three languages",
-    "routing",
-    (
-        Step(
-            "English, Chinese and Python. The colours of the tiles change with the language: the router has learned to tell them apart.",
-            {"preset": "mixed", "model": "moe-loss-free", "layer": 3},
-            "preset",
-        ),
-        Step(
-            "The poems alone, in the first layer. A 汉字 is three bytes: the first, the wide tile, goes to expert 2 in 86 % of all cases, "
-            "the narrow ones after it to expert 7 in 90 %. An expert here is a specialist for a place in a character, not for a topic.",
-            {"preset": "poem", "layer": 1},
-            "layer",
-        ),
-        Step(
-            "In the last layer, which knows more of the context, first and later bytes share more experts.",
-            {"layer": 3},
-            "layer",
-        ),
-    ),
-)
-BY_HAND = Story(
-    "Balance by hand",
-    "routing",
-    (
-        Step(
-            "The model trained without balancing. In layer 3 the third expert has 36 % of the [[load|assignments]] of this text, the "
-            "seventh 0.7 %.",
-            {"model": "moe-none", "preset": "mixed", "layer": 3},
-            "model",
-            "load",
-        ),
-        Step(
-            "A [[bias|bias]] of −0.5 on the third expert: added to its score in the choice, not to its weight in the output. Its share "
-            "falls to 20 %, the mean loss rises from 2.19 to 2.22 nats a byte: others now do what it was trained for.",
-            {"bias": third(-0.5)},
-            "bias",
-            "bias",
-        ),
-        Step(
-            "A bias of −1 forbids it, since no softmax exceeds 1. The loss is 2.54. Drag the points yourself: the loss-free rule does "
-            "this a little at a time, while the model can still learn to live with it.",
-            {"bias": third(-1.0)},
-            "bias",
-            "bias",
-        ),
-    ),
-)
-NO_STEP = Story(
-    "Without a step size",
-    "balancing",
-    (
-        Step(
-            "Uniform scores, some experts favoured, as in the post. [[Top-k, no balancing|Plain top-k]] gives one expert four times its "
-            "share. [[Quantile balancing|Quantile balancing]] is within 10 % from round 2 on, the [[Loss-free bias, sign|sign rule]] from "
-            "round 60.",
-            {"rules": ("top-k", "loss-free", "loss-free-rms", "quantile"), "seed": 0, "rounds": 100},
-            "rules",
-            "Quantile balancing",
-        ),
-        Step(
-            "The post finds that [[Loss-free bias, RMS|RMS steps]] often balance better than signs. By the maximum it is the other way "
-            "here: the sign stays within 10 %, RMS does not.",
-            {"rules": ("loss-free", "loss-free-rms"), "rounds": 300},
-            mark="Loss-free bias, RMS",
-        ),
-        Step(
-            "By the mean over the experts the post is right: RMS moves experts that are nearly even less, but the farthest one more.",
-            {"measure": "mean"},
-            "measure",
-            "Loss-free bias, RMS",
-        ),
-        Step(
-            "With a quarter of the step both end closer to even, and later: RMS from round 133, the sign from round 241. A step trades "
-            "speed for precision; quantiles need none.",
-            {"measure": "max", "rate": 0.005},
-            "rate",
-        ),
-    ),
-)
-NOT_WELL = Story(
-    "Balanced is not well routed",
-    "balancing",
-    (
-        Step(
-            "[[Hash of the token|Hashing]] needs no training: a word always goes to the same experts. Frequent words make it uneven, and "
-            "it routes 62 % of the score that top-k does.",
-            {"rules": ("top-k", "quantile", "hash"), "seed": 0, "rounds": 10},
-            mark="Hash of the token",
-        ),
-        Step(
-            "[[Expert choice|Expert choice]] is balanced by construction: every expert takes its best tokens. A token gets from 0 to 19 "
-            "experts, and which ones depends on all other tokens. [[Dynamic number, quantile|Thresholds from quantiles]] choose the same "
-            "pairs, but need no other token to route a new one.",
-            {"rules": ("top-k", "dynamic-quantile", "expert-choice")},
-            mark="Expert choice",
-        ),
-    ),
-)
-RICHER = Story(
-    "The rich get richer",
-    "training",
-    (
-        Step(
-            "All inputs have something in common, so some experts start ahead. Scrub the load to its first moment: over the first ten "
-            "steps every expert has 5 % of the load or more, but the largest has 28.5 %.",
-            {"common": 1.5, "rules": ("top-k", "aux-loss", "loss-free"), "seed": 0, "steps": 600},
-            "common",
-        ),
-        Step(
-            "[[Top-k, no balancing|Without balancing]] three of the eight experts then fall out of use. The kinds of input that could have "
-            "been theirs share the rest, and the loss ends at 0.29; with the [[Loss-free bias, sign|bias]] at 0.16. Other seeds lose one to "
-            "five experts.",
-            mark="Top-k, no balancing",
-        ),
-    ),
-)
-LONGEST = Story(
-    "Longest is best, if orthogonal",
-    "geometry",
-    (
-        Step(
-            "In 12 dimensions ten vectors of a random FFN overlap: [[greatest norms|choosing by norm]] is visibly worse than the "
-            "[[best subset|best of all subsets]].",
-            {"dim": 12, "units": 8, "blocks": 10},
-            "dim",
-            "greatest norms",
-        ),
-        Step(
-            "In 128 dimensions the two nearly meet: random vectors are nearly orthogonal there. That is the post's argument for routing by "
-            "norm.",
-            {"dim": 128},
-            "dim",
-            "greatest norms",
-        ),
-    ),
-)
-SIXTEEN = Story(
-    "Where 16 comes from",
-    "shared",
-    (
-        Step(
-            "DeepSeek-V2: 162 experts, 8 active, 2 of them shared, softmax. The [[λ (mean)|curve]] says 16.0, and so does its configuration.",
-            {"experts": 162, "top_k": 8, "shared": 2, "gate": "softmax", "renormalize": False},
-            mark="here",
-        ),
-        Step(
-            "DeepSeek-V3: 257 experts, 9 active, one shared, sigmoid, weights that sum to 1. Computed 2.83; its configuration has 2.5.",
-            {"experts": 257, "top_k": 9, "shared": 1, "gate": "sigmoid", "renormalize": True},
-            mark="here",
-        ),
-        Step(
-            "Moonlight: 64 routed experts, 6 active, and two shared: 3.46. Its 2.446 comes out if the two count as one of double width.",
-            {"experts": 66, "top_k": 8, "shared": 2},
-            "shared",
-            "here",
-        ),
-    ),
-)
-
 EXHIBIT = Exhibit(
     slug="moe",
     title="Mixture of experts",
@@ -392,7 +231,7 @@ EXHIBIT = Exhibit(
         ("Muennighoff et al., OLMoE", "https://arxiv.org/abs/2409.02060"),
     ),
     views=VIEWS,
-    stories=(READER, BY_HAND, NO_STEP, NOT_WELL, RICHER, LONGEST, SIXTEEN),
+    stories=read_stories(__file__),
     checks=CHECKS,
     former={
         "domains": Former("experts", values={"preset": "held-back"}),
