@@ -173,12 +173,11 @@ class Lattice:
         return route
 
 
-def unique_chunks(prepared: Prepared, vocabulary: Vocabulary) -> tuple[Lattice, np.ndarray]:
-    """The lattice of a text's distinct chunks, and which of them each chunk is."""
+def unique_chunks(chunks: list[str], vocabulary: Vocabulary, unknown: bool) -> tuple[Lattice, np.ndarray]:
+    """The lattice of the distinct chunks, and which of them each chunk is."""
     index: dict[str, int] = {}
-    chunks, _ = vocabulary.chunks(prepared)
     which = np.fromiter((index.setdefault(chunk, len(index)) for chunk in chunks), np.int64, len(chunks))
-    return Lattice(list(index), vocabulary, unknown=prepared.unknown != "refuse"), which
+    return Lattice(list(index), vocabulary, unknown=unknown), which
 
 
 def posteriors(lattice: Lattice, alpha: float) -> tuple[np.ndarray, float, float]:

@@ -38,7 +38,8 @@ def log_partition(text: str, vocabulary: Vocabularies, alpha: float = 1.0, unkno
     At alpha = 0 it is the logarithm of the number of segmentations.
     """
     vocabulary, alpha = Vocabulary.of(vocabulary), number("alpha", alpha, 0, MOST_ALPHA)
-    lattice, which = unique_chunks(vocabulary.prepare(text, unknown), vocabulary)
+    prepared = vocabulary.prepare(text, unknown)
+    lattice, which = unique_chunks(vocabulary.chunks(prepared)[0], vocabulary, prepared.unknown != "refuse")
     return float(lattice.forward(alpha * lattice.log_probs)[lattice.end][which].sum())
 
 
@@ -64,7 +65,7 @@ def sample(
     prepared = vocabulary.prepare(text, unknown)
     cuts = draw(prepared, vocabulary, method, alpha, n, seed, nbest)
     known = frozenset(vocabulary.pieces) if unknown == "bytes" else frozenset()
-    return [list(spell(prepared, row, known)) for row in cuts]
+    return [spell(prepared, row, known) for row in cuts]
 
 
 def sample_cuts(
@@ -83,16 +84,14 @@ def sample_cuts(
     return prepared.text, draw(prepared, vocabulary, method, alpha, n, seed, nbest)
 
 
-def spell(prepared: Prepared, cuts: np.ndarray, known: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """The pieces between cuts [characters + 1]; with "bytes" for unknown characters, those not `known` as their bytes."""
-    found = []
-    for i, j in pairwise(np.flatnonzero(cuts).tolist()):
-        piece = prepared.text[i:j]
-        if prepared.unknown == "bytes" and known and piece not in known:
-            found += [f"<0x{byte:02X}>" for byte in piece.encode()]
-        else:
-            found.append(piece)
-    return tuple(found)
+def spell(prepared: Prepared, cuts: np.ndarray, known: frozenset[str] = frozenset()) -> list[str]:
+    """The pieces between cuts [characters + 1]; where `known` is given, those that are not among them as their bytes."""
+    places = np.flatnonzero(cuts).tolist()
+    pieces = [prepared.text[i:j] for i, j in pairwise(places)]
+    if not known:
+        return pieces
+    spelled = ([piece] if piece in known else [f"<0x{byte:02X}>" for byte in piece.encode()] for piece in pieces)
+    return [piece for some in spelled for piece in some]
 
 
 def draw(
@@ -116,10 +115,11 @@ def draw(
         return paths[rng.choice(len(paths), n, p=law / law.sum())]
 
     chunks, places = vocabulary.chunks(prepared)
+    takes_unknown = prepared.unknown != "refuse"
     if method in ("viterbi", "ffbs"):
-        lattice, which = unique_chunks(prepared, vocabulary)
+        lattice, which = unique_chunks(chunks, vocabulary, takes_unknown)
     else:  # these draw at every node, so equal chunks cannot share the work
-        lattice = Lattice(chunks, vocabulary, unknown=prepared.unknown != "refuse")
+        lattice = Lattice(chunks, vocabulary, unknown=takes_unknown)
         which = np.arange(len(chunks))
     if method != "ffbs":  # whose own forward pass says so
         lattice.forward(lattice.log_probs)  # raises where nothing spells the text
@@ -150,7 +150,7 @@ def nbest(
     vocabulary, k = Vocabulary.of(vocabulary), whole("k", k, 1, 1000)
     prepared = vocabulary.prepare(text, unknown)
     cuts, scores = best_paths(prepared, vocabulary, k)
-    return [list(spell(prepared, row)) for row in cuts], scores
+    return [spell(prepared, row) for row in cuts], scores
 
 
 def best_paths(prepared: Prepared, vocabulary: Vocabulary, nbest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +198,7 @@ def enumerate_segmentations(
     prepared = vocabulary.prepare(text, unknown)
     cuts, scores = all_paths(prepared, vocabulary, whole("most", most, 1, MOST_LISTED))
     law = np.exp(alpha * (scores - scores.max()))
-    return [list(spell(prepared, row)) for row in cuts], law / law.sum()
+    return [spell(prepared, row) for row in cuts], law / law.sum()
 
 
 def all_paths(prepared: Prepared, vocabulary: Vocabulary, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -242,7 +242,7 @@ def viterbi_sampling_law(
     vocabulary, alpha = Vocabulary.of(vocabulary), number("alpha", alpha, 0, MOST_ALPHA)
     prepared = vocabulary.prepare(text, unknown)
     cuts, law = published_law(prepared, vocabulary, alpha)
-    return [list(spell(prepared, row)) for row in cuts], law
+    return [spell(prepared, row) for row in cuts], law
 
 
 def published_law(prepared: Prepared, vocabulary: Vocabulary, alpha: float) -> tuple[np.ndarray, np.ndarray]:

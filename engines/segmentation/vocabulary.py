@@ -87,7 +87,7 @@ class Vocabulary:
             return vocabulary
         if not isinstance(vocabulary, Mapping):
             raise Refusal("{parameter} must be a Vocabulary, a mapping or a name.", parameter="vocabulary")
-        return cls(tuple(vocabulary), list(vocabulary.values()))
+        return of_rows(vocabulary.items())
 
     @cached_property
     def longest(self) -> int:
@@ -165,7 +165,7 @@ class Vocabulary:
 
     def _parts(self, text: str) -> list[str]:
         if self.metaspace:
-            return ["".join("▁" + word for word in text.split())]
+            return ["▁" + "▁".join(text.split())]
         if any(sign.isspace() for sign in self.characters):
             blank = " " if " " in self.characters else ""
             return [
@@ -179,7 +179,7 @@ class Vocabulary:
         letters = self.letters(codes(text))
         before, after = self.borders
         forced = np.flatnonzero(after[letters[:-1]] | before[letters[1:]]) + 1
-        cuts = np.union1d(forced, prepared.walls).astype(np.int64).tolist()
+        cuts = (np.union1d(forced, prepared.walls) if len(prepared.walls) else forced).tolist()
         starts = [0, *cuts]
         return [text[i:j] for i, j in zip(starts, [*cuts, len(text)], strict=True)], np.array(starts)
 
@@ -195,13 +195,18 @@ def prepare(
     """What `Vocabulary.prepare` says, for any tokenizer: characters: all that its pieces hold; parts: text -> its parts;
     twins: whether characters that no piece has are dropped or replaced where that helps."""
     given = text("text", given, most)
-    if twins:
-        given = "".join(sign for sign in given if sign not in INVISIBLE or sign in characters)
-        if not characters.issuperset(given):
-            given = unicodedata.normalize("NFC", given)
-    words = [_with_twins(part, characters) if twins else part for part in parts(given)]
-    words = [word for word in words if word]
+    lacking = set(given) - characters
+    if twins and lacking & set(INVISIBLE):
+        given = given.translate({ord(sign): None for sign in lacking & set(INVISIBLE)})
+    if twins and not all(map(str.isspace, lacking)):
+        given = unicodedata.normalize("NFC", given)
+    words = [word for word in parts(given) if word]
     whole = "".join(words)
+    lacking = set(whole) - characters
+    if twins and lacking:
+        words = [_with_twins(word, characters) for word in words]
+        whole = "".join(words)
+        lacking = set(whole) - characters
     if not whole.strip("▁ \n"):
         raise Refusal("{parameter} is empty: type something to cut.", parameter="text")
     if len(whole) > most:
@@ -211,8 +216,8 @@ def prepare(
             length=len(whole),
             most=most,
         )
-    missing = [] if unknown != "refuse" else list(dict.fromkeys(sign for sign in whole if sign not in characters))
-    if missing:
+    if lacking and unknown == "refuse":
+        missing = sorted(lacking, key=whole.index)
         raise Refusal(
             "{parameter} holds {characters}, which no piece of this vocabulary has: take it out, or choose an unknown "
             "piece or byte fallback.",
@@ -288,5 +293,6 @@ def _shipped(name: str) -> Vocabulary:
 
 def of_rows(rows: Iterable[tuple[str, float]], **more) -> Vocabulary:
     """A vocabulary of (piece, log-probability) pairs."""
-    pieces, log_probs = zip(*rows, strict=True)
-    return Vocabulary(pieces, log_probs, **more)
+    pairs = list(rows)
+    scores = np.array([score for _, score in pairs], dtype=object)
+    return Vocabulary(tuple(piece for piece, _ in pairs), scores, **more)

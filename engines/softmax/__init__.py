@@ -242,8 +242,8 @@ def jacobian(probability_map: Callable[..., Tensor], scores: Tensor, **parameter
         raise Refusal(
             "{parameter} must be differentiable, and give as many numbers as it gets.", parameter="probability_map"
         )
-    p.diagonal().sum().backward()
-    return copies.grad
+    (slopes,) = torch.autograd.grad(p.diagonal().sum(), copies)
+    return slopes
 
 
 def _checked(scores: Tensor, dim: int) -> Tensor:

@@ -220,14 +220,14 @@ def _blocks(x: Tensor, like: Tensor | None = None) -> tuple[Tensor, ...]:
     """Rows of x, a few at a time on a CPU. Little work is cut so small that torch starts no threads for it (starting them takes
     longer), much work so that it stays in the processor's cache.
     """
-    like = x if like is None else like
-    size = _SERIAL if like.numel() < 2**19 else _CACHED
-    return x.split(max(1, size // like.shape[-1])) if x.device.type == "cpu" else (x,)
+    whole = x if like is None else like
+    size = _SERIAL if whole.numel() < 2**19 else _CACHED
+    return x.split(max(1, size // whole.shape[-1])) if x.device.type == "cpu" else (x,)
 
 
 def _newton(gap: Tensor, alpha: float, u: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     small = torch.finfo(gap.dtype).eps ** 0.75  # the step after a small one ends at rounding
-    settled = False
+    settled, p, total = False, gap, gap
     for _ in range(steps):
         p, slope = _at(u, gap, alpha)
         total = p.sum(-1, keepdim=True)
@@ -244,7 +244,7 @@ def _ridders(gap: Tensor, alpha: float, high: Tensor, steps: int) -> tuple[Tenso
     kind = gap.dtype
     gap, high = wide(gap), wide(high)  # for alpha > 2 a rounding of u moves a small p by far more
     low = torch.full_like(high, 1 / gap.shape[-1])
-    last = high
+    last, p, total = high, gap, gap
     below = _power(low, gap, alpha).sum(-1, keepdim=True) - 1
     above = _power(high, gap, alpha).sum(-1, keepdim=True) - 1
     for _ in range(steps):

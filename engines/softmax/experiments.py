@@ -142,8 +142,17 @@ def sparsity(
         return np.stack([_spread(name, temperatures, sizes, seed, **own.get(name, {})) for name in maps], 1)
 
     by_temperature, by_size = spread(SPREAD_TEMPERATURES, (n,)), spread((temperature,), SPREAD_SIZES)
-    temperatures, sizes = np.array(SPREAD_TEMPERATURES), np.array(SPREAD_SIZES)
-    return Sparsity(tuple(maps), n, temperature, temperatures, *by_temperature[..., 0], sizes, *by_size[:, :, 0])
+    return Sparsity(
+        maps=tuple(maps),
+        n=n,
+        temperature=temperature,
+        temperatures=np.array(SPREAD_TEMPERATURES),
+        support_by_temperature=by_temperature[0, ..., 0],
+        entropy_by_temperature=by_temperature[1, ..., 0],
+        sizes=np.array(SPREAD_SIZES),
+        support_by_size=by_size[0, :, 0],
+        entropy_by_size=by_size[1, :, 0],
+    )
 
 
 @lru_cache(64)  # a slider moves a curve or two; the others are as they were

@@ -41,11 +41,7 @@ VIEWS = (
     View(
         slug="law",
         title="Draws against the exact law",
-        caption="A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to $(p(w_1)\\cdots p(w_m))^\\alpha$. Bars are "
-        "this law, every segmentation listed; marks are shares of the draws. The perfect sampler and forward filtering, backward "
-        "sampling lie on the bars up to chance. Viterbi Sampling keeps each new path with a coin of the two paths' odds wherever Viterbi's "
-        "algorithm compares two; paths that are compared later get too much. Drawing from the n best never gives what it left out. "
-        "“▁” stands for a space.",
+        caption="A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to $(p(w_1)\\cdots p(w_m))^\\alpha$. Bars: this law, every segmentation listed. Marks: shares of the draws. The perfect sampler and forward filtering, backward sampling lie on the bars up to chance. Viterbi Sampling tosses a coin by the two paths' odds wherever Viterbi's algorithm compares two; paths that are compared later get too much. Drawing from the n best never gives what it left out. “▁” stands for a space.",
         compute=compare,
         controls={
             "text": TEXT,
@@ -63,10 +59,7 @@ VIEWS = (
     View(
         slug="lattice",
         title="Lattice and α",
-        caption="Every piece of the vocabulary that occurs in the text is an arc; a segmentation is a path from left to right. An arc is as "
-        "thick as the probability that a random segmentation uses it, found by one pass forward and one back. Orange: the best path, or "
-        "all that tie. Dots grow with the probability of a cut. Below: at α = 0 all segmentations are equally probable; as α grows the "
-        "entropy falls and the best takes everything. Drag the point on a curve. Training with random segmentation works in between.",
+        caption="Every piece of the vocabulary that occurs in the text is an arc; a segmentation is a path from left to right. An arc is as thick as the probability that a random segmentation uses it. Orange: the best path, or all that tie. Dots grow with the probability of a cut. Below: at α = 0 all segmentations are equally probable; as α grows the entropy falls and the best takes everything. Drag the point on a curve.",
         compute=lattice,
         controls={
             "text": TEXT,
@@ -80,9 +73,7 @@ VIEWS = (
     View(
         slug="passage",
         title="A passage, cut again and again",
-        caption="What a language model reads that is trained with random segmentation: the same text, cut anew each time; tiles are pieces, longer ones "
-        "darker. Play the draws. Below: how often each place was cut, against its probability; cuts that every segmentation has are left out. The "
-        "file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
+        caption="What a language model reads that is trained with random segmentation: the same text, cut anew each time. Tiles are pieces, longer ones darker; play the draws. Below: how often each place was cut, and its probability; cuts that every segmentation has are left out. The file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
         compute=read,
         controls={
             "text": Text("Passage", lines=3),
@@ -101,10 +92,7 @@ VIEWS = (
     View(
         slug="speed",
         title="Appendix: throughput",
-        caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal laws. So forward filtering runs once for "
-        "each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share "
-        "that work: the price of its single pass. Measured on this server when you press Run; benchmarks/segmentation.py compares with "
-        "SentencePiece.",
+        caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal laws. So forward filtering runs once for each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share that work. Measured on this server when you press Run; benchmarks/segmentation.py compares with SentencePiece.",
         compute=throughput,
         controls={**SOURCE, "kilobytes": Range("Kilobytes", step=1, log=True), "alpha": ALPHA, "seed": SEED},
         draw=draw_throughput,
@@ -132,8 +120,7 @@ STORIES = (
                 mark="exact",
             ),
             Step(
-                "[[Viterbi Sampling, as first published|Viterbi Sampling]] keeps each new path with probability one half against whatever survived so far: "
-                "the last to arrive gets 1/2, the others 1/4.",
+                "[[Viterbi Sampling, as first published|Viterbi Sampling]] keeps each new path with probability one half against whatever survived so far: the last to arrive gets 1/2, the others 1/4.",
                 {"methods": ("viterbi-sampling", "perfect")},
                 control="methods",
                 mark="Viterbi Sampling, as first published",
@@ -149,8 +136,7 @@ STORIES = (
         "law",
         (
             Step(
-                "With six pieces of different weight “ababab” has 24 segmentations; [[Viterbi Sampling, as first published|Viterbi Sampling]] is off by "
-                "0.24 in total variation.",
+                "With six pieces of different weight “ababab” has 24 segmentations; [[Viterbi Sampling, as first published|Viterbi Sampling]] is off by 0.24 in total variation.",
                 {
                     "text": "ababab",
                     "vocabulary": "own",
@@ -179,8 +165,7 @@ STORIES = (
                 mark="exact",
             ),
             Step(
-                "Drawn [[from the n best|from the four best]], as SentencePiece can, they get all of it, four and a half times their share; the other "
-                "48 get nothing.",
+                "Drawn [[from the n best|from the four best]], as SentencePiece can, they get all of it, four and a half times their share; the other 48 get nothing.",
                 {"methods": ("perfect", "n-best"), "nbest": 4},
                 control="nbest",
                 mark="from the n best",
@@ -217,8 +202,7 @@ STORIES = (
                 },
             ),
             Step(
-                "人间万事 mostly holds together: its inner places are [[exact|cut with probability]] 0.04, 0.23 and 0.05. 流水 is cut with 0.21, 明月 as "
-                "often as not, 0.48. Commas and stops always stand alone, for no longer piece of this vocabulary holds them.",
+                "人间万事 mostly holds together: its inner places are [[exact|cut with probability]] 0.04, 0.23 and 0.05. 流水 is cut with 0.21, 明月 as often as not, 0.48. Commas and stops always stand alone, for no longer piece of this vocabulary holds them.",
                 mark="exact",
             ),
             Step(

@@ -5,16 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engines.softmax.checks import CHECKS
-from engines.softmax.experiments import (
-    attention,
-    compare,
-    losses,
-    perturb,
-    sensitivity,
-    simplex_map,
-    sparsity,
-    speed,
-)
+from engines.softmax.experiments import attention, compare, losses, perturb, sensitivity, simplex_map, sparsity, speed
 from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Step, Story, Text, Toggle, View
 from studio.exhibits.softmax.figures import (
     LABELS,
@@ -31,7 +22,7 @@ from studio.exhibits.softmax.figures import (
 
 MAP = Choice("Map", LABELS)
 MAPS = Choice("Maps", LABELS, several=True)
-SCORES = Numbers("Scores", help="Separated by commas; the grey bars can be dragged.")
+SCORES = Numbers("Scores", help="Separated by commas; or drag the grey bars.")
 TEMPERATURE = Range("Temperature T", log=True, help="Every map is given s / T.")
 SEED = Range("Seed", step=1)
 
@@ -54,10 +45,7 @@ VIEWS = (
     View(
         slug="compare",
         title="The same scores, eight maps",
-        caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Softmax, Taylor softmax "
-        "and the normalised sigmoid never give exactly 0; sparsemax, entmax, top-k and perturb-max do. Taylor's polynomial grows again on "
-        "the left, so a very low score can get more than a higher one; it and the normalised sigmoid also change "
-        "when the same constant is added to every score.",
+        caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Sparsemax, entmax, top-k and perturb-max give exactly 0, the others never. Taylor's polynomial grows again on the left, so a very low score can get more than a higher one. It and the normalised sigmoid change when a constant is added to every score.",
         compute=compare,
         controls={"scores": SCORES, "maps": MAPS, "temperature": TEMPERATURE, **OWN},
         draw=draw_compare,
@@ -66,11 +54,7 @@ VIEWS = (
     View(
         slug="simplex",
         title="On the simplex",
-        caption="Three scores are a point of the plane, three probabilities a point of the triangle, the simplex, in the same "
-        "coordinates. The lines are where the map sends a square grid of scores. Drag the diamond, the scores; the disc is its image. Softmax "
-        "bends the whole plane into the open triangle. Sparsemax is the projection: points of the triangle stay, others go to the "
-        "nearest edge or corner, where probabilities are 0. An offset added to all three scores moves the image only for Taylor softmax and "
-        "the normalised sigmoid. Below: how many probabilities are above 0, by score.",
+        caption="Three scores are a point of the plane, three probabilities a point of the triangle, the simplex. Lines: where the map sends a square grid of scores. Drag the diamond, the scores; the disc is its image. Sparsemax is the projection: points of the triangle stay, others go to the nearest edge or corner, where probabilities are 0. Softmax bends the whole plane into the open triangle. Below: how many probabilities are above 0.",
         compute=simplex_map,
         controls={
             "map": MAP,
@@ -86,9 +70,7 @@ VIEWS = (
     View(
         slug="jacobian",
         title="Jacobian",
-        caption="Row i, column j: how much probability i changes with score j. Rows are named by their probability. A row and column of "
-        "zeros is a score that learns nothing. ½‖J‖₁, half the sum of absolute entries, is $1-\\sum_i p_i^2$ for softmax: it "
-        "vanishes when one probability nears 1. For sparsemax it is $|S|-1$, $S$ being the support, however sure the map is.",
+        caption="Row i, column j: how fast probability i changes with score j. A row and column of zeros is a score that learns nothing. ½‖J‖₁, half the sum of absolute entries, is $1-\\sum_i p_i^2$ for softmax: it vanishes when one probability nears 1. For sparsemax it is $|S|-1$, $S$ being the support, however sure the map is.",
         compute=sensitivity,
         controls={"map": MAP, "scores": SCORES, "temperature": TEMPERATURE, **ALWAYS},
         draw=draw_jacobian,
@@ -96,9 +78,7 @@ VIEWS = (
     View(
         slug="sparsity",
         title="Support and entropy",
-        caption="Standard normal scores, means over 10 rows: support (entries above 0) and entropy over the number of scores n and over the "
-        "temperature T. Softmax keeps every entry and its entropy grows like log n. Sparsemax and entmax keep few, slowly more as n "
-        "grows. Perturb-max is computed for up to 64 scores.",
+        caption="Support (entries above 0) and entropy of standard normal scores, means over 10 rows, over the number of scores n and the temperature T. Softmax keeps every entry, and its entropy grows like log n. Sparsemax and entmax keep few, slowly more as n grows. Perturb-max is computed for up to 64 scores.",
         compute=sparsity,
         controls={
             "maps": MAPS,
@@ -113,9 +93,7 @@ VIEWS = (
     View(
         slug="losses",
         title="Losses",
-        caption="A classifier gives its target the score t and every other class 0. First: the cross-entropy of each map; a curve that "
-        "leaves at the top is infinite further left, because the map gives the target 0. Second: the Fenchel–Young loss of entmax. It is finite, "
-        "its gradient is p − y, and it is exactly 0 once the target leads by 1/(α − 1) (dots). A margin keeps the loss above that of softmax.",
+        caption="A classifier gives its target the score t and every other class 0. First: cross-entropy; a curve that leaves at the top is infinite further left, where the map gives the target 0. Second: the Fenchel–Young loss of entmax. It is finite, its gradient is p − y, and it is exactly 0 once the target leads by 1/(α − 1) (dots).",
         compute=losses,
         controls={"maps": MAPS, "classes": Range("Classes", step=1), **OWN},
         draw=draw_losses,
@@ -123,9 +101,7 @@ VIEWS = (
     View(
         slug="perturb",
         title="Argmax of noisy scores",
-        caption="Independent noise is added to every s / T; bars are the probability that an entry has the largest sum, in closed form and "
-        "as shares of draws (bars of two standard deviations), beside softmax. With Gumbel noise it is softmax exactly. With uniform noise "
-        "on [0, 1] an entry 1 or more below the maximum never wins, so the result is sparse.",
+        caption="Independent noise is added to every s / T. Bars: the probability that an entry then has the largest sum, in closed form and as shares of draws (error bars: two standard deviations), beside softmax. With Gumbel noise it is softmax exactly. With uniform noise on [0, 1] an entry 1 or more below the maximum never wins.",
         compute=perturb,
         controls={
             "scores": SCORES,
@@ -139,10 +115,7 @@ VIEWS = (
     View(
         slug="attention",
         title="As attention",
-        caption="24 successive words attend to each other: a row is one word's weights. The scores are inner products of 16-dimensional vectors, "
-        "factored from the word co-occurrences of this very text (the opening of Alice in Wonderland, or yours), scaled to unit variance; no "
-        "trained network is involved. The map decides how many words are attended to. A word is often, not always, most like "
-        "itself: inner products favour long vectors.",
+        caption="24 successive words attend to each other; a row is one word's weights. Scores are inner products of 16-dimensional vectors, factored from the word co-occurrences of this very text, scaled to unit variance; no trained network is involved. The map decides how many words are attended to. A word is often, not always, most like itself: inner products favour long vectors.",
         compute=attention,
         controls={
             "map": MAP,
@@ -156,9 +129,7 @@ VIEWS = (
     View(
         slug="speed",
         title="Appendix: speed",
-        caption="Forward time on this server, measured when you press Run; grey: the published algorithms, which sort every row or bisect "
-        "on all of it. Ours bounds the threshold by the maxima of a few columns, keeps the scores above the bound and solves on "
-        "those. The fewer are kept, the more is gained; small scales and α near 1 keep them all.",
+        caption="Forward time on this server, measured when you press Run; grey: the published algorithms, which sort every row or bisect on all of it. Ours bounds the threshold by the maxima of a few columns and solves on the scores above the bound. The fewer these are, the more is gained; small scales and α near 1 keep all.",
         compute=speed,
         controls={
             "rows": Range("Rows", step=1, log=True),
@@ -184,20 +155,17 @@ STORIES = (
                 mark="softmax",
             ),
             Step(
-                "[[sparsemax|Sparsemax]] gives everything to the first score, because it leads by 1. [[α-entmax|Entmax]] at α = 1.5 "
-                "keeps three entries.",
+                "[[sparsemax|Sparsemax]] gives everything to the first score, because it leads by 1. [[α-entmax|Entmax]] at α = 1.5 keeps three entries.",
                 mark="sparsemax",
             ),
             Step(
-                "At α = 1.25 [[α-entmax|entmax]] keeps four of the five. Move α from 1, softmax, to 2, sparsemax: the entries reach 0 one by "
-                "one.",
+                "At α = 1.25 [[α-entmax|entmax]] keeps four of the five. Move α from 1, softmax, to 2, sparsemax: the entries reach 0 one by one.",
                 {"alpha": 1.25},
                 control="alpha",
                 mark="α-entmax",
             ),
             Step(
-                "The second score is now 1.5, only 0.5 behind. [[sparsemax|Sparsemax]] shares: ¾ and ¼, the rest exactly 0. Drag the "
-                "grey bars to move the scores yourself.",
+                "The second score is now 1.5, only 0.5 behind. [[sparsemax|Sparsemax]] shares: ¾ and ¼, the rest exactly 0. Drag the grey bars to move the scores yourself.",
                 {"scores": (2.0, 1.5, 0.5, 0.0, -3.0)},
                 control="scores",
                 mark="sparsemax",
@@ -209,8 +177,7 @@ STORIES = (
         "compare",
         (
             Step(
-                "[[Taylor softmax|Taylor softmax]] of order 2 gives the score −3 two and a half times what 0 gets: 1 + x + x²/2 is "
-                "2.5 at −3 and 1 at 0, for it is symmetric about −1.",
+                "[[Taylor softmax|Taylor softmax]] of order 2 gives the score −3 two and a half times what 0 gets: 1 + x + x²/2 is 2.5 at −3 and 1 at 0, for it is symmetric about −1.",
                 {"maps": ("softmax", "taylor"), "scores": (1.5, 1.0, 0.6, 0.0, -3.0), "order": 2},
                 mark="Taylor softmax",
             ),
@@ -233,14 +200,12 @@ STORIES = (
         "sparsity",
         (
             Step(
-                "[[softmax|Softmax]] keeps all n entries. The second figure: its entropy rises like log n, so each weight shrinks like "
-                "1/n.",
+                "[[softmax|Softmax]] keeps all n entries. The second figure: its entropy rises like log n, so each weight shrinks like 1/n.",
                 {"maps": ("softmax", "entmax", "sparsemax", "top_k"), "alpha": 1.5, "temperature": 1.0},
                 mark="softmax",
             ),
             Step(
-                "From 16 to 4,096 scores the support of [[sparsemax|sparsemax]] grows from 2.6 to 4.5 entries, of [[α-entmax|1.5-entmax]] from 6.1 to "
-                "23 (means over 100 seeds; one seed is off by about a tenth): far slower than n, but it grows.",
+                "From 16 to 4,096 scores the support of [[sparsemax|sparsemax]] grows from 2.6 to 4.5 entries, of [[α-entmax|1.5-entmax]] from 6.1 to 23 (means over 100 seeds; one seed is off by about a tenth): far slower than n, but it grows.",
                 mark="α-entmax",
             ),
             Step(
@@ -256,19 +221,16 @@ STORIES = (
         "losses",
         (
             Step(
-                "Of three classes [[sparsemax|sparsemax]] gives the target 0 as long as t ≤ −½. There its cross-entropy is infinite, and has no "
-                "gradient to learn from.",
+                "Of three classes [[sparsemax|sparsemax]] gives the target 0 as long as t ≤ −½. There its cross-entropy is infinite, and has no gradient to learn from.",
                 {"maps": ("softmax", "sparsemax", "margin"), "classes": 3},
                 mark="sparsemax",
             ),
             Step(
-                "The Fenchel–Young loss of sparsemax, in the second figure, is a straight line there, joins a parabola, and is exactly 0 "
-                "from t = 1 on.",
+                "The Fenchel–Young loss of sparsemax, in the second figure, is a straight line there, joins a parabola, and is exactly 0 from t = 1 on.",
                 mark="α = 2: sparsemax loss",
             ),
             Step(
-                "[[margin softmax|Margin softmax]] is softmax moved to the right by the margin: it still asks for more where softmax is nearly "
-                "content.",
+                "[[margin softmax|Margin softmax]] is softmax moved to the right by the margin: it still asks for more where softmax is nearly content.",
                 {"margin": 2.0},
                 control="margin",
                 mark="margin softmax",
@@ -285,8 +247,7 @@ STORIES = (
                 mark="closed form",
             ),
             Step(
-                "With uniform noise on [0, 1] the closed form is a polynomial between the points where a score drops out. The last "
-                "score is 1.5 below the first and never wins.",
+                "With uniform noise on [0, 1] the closed form is a polynomial between the points where a score drops out. The last score is 1.5 below the first and never wins.",
                 {"noise": "uniform"},
                 control="noise",
                 mark="closed form",
@@ -299,14 +260,12 @@ STORIES = (
         "jacobian",
         (
             Step(
-                "Sparsemax of four scores keeps three. Inside the support its Jacobian is 1 − 1/3 and −1/3 whatever the scores; the last row and "
-                "column are exactly 0. ½‖J‖₁ = 3 − 1.",
+                "Sparsemax of four scores keeps three. Inside the support its Jacobian is 1 − 1/3 and −1/3 whatever the scores; the last row and column are exactly 0. ½‖J‖₁ = 3 − 1.",
                 {"map": "sparsemax", "scores": (0.3, 0.1, -0.2, -1.5), "temperature": 1.0},
             ),
             Step("Softmax has no zeros, and ½‖J‖₁ = 0.69.", {"map": "softmax"}, control="map"),
             Step(
-                "At T = 0.1 softmax is surer, and its Jacobian fades: ½‖J‖₁ = 0.22. With respect to s itself everything is divided "
-                "by T besides.",
+                "At T = 0.1 softmax is surer, and its Jacobian fades: ½‖J‖₁ = 0.22. With respect to s itself everything is divided by T besides.",
                 {"temperature": 0.1},
                 control="temperature",
             ),
@@ -317,8 +276,7 @@ STORIES = (
         "simplex",
         (
             Step(
-                "The [[scores s (drag)|diamond]] lies outside the triangle; its [[probabilities p|image]] is the nearest point of the triangle, "
-                "on an edge: the second probability is exactly 0.",
+                "The [[scores s (drag)|diamond]] lies outside the triangle; its [[probabilities p|image]] is the nearest point of the triangle, on an edge: the second probability is exactly 0.",
                 {"map": "sparsemax", "x": 0.9, "y": 0.5, "temperature": 1.0},
                 mark="probabilities p",
             ),

@@ -15,23 +15,9 @@ from engines.softmax.experiments import (
     Sparsity,
     Speed,
 )
-from studio.figure import (
-    COLORS,
-    DIVERGING,
-    GREY,
-    INK,
-    Figure,
-    bars,
-    drag,
-    figure,
-    heat,
-    label,
-    line,
-    points,
-    short,
-)
+from studio.figure import COLORS, DIVERGING, GREY, INK, Figure, bars, drag, figure, heat, label, line, points, short
 from studio.language import raw, say
-from studio.panels import Folded, Piece, Prose, Table, Writing
+from studio.panels import Piece, Prose, Table, Writing
 
 LABELS = {
     "softmax": "softmax",
@@ -102,20 +88,21 @@ def draw_sparsity(result: Sparsity) -> list:
 
 def draw_simplex(result: SimplexMap) -> list:
     """The simplex in the plane of scores, the image of a grid and of one point; the support over the plane."""
-    color, (scores, image) = COLOR[result.map], result.point
+    color, (x, y) = COLOR[result.map], result.point.T
     drawn = figure(x="(s₁ − s₂) / √2", y="(2 s₃ − s₁ − s₂) / √6", height=600, square=True)
     grid = np.concatenate((result.lines, np.full((len(result.lines), 1, 2), np.nan)), axis=1).reshape(-1, 2)
-    line(drawn, *grid.T, "image of a square grid", color, width=1, opacity=0.55, hoverinfo="skip")
-    line(drawn, *result.corners[[0, 1, 2, 0]].T, "simplex", GREY, width=1.5, hoverinfo="skip")
-    line(drawn, *result.point.T, "", GREY, dash="dot", width=1.5, hoverinfo="skip")
+    line(drawn, grid[:, 0], grid[:, 1], "image of a square grid", color, width=1, opacity=0.55, hoverinfo="skip")
+    triangle = result.corners[[0, 1, 2, 0]]
+    line(drawn, triangle[:, 0], triangle[:, 1], "simplex", GREY, width=1.5, hoverinfo="skip")
+    line(drawn, x, y, "", GREY, dash="dot", width=1.5, hoverinfo="skip")
     said = ", ".join(f"{p:.3f}" for p in result.probabilities)
-    points(drawn, *image[:, None], "probabilities p", color, size=14, hover=f"p = ({said})")
+    points(drawn, x[1:], y[1:], "probabilities p", color, size=14, hover=f"p = ({said})")
     typed = ", ".join(map(short, result.scores))
-    points(drawn, *scores[:, None], "scores s (drag)", INK, size=12, symbol="diamond", hover=f"s = ({typed})")
+    points(drawn, x[:1], y[:1], "scores s (drag)", INK, size=12, symbol="diamond", hover=f"s = ({typed})")
     drag(drawn, len(drawn.data) - 1, x="x", y="y")
-    for i, (anchor, (x, y)) in enumerate(zip(("right", "left", "center"), result.corners[[1, 0, 2]], strict=True)):
+    for i, (anchor, corner) in enumerate(zip(("right", "left", "center"), result.corners[[1, 0, 2]], strict=True)):
         place = "top" if i < 2 else "bottom"
-        label(drawn, x, y, f"p{'₂₁₃'[i]} = 1", GREY, xanchor=anchor, yanchor=place)
+        label(drawn, corner[0], corner[1], f"p{'₂₁₃'[i]} = 1", GREY, xanchor=anchor, yanchor=place)
     drawn.x(span=(-1.3, 1.3), zeroline=False).y(span=(-1.25, 1.35), zeroline=False)
     drawn.alt = say("p = ({p})", p=said)
     plane = figure(x="(s₁ − s₂) / √2", y="(2 s₃ − s₁ − s₂) / √6", height=460, square=True)
@@ -123,7 +110,7 @@ def draw_simplex(result: SimplexMap) -> list:
         plane, result.support, result.axis, result.axis, low=0, high=3, bar="entries > 0", hover="support %{z}"
     )
     shades["colorbar"] |= {"tickvals": [1, 2, 3]}
-    points(plane, *scores[:, None], "scores s (drag)", INK, size=12, symbol="diamond", legend=False)
+    points(plane, x[:1], y[:1], "scores s (drag)", INK, size=12, symbol="diamond", legend=False)
     drag(plane, 1, x="x", y="y")
     own = Table(
         ("", "1", "2", "3"), [["score s", *result.scores.tolist()], ["probability p", *result.probabilities.tolist()]]
@@ -183,12 +170,11 @@ def draw_losses(result: Losses) -> list:
         )
         rows.append([LABELS[name], result.t[last] if len(infinite) else say("never"), values[120]])
     young = figure(x="score t of the target (others: 0)", y="Fenchel–Young loss", height=480)
+    given = max(set(result.alphas.tolist()) - {1.0, 2.0}, key=lambda alpha: (alpha != 1.5, alpha))
+    colors = {1.0: COLOR["softmax"], 2.0: COLOR["sparsemax"], given: COLOR["entmax"]}
+    names = {1.0: "α = 1: cross-entropy", 2.0: "α = 2: sparsemax loss"}
     for alpha, values, flat in zip(result.alphas.tolist(), result.fenchel_young, result.flat_from, strict=True):
-        key = {1.0: "softmax", 2.0: "sparsemax"}.get(
-            alpha, "entmax" if alpha not in (1.5,) or len(result.alphas) == 3 else ""
-        )
-        named = {1.0: "α = 1: cross-entropy", 2.0: "α = 2: sparsemax loss"}.get(alpha, f"α = {short(alpha)}")
-        color = COLOR.get(key, GREY)
+        named, color = names.get(alpha, f"α = {short(alpha)}"), colors.get(alpha, GREY)
         line(young, result.t, values, named, color, hover="t = %{x:.3~g}: %{y:.3~g}")
         if flat <= 5:
             points(young, [flat], [0.0], "", color, size=9, hover=say("0 from t = {t} on", t=short(flat)))
@@ -248,7 +234,7 @@ def draw_attention(result: Attention) -> list:
         drawn,
         Writing(frames, words, "Weights of one attending word", start=0, name="word"),
         Table(("map", "words attended to, mean", "entropy (nats), mean"), spread),
-        Folded("The text", [Prose(said)]),
+        Prose(said),
     ]
 
 
