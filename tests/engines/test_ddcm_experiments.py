@@ -127,8 +127,8 @@ def test_a_file_is_decoded_and_damaged(tmp_path):
 
 def test_a_file_that_would_take_hours_is_refused(tmp_path):
     path = tmp_path / "long.ddcm"
-    path.write_bytes(encode(np.zeros((8, 280, 3), np.uint8), MODEL, steps=1000, codebook_size=2))
-    with pytest.raises(Refusal, match="at most 8,000"):
+    path.write_bytes(encode(np.zeros((8, 450, 3), np.uint8), MODEL, steps=1000, codebook_size=2))
+    with pytest.raises(Refusal, match="at most 12,800"):
         list(picture_code("file", file=str(path)))
 
 
@@ -222,7 +222,7 @@ def test_entropies():
         (picture_code, {"variant": "best"}, "variant"),
         (picture_code, {"pixels": 10**6}, "pixels"),
         (rate_distortion, {"step_counts": ()}, "step_counts"),
-        (rate_distortion, {"step_counts": (200, 199, 198), "count": 16}, "at most 8,000"),
+        (rate_distortion, {"step_counts": (200, 199, 198), "count": 16}, "at most 12,800"),
         (rate_distortion, {"variants": ()}, "variants"),
         (gaussian_rate, {"step_counts": (math.nan,)}, "step_counts"),
         (gaussian_rate, {"step_counts": (1000, 999, 998), "codebook_bits": (10, 9), "size": 1024}, "too much to draw"),

@@ -112,7 +112,7 @@ def test_guided_codes(classes):
         ({"compared": (10**9,)}, "compared"),
         ({"count": 10**9}, "count"),
         ({"steps": 10**9}, "steps"),
-        ({"steps": 200, "count": 8, "compared": (1, 2, 3)}, "take fewer"),
+        ({"steps": 200, "count": 8, "compared": (1, 2, 3, 4)}, "take fewer"),
     ],
 )
 def test_bad_arguments_get_a_sentence(classes, asked, words):
