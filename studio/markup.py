@@ -46,7 +46,14 @@ def inline(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The same without any markup, for titles and screen readers."""
-    text = _MARK.sub(lambda found: found[2], text)
-    text = re.sub(r"\*\*?|`|\$|\\", "", text)
+    """The same without any markup, for titles and screen readers; formulas as their letters."""
+
+    def letters(found: re.Match) -> str:
+        try:
+            return html.unescape(re.sub(r"<[^>]+>", "", convert(found[1] or found[2])))
+        except Exception:  # as above
+            return found[0]
+
+    text = _FORMULA.sub(letters, _MARK.sub(lambda found: found[2], text))
+    text = re.sub(r"\*\*?|`", "", text)
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)

@@ -33,7 +33,7 @@ const makeStage = (exhibit, hooks) => {
     const id = `${last.exhibit}/${last.view}`;
     await drawPanels(hero, panels.slice(0, 1), id, { ...shared, hero: true }, isAnew);
     rest.classList.toggle("several", panels.length > 2); // first, for figures take the width that they find
-    await drawPanels(rest, panels.slice(1), id, shared, isAnew);
+    await drawPanels(rest, panels.slice(1), `${id}/more`, shared, isAnew);
     tools.hidden = panels.length === 0;
     const figures = [...inside(panels)].some((panel) => panel.kind === "plot");
     const pictures = [...inside(panels)].some((panel) => panel.kind === "pictures");

@@ -191,7 +191,7 @@ def test_a_pin_stays_behind_and_in_the_link(page, studio):
 def test_bad_input_gets_a_sentence_and_loses_nothing(page, studio):
     open_at(page, studio, "?tab=rope&view=similarity")
     traces = plot(page, "p.data.length")
-    box = page.get_by_label("Bases b").locator("visible=true")
+    box = page.get_by_role("textbox", name="Bases b").locator("visible=true")
     box.fill("ten thousand")
     box.press("Enter")
     error = page.locator(".stage-error:visible")
@@ -205,7 +205,7 @@ def test_bad_input_gets_a_sentence_and_loses_nothing(page, studio):
 
 def test_a_refused_view_is_the_one_that_is_mended(page, studio):
     open_at(page, studio, "?tab=rope&view=similarity")
-    box = page.get_by_label("Bases b").locator("visible=true")
+    box = page.get_by_role("textbox", name="Bases b").locator("visible=true")
     box.fill("ten thousand")
     box.press("Enter")
     page.locator(".stage-error:visible").wait_for()
@@ -294,7 +294,7 @@ def test_a_link_writes_no_markdown_into_the_page(page, studio):
     page.on("request", lambda request: asked.append(request.url))
     pieces = ",".join(f"{sign}=0.1" for sign in sorted(set("![](//evil.te/a)")))
     open_at(page, studio, f"?tab=segmentation&view=law&vocabulary=own&text=![](//evil.te/a)&pieces={quote(pieces)}")
-    page.locator(".panel:visible", has_text="![](//evil.te/a)").first.wait_for()
+    page.locator(".exhibit:not([hidden])", has_text="![](//evil.te/a)").first.wait_for()
     assert not [address for address in asked if "evil" in address.split("?")[0]]
 
 
