@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engines.segmentation.checks import ABABAB, CHECKS, WATCHING
+from engines.segmentation.checks import CHECKS
 from engines.segmentation.experiments import METHODS, compare, lattice, read, throughput
-from studio.exhibit import Choice, Exhibit, Former, Range, Step, Story, Text, Upload, View
+from studio.exhibit import Choice, Exhibit, Former, Range, Text, Upload, View, read_stories
 from studio.exhibits.segmentation.figures import SAMPLERS, draw_lattice, draw_law, draw_reading, draw_throughput
 
 TEXT = Text("Text", help="A word or two. Chinese needs the Chinese vocabulary.")
@@ -102,117 +102,6 @@ VIEWS = (
     ),
 )
 
-STORIES = (
-    Story(
-        "Three equal ways, one gets half",
-        "law",
-        (
-            Step(
-                "Six pieces spell “watching” in three ways, all equally probable: the [[exact|bars]] are 1/3 each.",
-                {
-                    "text": "watching",
-                    "vocabulary": "own",
-                    "pieces": WATCHING,
-                    "alpha": 1.0,
-                    "n": 5000,
-                    "methods": ("perfect",),
-                },
-                mark="exact",
-            ),
-            Step(
-                "[[Viterbi Sampling, as first published|Viterbi Sampling]] keeps each new path with probability one half against whatever survived so far: the last to arrive gets 1/2, the others 1/4.",
-                {"methods": ("viterbi-sampling", "perfect")},
-                control="methods",
-                mark="Viterbi Sampling, as first published",
-            ),
-            Step(
-                "The [[perfect sampler|perfect sampler]] weighs a new path against the sum of all that came before, and gives each its third.",
-                mark="perfect sampler",
-            ),
-        ),
-    ),
-    Story(
-        "The bias is in the law, not in the draws",
-        "law",
-        (
-            Step(
-                "With six pieces of different weight “ababab” has 24 segmentations; [[Viterbi Sampling, as first published|Viterbi Sampling]] is off by 0.24 in total variation.",
-                {
-                    "text": "ababab",
-                    "vocabulary": "own",
-                    "pieces": ABABAB,
-                    "alpha": 1.0,
-                    "n": 100,
-                    "methods": ("viterbi-sampling", "perfect", "ffbs"),
-                },
-                mark="Viterbi Sampling, as first published",
-            ),
-            Step(
-                "100 draws hide it, for exact samplers are then 0.16 off by chance alone. With 10,000 draws chance shrinks to 0.016, and the bias stays.",
-                {"n": 10_000},
-                control="n",
-                mark="Viterbi Sampling, as first published",
-            ),
-        ),
-    ),
-    Story(
-        "What the n best leave out",
-        "law",
-        (
-            Step(
-                "At α = 0.05 the 52 ways to cut “unkindest” are nearly alike: the four best hold 22 % of the probability.",
-                {"text": "unkindest", "methods": ("perfect",), "alpha": 0.05, "n": 5000},
-                mark="exact",
-            ),
-            Step(
-                "Drawn [[from the n best|from the four best]], as SentencePiece can, they get all of it, four and a half times their share; the other 48 get nothing.",
-                {"methods": ("perfect", "n-best"), "nbest": 4},
-                control="nbest",
-                mark="from the n best",
-            ),
-        ),
-    ),
-    Story(
-        "Where a Chinese line may be cut",
-        "lattice",
-        (
-            Step(
-                "A line of a quatrain: 人间万事 may be one piece, two, three or four. At α = 0.3 it stays whole with probability 0.77.",
-                {"text": "人间万事何须问", "vocabulary": "chinese", "alpha": 0.3},
-            ),
-            Step(
-                "At α = 0.05 the ten segmentations are nearly alike: 人间万事 stays whole with probability 0.29.",
-                {"alpha": 0.05},
-                control="alpha",
-            ),
-            Step("At α = 1.5 the best path has nearly everything: 0.999.", {"alpha": 1.5}, control="alpha"),
-        ),
-    ),
-    Story(
-        "Where a poem is cut",
-        "passage",
-        (
-            Step(
-                "Three lines, cut anew in each draw: play them.",
-                {
-                    "text": "人间万事何须问，不知天上有人间，明月照流水。",
-                    "vocabulary": "chinese",
-                    "alpha": 0.3,
-                    "method": "perfect",
-                },
-            ),
-            Step(
-                "人间万事 mostly holds together: its inner places are [[exact|cut with probability]] 0.04, 0.23 and 0.05. 流水 is cut with 0.21, 明月 as often as not, 0.48. Commas and stops always stand alone, for no longer piece of this vocabulary holds them.",
-                mark="exact",
-            ),
-            Step(
-                "Viterbi's algorithm always gives the same cut: its [[exact|exact bars]] are met at 0 or 1 only.",
-                {"method": "viterbi"},
-                control="method",
-            ),
-        ),
-    ),
-)
 
 EXHIBIT = Exhibit(
     slug="segmentation",
@@ -228,7 +117,7 @@ EXHIBIT = Exhibit(
         ("Kudo & Richardson, SentencePiece", "https://arxiv.org/abs/1808.06226"),
     ),
     views=VIEWS,
-    stories=STORIES,
+    stories=read_stories(__file__),
     checks=CHECKS,
     former={
         "law": Former("law", values={"n": 1000}),

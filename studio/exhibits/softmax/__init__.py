@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from engines.softmax.checks import CHECKS
 from engines.softmax.experiments import attention, compare, losses, perturb, sensitivity, simplex_map, sparsity, speed
-from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Step, Story, Text, Toggle, View
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
 from studio.exhibits.softmax.figures import (
     LABELS,
     NOISES,
@@ -144,163 +144,6 @@ VIEWS = (
     ),
 )
 
-STORIES = (
-    Story(
-        "Exactly zero",
-        "compare",
-        (
-            Step(
-                "Five scores; the lowest is −3. [[softmax|Softmax]] gives it 0.4 %: little, never 0.",
-                {"maps": ("softmax", "entmax", "sparsemax"), "scores": (2.0, 1.0, 0.5, 0.0, -3.0), "alpha": 1.5},
-                mark="softmax",
-            ),
-            Step(
-                "[[sparsemax|Sparsemax]] gives everything to the first score, because it leads by 1. [[α-entmax|Entmax]] at α = 1.5 keeps three entries.",
-                mark="sparsemax",
-            ),
-            Step(
-                "At α = 1.25 [[α-entmax|entmax]] keeps four of the five. Move α from 1, softmax, to 2, sparsemax: the entries reach 0 one by one.",
-                {"alpha": 1.25},
-                control="alpha",
-                mark="α-entmax",
-            ),
-            Step(
-                "The second score is now 1.5, only 0.5 behind. [[sparsemax|Sparsemax]] shares: ¾ and ¼, the rest exactly 0. Drag the grey bars to move the scores yourself.",
-                {"scores": (2.0, 1.5, 0.5, 0.0, -3.0)},
-                control="scores",
-                mark="sparsemax",
-            ),
-        ),
-    ),
-    Story(
-        "A polynomial is no exponential",
-        "compare",
-        (
-            Step(
-                "[[Taylor softmax|Taylor softmax]] of order 2 gives the score −3 two and a half times what 0 gets: 1 + x + x²/2 is 2.5 at −3 and 1 at 0, for it is symmetric about −1.",
-                {"maps": ("softmax", "taylor"), "scores": (1.5, 1.0, 0.6, 0.0, -3.0), "order": 2},
-                mark="Taylor softmax",
-            ),
-            Step(
-                "At order 6 the polynomial follows the exponential further, and −3 gets the least, as it should.",
-                {"order": 6},
-                control="order",
-                mark="Taylor softmax",
-            ),
-            Step(
-                "The fault has only moved left: at −6 the polynomial of order 6 is 31, and the lowest score gets three quarters of all.",
-                {"scores": (1.5, 1.0, 0.6, 0.0, -6.0)},
-                control="scores",
-                mark="Taylor softmax",
-            ),
-        ),
-    ),
-    Story(
-        "Attention that does not thin out",
-        "sparsity",
-        (
-            Step(
-                "[[softmax|Softmax]] keeps all n entries. The second figure: its entropy rises like log n, so each weight shrinks like 1/n.",
-                {"maps": ("softmax", "entmax", "sparsemax", "top_k"), "alpha": 1.5, "temperature": 1.0},
-                mark="softmax",
-            ),
-            Step(
-                "From 16 to 4,096 scores the support of [[sparsemax|sparsemax]] grows from 2.6 to 4.5 entries, of [[α-entmax|1.5-entmax]] from 6.1 to 23 (means over 100 seeds; one seed is off by about a tenth): far slower than n, but it grows.",
-                mark="α-entmax",
-            ),
-            Step(
-                "At T = 0.5 fewer are kept: 1.8 to 2.8 and 3.3 to 8.5, over the same 100 seeds.",
-                {"temperature": 0.5},
-                control="temperature",
-                mark="sparsemax",
-            ),
-        ),
-    ),
-    Story(
-        "Why a sparse map needs its own loss",
-        "losses",
-        (
-            Step(
-                "Of three classes [[sparsemax|sparsemax]] gives the target 0 as long as t ≤ −½. There its cross-entropy is infinite, and has no gradient to learn from.",
-                {"maps": ("softmax", "sparsemax", "margin"), "classes": 3},
-                mark="sparsemax",
-            ),
-            Step(
-                "The Fenchel–Young loss of sparsemax, in the second figure, is a straight line there, joins a parabola, and is exactly 0 from t = 1 on.",
-                mark="α = 2: sparsemax loss",
-            ),
-            Step(
-                "[[margin softmax|Margin softmax]] is softmax moved to the right by the margin: it still asks for more where softmax is nearly content.",
-                {"margin": 2.0},
-                control="margin",
-                mark="margin softmax",
-            ),
-        ),
-    ),
-    Story(
-        "Gumbel noise is softmax",
-        "perturb",
-        (
-            Step(
-                "Add Gumbel noise to each score and take the largest: the [[closed form|closed form]] is [[softmax|softmax]], not near it.",
-                {"noise": "gumbel", "samples": 20_000, "scores": (1.0, 0.6, 0.2, -0.5), "temperature": 1.0},
-                mark="closed form",
-            ),
-            Step(
-                "With uniform noise on [0, 1] the closed form is a polynomial between the points where a score drops out. The last score is 1.5 below the first and never wins.",
-                {"noise": "uniform"},
-                control="noise",
-                mark="closed form",
-            ),
-            Step("A temperature of 2 halves the gaps: all four may win.", {"temperature": 2.0}, control="temperature"),
-        ),
-    ),
-    Story(
-        "Where learning stops",
-        "jacobian",
-        (
-            Step(
-                "Sparsemax of four scores keeps three. Inside the support its Jacobian is 1 − 1/3 and −1/3 whatever the scores; the last row and column are exactly 0. ½‖J‖₁ = 3 − 1.",
-                {"map": "sparsemax", "scores": (0.3, 0.1, -0.2, -1.5), "temperature": 1.0},
-            ),
-            Step("Softmax has no zeros, and ½‖J‖₁ = 0.69.", {"map": "softmax"}, control="map"),
-            Step(
-                "At T = 0.1 softmax is surer, and its Jacobian fades: ½‖J‖₁ = 0.22. With respect to s itself everything is divided by T besides.",
-                {"temperature": 0.1},
-                control="temperature",
-            ),
-        ),
-    ),
-    Story(
-        "Sparsemax is a projection",
-        "simplex",
-        (
-            Step(
-                "The [[scores s (drag)|diamond]] lies outside the triangle; its [[probabilities p|image]] is the nearest point of the triangle, on an edge: the second probability is exactly 0.",
-                {"map": "sparsemax", "x": 0.9, "y": 0.5, "temperature": 1.0},
-                mark="probabilities p",
-            ),
-            Step(
-                "Inside the triangle scores that sum to 0 stay where they are: they become probabilities when 1/3 is added to each.",
-                {"x": 0.1, "y": -0.1},
-                control="x",
-                mark="probabilities p",
-            ),
-            Step(
-                "Softmax draws the same scores towards the middle, and reaches no edge.",
-                {"map": "softmax"},
-                control="map",
-                mark="image of a square grid",
-            ),
-            Step(
-                "At T = 0.2 softmax comes near the corners: a smooth version of the hard maximum.",
-                {"temperature": 0.2},
-                control="temperature",
-                mark="image of a square grid",
-            ),
-        ),
-    ),
-)
 
 EXHIBIT = Exhibit(
     slug="softmax",
@@ -325,7 +168,7 @@ EXHIBIT = Exhibit(
         ("Maddison, Tarlow, Minka, A* Sampling (2014)", "https://arxiv.org/abs/1411.0030"),
     ),
     views=VIEWS,
-    stories=STORIES,
+    stories=read_stories(__file__),
     checks=CHECKS,
     former={
         "jacobian": Former("jacobian", {"shown": "map"}),
