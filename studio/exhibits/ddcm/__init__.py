@@ -11,7 +11,7 @@ from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortio
 from engines.ddcm.gaussian import SCHEDULES
 from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, restore
 from engines.ddcm.pictures import ENDINGS, held_back
-from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Step, Story, Text, Upload, View
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Upload, View, read_stories
 from studio.exhibits.ddcm.figures import draw_code, draw_gaussian, draw_generated, draw_mixed, draw_rate, draw_restored
 
 TASKS = {
@@ -44,144 +44,6 @@ COEFFICIENTS = Range(
     "Bits of a coefficient, C",
     step=1,
     help="Of matching pursuit with several atoms. With C = 1 the only coefficient is 1.",
-)
-
-STORIES = (
-    Story(
-        "Ninety-nine bytes",
-        "picture",
-        (
-            Step(
-                "A hundred steps with 256 noises each: 99 choices of one byte. Play the decoding.",
-                {"steps": 100},
-                "steps",
-            ),
-            Step(
-                "[[atom 1|Each dot]] is a choice. No atom is likelier than another: the histogram is that of uniform draws, and "
-                "an entropy coder would gain nothing.",
-                mark="atom 1",
-            ),
-            Step("With 25 steps the code has 24 bytes. What is left of the picture?", {"steps": 25}, "steps"),
-        ),
-    ),
-    Story(
-        "One bit a step",
-        "picture",
-        (
-            Step(
-                "Two noises to choose from: 99 bits, 13 bytes. The better of two normals reaches 0.56 on average along what is "
-                "missing, and the steps are spent before the picture is found.",
-                {"steps": 100, "codebook_bits": 1},
-                mark="chosen noise",
-            ),
-            Step(
-                "The best of 256 reaches 2.83: eight times the bits, and five times as far at each step.",
-                {"codebook_bits": 8},
-                "codebook_bits",
-                "chosen noise",
-            ),
-        ),
-    ),
-    Story(
-        "Atoms for nothing",
-        "picture",
-        (
-            Step(
-                "Three atoms a step, with coefficients of one bit: the published code's default. Of its two values one means no "
-                "further atom, and the other keeps what there is. The atoms cost bits and change nothing.",
-                {"steps": 50, "atoms": 3, "coefficient_bits": 1},
-                "coefficient_bits",
-            ),
-            Step(
-                "With three bits, seven mixtures are tried for each atom.", {"coefficient_bits": 3}, "coefficient_bits"
-            ),
-            Step(
-                "Turbo-DDCM takes the atoms of largest inner product at once, with their signs, and codes the set instead of a "
-                "list. A sign costs one bit where a coefficient costs three.",
-                {"variant": "turbo"},
-                "variant",
-            ),
-        ),
-    ),
-    Story(
-        "A flipped bit",
-        "picture",
-        (
-            Step(
-                "One bit is flipped in the choice of one step, at eight steps in turn. The checksum would refuse the file; here "
-                "it is made right, to see what becomes of the picture.",
-                {"steps": 50, "flips": 1},
-                "flips",
-            ),
-            Step("Early flips change features of the picture, late ones only fine detail.", mark="damaged"),
-        ),
-    ),
-    Story(
-        "Shannon's price",
-        "gaussian",
-        (
-            Step(
-                "No code lies below [[Shannon bound|the dashed line]]. DDPM adds noise at every step, and much of what was coded "
-                "is erased by later noise.",
-                {"codebook_bits": (1, 2, 4, 8)},
-                mark="Shannon bound",
-            ),
-            Step(
-                "[[K = 256, predicted|Larger codebooks]] spend fewer bits for an equal error: they lie closer to the bound.",
-                {},
-                "codebook_bits",
-                "K = 256, predicted",
-            ),
-            Step(
-                "[[3 atoms, Turbo-DDCM|Three atoms]] a step take about a third of the calls. For equal bits their error is larger, "
-                "by more with more steps; Turbo-DDCM loses least.",
-                mark="3 atoms, Turbo-DDCM",
-            ),
-        ),
-    ),
-    Story(
-        "The first steps decide",
-        "mix",
-        (
-            Step(
-                "The code of a clown and another, cut and joined. Read the upper row from left to right.",
-                {"emoji": 41, "other_emoji": 32},
-                "other_emoji",
-            ),
-            Step(
-                "The lower row mixes the two noises at every step: both have a say.",
-                mark="interpolated, against the second",
-            ),
-        ),
-    ),
-    Story(
-        "Six faces, please",
-        "generate",
-        (
-            Step(
-                "Random codes: anything may come.",
-                {"label": "any", "codebook_bits": (8,), "count": 6, "steps": 30},
-                "label",
-            ),
-            Step(
-                "Only the choice of noise changes; the step itself never hears of faces. Compare the rows.",
-                {"label": "face", "compared": (1, 4, 64)},
-                "compared",
-            ),
-        ),
-    ),
-    Story(
-        "Colour from shape",
-        "restore",
-        (
-            Step(
-                "Only the mean of red, green and blue is given. The model knows what colours such shapes tend to have.",
-                {"task": "colour", "emoji": 6},
-                "task",
-            ),
-            Step("Each codebook gives another guess. PSNR may call the grey picture better.", {"count": 3}, "count"),
-        ),
-    ),
 )
 
 EXHIBIT = Exhibit(
@@ -301,7 +163,7 @@ EXHIBIT = Exhibit(
                 "Pictures that codes decode to though nobody encoded them. Random choices give the model's own samples, and a "
                 "few noises to choose from are enough. With a class, the atom is taken that points best from the estimate "
                 "without class to the estimate with it; the step itself goes by the estimate without. Compare the rows: the "
-                "more atoms are compared, the more pictures keep to the class, and the more alike they become. The judge is "
+                "more atoms are compared, the more pictures keep to the class; with many they become alike. The judge is "
                 "the model itself, which mistakes the class of more than half of the emoji that it has not seen."
             ),
             compute=generate,
@@ -374,7 +236,7 @@ EXHIBIT = Exhibit(
             **SLOW,
         ),
     ),
-    stories=STORIES,
+    stories=read_stories(__file__),
     checks=CHECKS,
     former={
         "picture": Former("picture", names={"book_bits": "codebook_bits"}),
