@@ -17,11 +17,12 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from engines.arguments import Refusal
-from studio import api, link
+from studio import api, firsts, link
 from studio.declared import art, checks_table
 from studio.exhibit import Drawing, Exhibit, Upload, View
 from studio.exhibits import EXHIBITS
 from studio.language import LANGUAGES, sentence, translate
+from studio.notebook import notebook
 from studio.present import labels, present, refusal, shown_values
 from studio.results import npz
 from studio.turns import Turns
@@ -43,7 +44,7 @@ def page() -> gr.Blocks:
             {},
             html_template='<div class="studio"></div>',
             js_on_load="studioReady.then((studio) => studio.mount(element, props, trigger, upload, server))",
-            server_functions=[arrive, draw, fetch_npz, fetch_art, run_checks],
+            server_functions=[arrive, draw, fetch_npz, fetch_notebook, fetch_art, run_checks],
             apply_default_css=False,
             elem_classes="desk",
         )
@@ -114,6 +115,19 @@ def fetch_npz(key: Any) -> str:
     return json.dumps({"data": npz(str(key)[:64])})
 
 
+def fetch_notebook(asked: Any) -> str:
+    """A view as a notebook: [exhibit, view, values, pinned values or None, language, address] -> its JSON, or {"error"}."""
+    *asked, address = asked if isinstance(asked, list) and asked else [None]
+    try:
+        exhibit, view, values, _, language = _read(asked)
+        settings = _settings(exhibit, view, values)
+    except LookupError:
+        return json.dumps({"error": "This view is not known here: reload the page."})
+    except ValueError as fault:
+        return json.dumps({"error": sentence(fault, language, exhibit.slug, labels(view))})
+    return json.dumps(notebook(exhibit, view, settings, language, str(address)[:60_000]), ensure_ascii=False)
+
+
 def fetch_art(slug: Any) -> str:
     """The pictures that an exhibit's controls are chosen by, as JSON."""
     return art(str(slug)[:64])
@@ -130,6 +144,9 @@ def run_checks(asked: Any) -> str:
 
 
 def _stage(exhibit: Exhibit, view: View, settings: dict, pinned: dict | None, language: str) -> str:
+    ready = None if pinned else firsts.prepared(exhibit, view, settings, language)
+    if ready:
+        return ready
     with _ANSWERING:
         *_, stage = present(exhibit, view, settings, pinned, compute=view.is_direct, language=language)
     return stage

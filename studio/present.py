@@ -39,6 +39,7 @@ def stage(
     pinned: Mapping[str, Any] | None = None,
     *,
     shown: list[Any] | None = None,
+    packed: str | None = None,
     error: str = "",
     status: str = "",
     progress: Progress | None = None,
@@ -48,6 +49,7 @@ def stage(
 ) -> str:
     """What the browser's stage draws, as JSON; without `shown` it keeps the figure that it has.
 
+    packed: panels as JSON that were drawn beforehand, instead of `shown`
     run: which computation this is of, so that what comes late of a cancelled one is told apart
     waits: whether it wants a press of Run
     """
@@ -65,10 +67,12 @@ def stage(
         "seconds": seconds,
         "run": run,
         "waits": waits,
+        "prepared": packed is not None,
         "pinned": None if pinned is None else differences(exhibit, view, pinned),
     }
-    body = "null" if shown is None else "[" + ",".join(map(pack, shown)) + "]"
-    return json.dumps(said)[:-1] + f', "panels": {body}}}'
+    if shown is not None:
+        packed = "[" + ",".join(map(pack, shown)) + "]"
+    return json.dumps(said)[:-1] + f', "panels": {packed or "null"}}}'
 
 
 def shown_values(exhibit: Exhibit, view: View, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,14 +119,20 @@ const makeExhibit = (exhibit, host) => {
       said.textContent = text ?? "";
       bar.hidden = !busy;
       stop.disabled = !busy;
+      go.hidden = !(view.pressed || stage.last.prepared);
       if (progress == null) bar.removeAttribute("value"); else bar.value = progress;
       const notes = stage.last.pinned;
       pin.textContent = notes ? t("Unpin") : t("Pin");
       pinnedNote.hidden = !notes;
       if (notes) pinnedNote.textContent = `${t("Pinned")}: ${notes.map(([label, value]) => `${label} ${value}`).join(", ") || t("the defaults")}`;
     },
-    address: (query) => { if (!root.hidden) host.write(query, place()); },
+    address: (query) => {
+      if (!root.hidden) host.write(query, place());
+      whole.href = host.shareable(query, place());
+    },
     shareable: () => host.shareable(stage.last.address, place()),
+    embeddable: () => host.embeddable(stage.last.address, place()),
+    notebook: () => host.server.fetch_notebook([...ask(), host.shareable(stage.last.address, place())]),
     npz: async (key) => JSON.parse(await host.server.fetch_npz(key)).data,
     set: (to, item) => {
       for (const [name, value] of Object.entries(to)) {
@@ -187,7 +193,12 @@ const makeExhibit = (exhibit, host) => {
   }
   sources.append(list);
   foot.append(sources);
-  root.append(head, bench, foot);
+  // in a frame of another page: where it comes from
+  const from = node("p", "embed-from");
+  const whole = node("a");
+  whole.target = "_blank";
+  from.append(whole);
+  root.append(head, bench, foot, from);
 
   const place = () => (story ? { story: `${story[0] + 1}.${story[1] + 1}` } : {});
   const dress = () => {
@@ -197,11 +208,11 @@ const makeExhibit = (exhibit, host) => {
       tab.tabIndex = isChosen ? 0 : -1;
       if (isChosen) strip.scrollLeft = tab.offsetLeft - strip.offsetLeft - (strip.clientWidth - tab.offsetWidth) / 2;
     });
-    go.hidden = stop.hidden = !view.pressed;
+    go.hidden = stop.hidden = !view.pressed; // (a figure that was drawn beforehand brings Run back)
     stop.disabled = true;
     controls.open(view);
     stage.dress(view);
-    document.title = `${view.title} · ${exhibit.title} · ${t("Scientific Spaces Studio")}`;
+    document.title = whole.textContent = `${view.title} · ${exhibit.title} · ${t("Scientific Spaces Studio")}`;
   };
   // Another view, with the settings that are held.
   const open = (slug) => {
@@ -337,6 +348,11 @@ const app = (() => {
       const more = new URLSearchParams([...Object.entries(place), ...(saidLanguage ? [["lang", saidLanguage]] : []),
         ...(isEmbedded ? [["embed", "1"]] : []), ...kept]).toString();
       return [address || "?", more].filter(Boolean).join(address && address !== "?" ? "&" : "").replace(/\?$/, "");
+    },
+    embeddable: (address, place) => {
+      const full = new URLSearchParams(host.full(address, place));
+      full.set("embed", "1");
+      return `${location.origin}${location.pathname}?${full}`; // on a Space its own address, for the outer one is no frame
     },
     shareable: (address, place) => {
       const space = window.studioFiles.space;

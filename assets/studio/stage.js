@@ -86,6 +86,7 @@ const makeStage = (exhibit, hooks) => {
       code.querySelector("code").textContent = said.code;
     }
     if (said.address !== undefined) hooks.address(said.address);
+    if (said.prepared) seconds.textContent = "";
     if (said.seconds != null) seconds.textContent = said.seconds < 0.001 ? "" : t("computed in {seconds} s", { seconds: said.seconds.toPrecision(2) });
     if (!said.panels && !isOther) return;
     panels = said.panels ?? [];
@@ -170,24 +171,42 @@ const makeStage = (exhibit, hooks) => {
     return `<!doctype html><meta charset="utf-8"><title>${text(document.title)}</title><style>${style}</style><h1>${text(document.title)}</h1>${
       figures.map(({ height }, i) => `<div id="f${i}" style="height:${height}px"></div>`).join("")}${galleries.join("")}<div>${caption.innerHTML}</div><p><a href="${text(hooks.shareable())}">${text(hooks.shareable())}</a></p>${script}`;
   };
+  const copy = async (pressed, text, title) => {
+    const said = pressed.textContent;
+    try { await navigator.clipboard.writeText(text); pressed.textContent = t("Copied"); }
+    catch { prompt(title, text); }
+    setTimeout(() => { pressed.textContent = said; }, 1500);
+  };
   const actions = {
-    link: async (pressed) => {
-      const address = hooks.shareable();
-      try { await navigator.clipboard.writeText(address); pressed.textContent = t("Copied"); }
-      catch { prompt(t("The address of this figure"), address); }
-      setTimeout(() => { pressed.textContent = t("Copy link"); }, 1500);
+    link: (pressed) => copy(pressed, hooks.shareable(), t("The address of this figure")),
+    embed: (pressed) => {
+      const frame = node("iframe");
+      Object.assign(frame, { src: hooks.embeddable(), title: document.title, width: "100%", height: "720", loading: "lazy" });
+      frame.style.border = "0";
+      return copy(pressed, frame.outerHTML, t("The figure as a frame of another page"));
     },
     npz: async () => {
-      const data = await hooks.npz(last.key);
-      if (!data) { error.hidden = false; error.textContent = t("The data are no longer held here: draw the figure again, then download."); return; }
+      const data = last.prepared ? null : await hooks.npz(last.key);
+      if (!data) {
+        error.hidden = false;
+        error.textContent = last.prepared ? t("This figure was prepared beforehand: press Run, then download its data.")
+          : t("The data are no longer held here: draw the figure again, then download.");
+        return;
+      }
       save(Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), `${name()}.npz`, "application/octet-stream");
+    },
+    ipynb: async () => {
+      const made = JSON.parse(await hooks.notebook());
+      if (made.error) { error.hidden = false; error.textContent = made.error; return; }
+      save(JSON.stringify(made, null, 1), `${name()}.ipynb`, "application/x-ipynb+json");
     },
     html: async () => save(await asPage(), `${name()}.html`, "text/html"),
     svg: async () => { for (const [i, { url }] of (await asImages("svg")).entries()) save(await (await fetch(url)).blob(), `${name()}${i ? `-${i + 1}` : ""}.svg`); },
     png: async () => save(await asPicture(), `${name()}.png`),
   };
   tools.append(seconds);
-  for (const [kind, text, title] of [["link", "Copy link", "Copy the address that reproduces this"], ["npz", ".npz", "The arrays, for numpy"],
+  for (const [kind, text, title] of [["link", "Copy link", "Copy the address that reproduces this"], ["embed", "Embed", "Copy an <iframe> that shows this in another page"],
+    ["npz", ".npz", "The arrays, for numpy"], ["ipynb", ".ipynb", "A notebook that computes and draws this"],
     ["html", ".html", "The figure as a page that works offline"], ["svg", ".svg", "The figure as a drawing"], ["png", ".png", "The figure as a picture"]]) {
     const made = button(t(text), async () => {
       made.disabled = true;

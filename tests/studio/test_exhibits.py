@@ -13,7 +13,8 @@ from studio import link
 from studio.exhibit import Choice, Drawing, Gallery, Numbers, Range, Text, Toggle, Upload
 from studio.exhibits import EXHIBITS
 from studio.figure import Figure
-from studio.panels import inside
+from studio.notebook import notebook
+from studio.panels import Pictures, Table, inside
 from studio.present import panels, present
 from studio.results import arrays, run
 from studio.snippet import in_python
@@ -200,10 +201,18 @@ def test_pinned_view_is_drawn(exhibit, view):
 
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)
-def test_python_makes_the_same_arrays(exhibit, view):
+def test_the_notebook_computes_the_same_arrays_and_draws_them(exhibit, view, monkeypatch):
     *_, last = run(exhibit, view, brief(view))
+    made = notebook(exhibit, view, brief(view), "zh")
+    code = [cell["source"] for cell in made["cells"] if cell["cell_type"] == "code"]
+    assert code[0] == in_python(view, brief(view)).rstrip()  # which the page shows under the figure
+    drawn = []
+    monkeypatch.setattr(go.Figure, "show", lambda figure: drawn.append(figure.to_json()))
     scope = {"print": lambda *_: None}
-    exec(in_python(view, brief(view)), scope)
+    for source in code:
+        exec(source, scope)
+    kinds = [type(panel) for panel in inside(panels(view, last.result, brief(view)))]
+    assert len(drawn) == sum(kind in (Figure, Table, Pictures) for kind in kinds)
     ours, theirs = arrays(last.result), arrays(scope["result"])
     assert ours.keys() == theirs.keys()
     assert not [name for name in ours if name.split(".")[-1] == "path"], "gradio's client would take it for a file"

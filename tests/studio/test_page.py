@@ -33,6 +33,18 @@ def test_a_live_view_is_answered_at_once():
     assert said["panels"] and [said[name] for name in same] == [json.loads(told)[name] for name in same]
 
 
+def test_a_notebook_is_given_or_refused_with_a_sentence():
+    asked = ["rope", "similarity", values(head_dim=64), None, "en", "https://studio.example/?tab=rope"]
+    made = json.loads(page.fetch_notebook(asked))
+    assert [cell["cell_type"] for cell in made["cells"]] == ["markdown", "code", "code", "markdown"]
+    assert "<https://studio.example/?tab=rope>" in made["cells"][0]["source"]
+    assert "head_dim=64" in made["cells"][1]["source"]
+    asked[2] = values(head_dim="wide")
+    assert "Head dimension d" in json.loads(page.fetch_notebook(asked))["error"]
+    for junk in (None, [], ["rope"] * 6, 3):
+        assert "reload" in json.loads(page.fetch_notebook(junk))["error"]
+
+
 def test_a_pin_is_drawn_and_said():
     said = draw("rope", "similarity", values(), values(head_dim=64), "en")
     assert said["pinned"] == [["Head dimension d", "64"]] and "pin.head_dim=64" in said["address"]
@@ -59,7 +71,8 @@ def test_junk_values_mean_the_defaults_or_a_sentence():
         assert said["error"] or said["panels"]
 
 
-def test_long_work_is_not_done_past_the_queue():
+def test_long_work_is_not_done_past_the_queue(monkeypatch):
+    monkeypatch.setattr(page.firsts, "read", lambda *_: None)
     for exhibit in EXHIBITS:
         for view in exhibit.views:
             if not view.is_direct:
