@@ -12,7 +12,6 @@ from typing import Any
 
 from engines.arguments import Between, Characters, ListOf, OneOf, SomeOf, rules
 from engines.checks import Check
-from studio.panels import File, Pictures, Prose, Table, verbatim  # noqa: F401 TEMPORARY
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,16 +216,6 @@ class Story:
         for taken in self.steps[: step + 1]:
             found |= dict(taken.settings)
         return found
-
-
-_Story = Story  # TEMPORARY
-
-
-def Story(title: str, *rest: Any, **named: Any) -> _Story:
-    if (len(rest) >= 2 and isinstance(rest[1], str)) or "text" in named:
-        text, view, *more = *rest, *(named[n] for n in ("text", "view", "settings") if n in named)
-        return _Story(title, view, (Step(text, *more),))
-    return _Story(title, *rest, **named)
 
 
 def read_stories(declaration: str) -> tuple[Story, ...]:

@@ -19,16 +19,8 @@ from studio.packing import as_array, to_json
 COLORS = ("#0077bb", "#d9631e", "#009988", "#cc3311", "#8866cc", "#2b93c0", "#a07d00", "#d6438a")
 GREY = "#888888"  # of what is beside the matter: reference lines, the past
 INK = "ink"  # the page's own ink
-SEQUENTIAL = "mint"  # TEMPORARY name; from the ground to the strongest colour
-
-
-class _Scale(str):  # TEMPORARY
-    def __iter__(self):
-        stops = SCALES[self]
-        return iter([(i / (len(stops) - 1), c) for i, c in enumerate(stops)])
-
-
-DIVERGING = _Scale("diverging")  # two colours that meet in the ground
+SEQUENTIAL = "sequential"  # from the ground to the strongest colour
+DIVERGING = "diverging"  # two colours that meet in the ground
 SCALES = {
     SEQUENTIAL: ("#fffdf9", "#dcebe6", "#8fc4bd", "#3a928c", "#0b5a63", "#0a2f3d"),
     DIVERGING: ("#b35806", "#e08a3c", "#f4cfa4", "#fffdf9", "#a9cfe5", "#4a90c2", "#1c5a9c"),
@@ -70,7 +62,7 @@ class Figure:
 
     def __init__(self, layout: dict[str, Any]):
         self.data: list[dict[str, Any]] = []
-        self.layout = _Attributes(layout)
+        self.layout = layout
         self.frames: list[list[dict[str, Any]]] = []
         self.extra: dict[str, Any] = {}
         self.alt = ""
@@ -99,41 +91,6 @@ class Figure:
     def y2(self, **axis: Any) -> Figure:
         """Merge into the second y axis."""
         return self._axis("yaxis2", axis)
-
-    # TEMPORARY, until every exhibit draws with the visuals below
-    def add_trace(self, trace: Any) -> None:
-        self.data.append(trace if isinstance(trace, dict) else trace.to_plotly_json())
-        self.data[-1].setdefault("type", "scatter")
-
-    def add_traces(self, traces: Any) -> None:
-        for trace in traces:
-            self.add_trace(trace)
-
-    def update_layout(self, *dicts: Any, **layout: Any) -> None:
-        for some in dicts:
-            _merge(self.layout, some)
-        _merge(self.layout, layout)
-
-    def update_xaxes(self, **axis: Any) -> None:
-        for name in [n for n in self.layout if n.startswith("xaxis")]:
-            _merge(
-                self.layout[name],
-                {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()},
-            )
-
-    def update_yaxes(self, **axis: Any) -> None:
-        for name in [n for n in self.layout if n.startswith("yaxis")]:
-            _merge(
-                self.layout[name],
-                {k: {"text": v} if k == "title" and isinstance(v, str) else v for k, v in axis.items()},
-            )
-
-    def add_annotation(self, **note: Any) -> None:
-        self.layout.setdefault("annotations", []).append(note)
-
-    def add_hrect(self, y0: float, y1: float, **more: Any) -> None:
-        shape = {"type": "rect", "xref": "x domain", "x0": 0, "x1": 1, "y0": y0, "y1": y1, **more}
-        self.layout.setdefault("shapes", []).append(shape)
 
     def _axis(self, which: str, axis: dict[str, Any]) -> Figure:
         ours = self.layout.setdefault(which, {})
@@ -177,18 +134,7 @@ class Figure:
         return {"data": paint(self.data), "layout": paint(self.layout)}
 
 
-class _Attributes(dict):  # TEMPORARY
-    def __getattr__(self, name: str) -> Any:
-        return self.get(name)
-
-
-def scrubbed(drawing: Figure, frames: Any, labels: Any, name: str = "step", start: int = 0) -> Figure:  # TEMPORARY
-    moments = [[t if isinstance(t, dict) else t.to_plotly_json() for t in moment] for moment in frames]
-    return scrub(drawing, moments, labels, name, start)
-
-
 def figure(
-    data: Any = (),
     *,
     x: str = "",
     y: str = "",
@@ -221,7 +167,6 @@ def figure(
         made.layout["xaxis"] |= {"constrain": "domain"}
         made.layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
         made.extra["square"] = True
-    made.add_traces(data)
     return made.update(**layout)
 
 
@@ -444,7 +389,6 @@ def across(
     color: str = GREY,
     dash: str = "dot",
     width: float = 1.2,
-    line: Any = None,
 ) -> None:
     """A line across the whole figure at one place of an axis (data units), with a label at its end."""
     at = x if x is not None else y
@@ -455,7 +399,7 @@ def across(
         if x is not None
         else {"xref": "x domain", "x0": 0, "x1": 1, "yref": "y", "y0": at, "y1": at}
     )
-    stroke = line or {"color": color, "dash": dash, "width": width}
+    stroke = {"color": color, "dash": dash, "width": width}
     drawing.layout.setdefault("shapes", []).append({"type": "line", "line": stroke, "layer": "below", **ends})
     if text:
         which = "x" if x is not None else "y"

@@ -34,7 +34,6 @@ class Pictures:
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
     size: int = 160
-    scale: int = 0  # TEMPORARY
 
 
 @dataclass(frozen=True)

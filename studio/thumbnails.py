@@ -1,6 +1,6 @@
-"""The small pictures on the opening page: python -m studio.thumbnails. Seven are computed by the engines, two are sketches.
+"""What thumbnails are drawn with: SVG in the page's own ink, so that they turn with light and dark.
 
-They are SVG in the page's own ink, so that they turn with light and dark.
+Each exhibit draws its own (`studio/exhibits/<subject>/thumbnail.py`); `python -m studio.pictures` writes them.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 
 import torch
-
-from studio.figure import COLORS
 
 WIDTH, HEIGHT = 240.0, 110.0
 
@@ -68,28 +66,7 @@ def writing(lines: list[str], size: float, accent: str) -> str:
     return made
 
 
-def diffusion() -> str:
-    """Particles of a ring and the straight ways they came on."""
-    from engines.diffusion import append_zero, karras_sigmas, target_mixture, trajectory
-
-    mixture = target_mixture("ring")
-    start = torch.randn(90, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) * 4
-    path, _ = trajectory("heun", mixture.denoise, start, append_zero(karras_sigmas(24, 0.01, 4.0, 7.0)))
-    path = path * 21 + torch.tensor([WIDTH / 2, HEIGHT / 2])
-    ways = "".join(
-        f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in path[:, i].tolist())}"/>' for i in range(0, 90, 3)
-    )
-    return (
-        f'<g fill="none" stroke="currentColor" stroke-width="0.7" opacity="0.28">{ways}</g>'
-        + dots(path[0], "currentColor", 1.1, 0.3)
-        + dots(path[-1], COLORS[0], 1.9, 0.9)
-    )
-
-
 def drawn(slug: str) -> str:
     """The thumbnail of an exhibit as SVG, made by its own `thumbnail.draw`."""
-    try:
-        draw = importlib.import_module(f"studio.exhibits.{slug}.thumbnail").draw
-    except ModuleNotFoundError:
-        draw = globals()[slug]
+    draw = importlib.import_module(f"studio.exhibits.{slug}.thumbnail").draw
     return f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" preserveAspectRatio="xMidYMid meet" aria-hidden="true">{draw()}</svg>\n'

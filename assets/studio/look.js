@@ -47,7 +47,7 @@ const scaleOf = (stops) => stops.map((color, i) => [i / (stops.length - 1), colo
 const painted = (value, theme) => {
   if (typeof value === "string") {
     if (value === "ink") return theme.ink;
-    if (value === "sequential" || value === "mint") return scaleOf(theme.sequential);
+    if (value === "sequential") return scaleOf(theme.sequential);
     if (value === "diverging") return scaleOf(theme.diverging);
     return value;
   }

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from engines.arguments import Between, OneOf, Refusal, checked, items, number, text, whole
 from engines.gibbs import inputs
@@ -138,6 +137,8 @@ def stationary(kernel: np.ndarray) -> np.ndarray:
     """The law [states] that the kernel keeps, each entry to its own relative precision: the elimination of Grassmann,
     Taksar & Heyman (1985), which subtracts nothing. Refusal where the kernel keeps more than one law."""
     kernel = inputs.kernel("kernel", kernel)
+    from scipy.sparse.csgraph import connected_components  # slow to load, and asked for by one view
+
     count, group = connected_components(kernel > 0, connection="strong")
     leaves = np.zeros(count, bool)
     np.logical_or.at(leaves, group, ((kernel > 0) & (group[:, None] != group)).any(1))

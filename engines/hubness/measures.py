@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -73,6 +72,8 @@ def spearman(a: Tensor, b: Tensor) -> float:
         raise Refusal("{parameter} must be as long as a, {n}; this has {m}.", parameter="b", n=len(a), m=len(b))
     if a.min() == a.max() or b.min() == b.max():
         return 0.0
+    import scipy.stats  # a second to load
+
     return float(scipy.stats.spearmanr(a.cpu(), b.cpu()).statistic)
 
 
@@ -83,6 +84,8 @@ def binomial(most: int, n: int, k: int) -> Tensor:
     """
     most, n = whole("most", most, 0, MOST_COUNTS), whole("n", n, 2, 10**9)
     k = whole("k", k, 1, n - 1)
+    import scipy.stats
+
     return torch.from_numpy(scipy.stats.binom.pmf(np.arange(most + 1), n - 1, k / (n - 1)))
 
 
@@ -150,6 +153,8 @@ def histogram(counts: Tensor, k: int, bins: int = 48) -> tuple[np.ndarray, np.nd
     while edges[-1] <= top:
         edges.append(max(edges[-1] + 1, round(edges[-1] * 1.15)))
     points = np.histogram(found.cpu(), edges)[0].astype(np.int32)
+    import scipy.stats
+
     below = scipy.stats.binom.cdf(np.array(edges) - 1, n - 1, k / (n - 1))
     return np.array(edges[:-1], np.int32), np.array(edges[1:], np.int32), points, np.diff(below) * n
 

@@ -15,9 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-from tokenizers.normalizers import Precompiled
-
 from engines.arguments import Refusal, number, one_of
 from engines.segmentation.bpe import BytePairs
 from engines.segmentation.vocabulary import FILES, INVISIBLE, Vocabulary, of_rows, parse_pieces
@@ -149,6 +146,8 @@ def _of_model(data: bytes) -> Vocabulary | BytePairs:
                 normalizer = dict(_fields(value))
         kind = trainer.get(3, 1)
         precompiled = normalizer.get(2, b"")
+        from tokenizers.normalizers import Precompiled
+
         charsmap = Precompiled(precompiled) if precompiled else None
     except Exception as fault:
         raise Refusal(
@@ -208,6 +207,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
 def _of_json(text: str) -> Vocabulary | BytePairs:
     """tokenizers' own file."""
     try:
+        from tokenizers import Tokenizer
+
         tokenizer = Tokenizer.from_str(text)
         table = json.loads(text)
         model = table["model"]
