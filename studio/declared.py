@@ -169,12 +169,11 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 @cache
 def art(slug: str) -> str:
     """The pictures that an exhibit's controls are chosen by, as JSON: control -> option -> picture."""
-    exhibit = next((exhibit for exhibit in EXHIBITS if exhibit.slug == slug), None)
     found: dict[str, Any] = {}
-    for control, name in exhibit.controls.items() if exhibit else ():
+    for exhibit, control, name in ((e, c, n) for e in EXHIBITS if e.slug == slug for c, n in e.controls.items()):
         if isinstance(control, Gallery):
             images = control.images()
-            found[name] = {str(i + int(control.low or 0)): png(image) for i, image in enumerate(images)}
+            found[name] = {str(i + int(control.low)): png(image) for i, image in enumerate(images)}
         elif isinstance(control, Choice) and control.icons:
             found[name] = {key: icon if isinstance(icon, str) else png(icon) for key, icon in control.icons().items()}
         elif isinstance(control, Drawing) and control.under:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from engines.checks import Check
 class Control:
     """What a parameter is set with: one of the kinds below. It is shared by views that declare the same object.
 
-    Bounds that are None here are those of the engine's annotation (see `engines.arguments`).
+    Bounds that are not given here are those of the engine's annotation (see `engines.arguments`).
 
     help: a line under it
     when: name of another parameter -> values of it: the control is seen where another of the view has one of these (or
@@ -42,8 +43,8 @@ class Control:
 class Range(Control):
     """A number from low to high. `log` spaces the slider by ratio; the default's type says whether it is an integer."""
 
-    low: float | None = None
-    high: float | None = None
+    low: float = nan
+    high: float = nan
     step: float | None = None
     log: bool = False
 
@@ -53,8 +54,8 @@ class Gallery(Control):
     """A whole number chosen by picture. images: () -> uint8 [n, h, w, 3]."""
 
     images: Callable[[], Any]
-    low: float | None = None
-    high: float | None = None
+    low: float = nan
+    high: float = nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +79,9 @@ class Toggle(Control):
 class Numbers(Control):
     """A typed list of `least` to `most` numbers between low and high, separated by commas or spaces."""
 
-    low: float | None = None
-    high: float | None = None
-    most: int | None = None
+    low: float = nan
+    high: float = nan
+    most: int = 0
     least: int = 1
 
 
@@ -88,7 +89,7 @@ class Numbers(Control):
 class Text(Control):
     """Typed text of at most `most` characters."""
 
-    most: int | None = None
+    most: int = 0
     lines: int = 1
 
 
@@ -154,11 +155,8 @@ class View:
                     if unknown:
                         raise ValueError(f"{self.slug}, {name}: the engine has no {', '.join(unknown)}")
         for name, control in self.settings.items():
-            missing = [
-                f.name
-                for f in fields(control)
-                if f.name in ("low", "high", "most") and getattr(control, f.name) is None
-            ]
+            missing = [f.name for f in fields(control) if f.name in ("low", "high") and isnan(getattr(control, f.name))]
+            missing += [f.name for f in fields(control) if f.name == "most" and not getattr(control, f.name)]
             if missing:
                 raise ValueError(f"{self.slug}, {name}: nobody says {', '.join(missing)}")
 

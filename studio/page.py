@@ -31,7 +31,7 @@ from studio.turns import Turns
 _ANSWERING = threading.Semaphore(os.cpu_count() or 1)
 
 # Handlers of the page itself are no business of the API, and the stage shows its own progress.
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 BY_SLUG = {exhibit.slug: exhibit for exhibit in EXHIBITS}
 
 

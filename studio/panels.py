@@ -185,7 +185,7 @@ def _cell(cell: Any) -> Any:
         return [say("yes") if cell else say("no"), False]
     if isinstance(cell, (int, float, np.integer, np.floating)):
         exact = isinstance(cell, (int, np.integer)) and abs(int(cell)) < 10**9
-        return [f"{int(cell):,}".replace("-", "−") if exact else short(cell), True]
+        return [f"{int(cell):,}".replace("-", "−") if exact else short(float(cell)), True]
     if isinstance(cell, Said):
         return [cell, False]
     return [drawn(str(cell)), False]

@@ -100,7 +100,7 @@ def npz(name: str) -> str | None:
     if result is None:
         return None
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays(result))
+    np.savez_compressed(file, allow_pickle=False, **arrays(result))
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -113,5 +113,7 @@ def _listed(array: np.ndarray) -> Any:
     if array.dtype.kind == "c":
         return {"real": _listed(array.real), "imag": _listed(array.imag)}
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return np.where(np.isfinite(array), array.astype(object), None).tolist()
+        held = array.astype(object)
+        held[~np.isfinite(array)] = None
+        return held.tolist()
     return array.tolist()
