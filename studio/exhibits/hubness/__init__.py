@@ -15,6 +15,7 @@ from engines.hubness.files import KINDS
 from engines.hubness.latents import latent_filter
 from engines.hubness.reduction import METHODS
 from studio.exhibit import Choice, Exhibit, Former, Range, Step, Story, Text, Toggle, Upload, View
+from studio.exhibits.hubness import thumbnail
 from studio.exhibits.hubness.figures import (
     LAWS,
     REDUCTIONS,
@@ -42,6 +43,7 @@ DATA = Choice(
         "sentences": "sentences of stories (1,500)",
         "file": "your own file",
     },
+    icons=thumbnail.sets,
 )
 OF_LAWS = {"data": list(DRAWN)}
 DIMENSION = Range("Dimension d", log=True, when=OF_LAWS)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 
 from engines.hubness.experiments import Boundary, Concentration, Reductions, SkewnessCurve, Survey
 from engines.hubness.files import sentences
@@ -128,13 +129,13 @@ def _followers(result: Survey, rank: int) -> Figure:
     ends = np.full((len(followers), 3, 2), np.nan)
     ends[:, 0], ends[:, 1] = result.plane[hub], result.plane[followers]
     line(drawn, *ends.reshape(-1, 2).T, "the hub's followers", HUB, width=1, opacity=0.7, hoverinfo="skip")
-    points(drawn, *result.plane[[hub]].T, "the hub", HUB, size=16, hover=say("N = {n}", n=int(result.counts[hub])))
+    points(drawn, *result.plane[[hub]].T, "the hub", HUB, size=16, legend=False, hover=say("N = {n}", n=int(result.counts[hub])))
     if len(result.hub_pictures):
         span = float(np.ptp(result.plane, axis=0).max()) or 1.0
         drawn.update(
             images=[
                 {
-                    "source": png(picture),
+                    "source": png(_cut_out(picture)),
                     "xref": "x",
                     "yref": "y",
                     "x": float(result.plane[number, 0]),
@@ -156,6 +157,14 @@ def _followers(result: Survey, rank: int) -> Figure:
         k=result.k,
     )
     return drawn
+
+
+def _cut_out(picture: np.ndarray) -> np.ndarray:
+    """The picture as RGBA, its white ground transparent where it touches the border."""
+    picture = np.repeat(picture[..., None], 3, 2) if picture.ndim == 2 else picture
+    ground, _ = scipy.ndimage.label((picture > 248).all(2))
+    outside = np.setdiff1d(np.concatenate([ground[[0, -1]].ravel(), ground[:, [0, -1]].ravel()]), [0])
+    return np.dstack([picture, np.where(np.isin(ground, outside), 0, 255).astype(np.uint8)])
 
 
 def _gallery(result: Survey) -> list:
@@ -345,8 +354,8 @@ def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
     drag(ball, 2, y="rim")
     ball.x(range=[0.5, 30.5]).y(range=[-0.02, 1.02])
     contrast = Table(
-        ("norm", *(raw(f"d = {d}") for d in result.dimensions[1:])),
-        [[NORMS[power], *row[1:]] for power, row in zip(result.exponents, result.contrast, strict=True)],
+        ("dimension d", *NORMS.values()),
+        [[d, *column] for d, column in zip(result.dimensions[1:], result.contrast.T[1:], strict=True)],
         title=say("(farthest − nearest) ÷ nearest of {pairs} distances from one point", pairs=result.pairs),
     )
     return [spread, shape, ball, contrast]
