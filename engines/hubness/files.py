@@ -104,7 +104,14 @@ def sentences(reading: Reading) -> list[tuple[str, dict]]:
     if reading.heading:
         said.append(("The first line is a heading: {names}.", {"names": ", ".join(reading.heading)[:200]}))
     if reading.labels:
-        said.append(("Labels, no coordinates: {names}.", {"names": ", ".join(reading.labels)}))
+        said.append(
+            (
+                "Taken for labels, not for coordinates: array {names}."
+                if reading.array
+                else "Taken for labels, not for coordinates: column {names}.",
+                {"names": ", ".join(reading.labels)},
+            )
+        )
     if reading.index:
         said.append(("Column {name} numbers the rows; it is no coordinate.", {"name": reading.index}))
     if reading.decimal_comma:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from engines.hubness.checks import CHECKS
 from engines.hubness.data import LAWS as DRAWN
-from engines.hubness.experiments import (
-    boundary,
-    compare_reductions,
-    concentration,
-    skewness_against_dimension,
-    survey,
-)
+from engines.hubness.experiments import boundary, compare_reductions, concentration, skewness_against_dimension, survey
 from engines.hubness.files import KINDS
 from engines.hubness.latents import latent_filter
 from engines.hubness.reduction import METHODS
-from studio.exhibit import Choice, Exhibit, Former, Range, Step, Story, Text, Toggle, Upload, View
+from studio.exhibit import Choice, Exhibit, Former, Range, Text, Toggle, Upload, View, read_stories
 from studio.exhibits.hubness import thumbnail
 from studio.exhibits.hubness.figures import (
     LAWS,
@@ -37,11 +31,14 @@ METRICS = {
 DATA = Choice(
     "Points",
     {
-        **LAWS,
-        "digits": "handwritten digits (1,797)",
-        "emoji": "emoji, as pixels (1,600)",
-        "sentences": "sentences of stories (1,500)",
-        "file": "your own file",
+        "uniform": "cube",
+        "normal": "normal",
+        "sphere": "sphere",
+        "mixture": "mixture",
+        "digits": "digits",
+        "emoji": "emoji",
+        "sentences": "sentences",
+        "file": "your file",
     },
     icons=thumbnail.sets,
 )
@@ -58,6 +55,7 @@ FILE = Upload(
     when={"data": ["file"]},
 )
 ARRAY = Text("Array of the .npz", help="Empty: the largest table of fractions.", when={"data": ["file"]})
+SET = {"data": DATA, "path": FILE, "array": ARRAY}
 K = Range("Neighbours k", log=True)
 FIVE = Range("Neighbours k", step=1, help="The papers quoted here take 5.")
 METRIC = Choice("Distance", METRICS)
@@ -77,9 +75,7 @@ VIEWS = (
         ),
         compute=survey,
         controls={
-            "data": DATA,
-            "path": FILE,
-            "array": ARRAY,
+            **SET,
             "k": K,
             "metric": METRIC,
             "p": P,
@@ -128,9 +124,7 @@ VIEWS = (
         ),
         compute=compare_reductions,
         controls={
-            "data": DATA,
-            "path": FILE,
-            "array": ARRAY,
+            **SET,
             "methods": Choice(
                 "Reductions", {name: REDUCTIONS[name] for name in METHODS if name != "none"}, several=True
             ),
@@ -216,178 +210,6 @@ VIEWS = (
     ),
 )
 
-NORMAL = {"data": "normal", "dimension": 100, "intrinsic": 0, "points": 2000, "k": 10, "metric": "euclidean", "seed": 0}
-STORIES = (
-    Story(
-        "The emoji that everyone resembles",
-        "occurrence",
-        (
-            Step(
-                "1,600 emoji are points: their pixels in a hundred numbers. Each has ten nearest neighbours, so $N_{10}$ is 10 on "
-                "average. The full moon is among the ten nearest of [[the hub's followers|103 others]].",
-                {"data": "emoji", "points": 2000, "k": 10, "metric": "euclidean", "seed": 0, "hub": 1},
-                mark="the hub's followers",
-            ),
-            Step(
-                "The second hub is an elephant, with 101. The hubs are compact shapes in muted colours; the antihubs below, which are "
-                "no one's neighbour, are saturated or full of contrast.",
-                {"hub": 2},
-                control="hub",
-            ),
-            Step(
-                "In the histogram, [[at random|neighbours at random]] would give a greatest $N$ of about 22. [[found|The emoji]] reach "
-                "far beyond.",
-                {"hub": 1},
-                mark="found",
-            ),
-            Step(
-                "The angle takes no account of how strong a picture's contrast is. The hubs hold fewer neighbour slots, but hubs remain.",
-                {"metric": "cosine"},
-                control="metric",
-            ),
-        ),
-    ),
-    Story(
-        "From three dimensions to a hundred",
-        "occurrence",
-        (
-            Step(
-                "Two thousand points in a cube of three dimensions. [[found|N]] lies close to [[at random|the binomial]]: no point is "
-                "without followers, none has more than 21.",
-                NORMAL | {"data": "uniform", "dimension": 3},
-                control="dimension",
-                mark="found",
-            ),
-            Step(
-                "As many normal points in a hundred dimensions. One of them is among the ten nearest of 508 others; a fifth are "
-                "antihubs. The rank correlation with the distance to the mean is −0.94: the hubs are the points nearest to the mean.",
-                NORMAL,
-                control="dimension",
-                mark="found",
-            ),
-            Step(
-                "A hundred coordinates, but the points fill only three directions of them. The hubs are gone: what counts is the "
-                "intrinsic dimension, as Radovanović and colleagues found on real sets.",
-                {"intrinsic": 3},
-                control="intrinsic",
-                mark="found",
-            ),
-        ),
-    ),
-    Story(
-        "Sentences: distance or angle",
-        "occurrence",
-        (
-            Step(
-                "1,500 sentences as latent-semantic vectors. By Euclidean distance one sentence is a neighbour of 530 others, and the "
-                "hubs are short vectors: of their words the model knows little.",
-                {"data": "sentences", "points": 2000, "k": 10, "metric": "euclidean", "seed": 0, "hub": 1},
-                mark="the hub's followers",
-            ),
-            Step(
-                "The angle ignores lengths. The greatest $N$ falls to 39: most of the inequality came from the lengths.",
-                {"metric": "cosine"},
-                control="metric",
-                mark="found",
-            ),
-        ),
-    ),
-    Story(
-        "The setting of the paper",
-        "dimension",
-        (
-            Step(
-                "Ten thousand points and five neighbours, as in the first figure of Radovanović and colleagues (who take 3, 20 and 100 "
-                "dimensions). In three dimensions [[uniform on the cube|skewness]] is below that of random neighbours.",
-                {"laws": ("uniform", "normal"), "points": 10_000, "k": 5, "seeds": 1, "metric": "euclidean", "seed": 0},
-                control="points",
-            ),
-            Step(
-                "At a hundred it depends on a few points: over eight seeds its standard deviation is 13 % of the mean for the cube and "
-                "15 % for the normal law, at twenty dimensions 4 % and 2 %. Try another seed.",
-                {"seed": 1},
-                control="seed",
-            ),
-        ),
-    ),
-    Story(
-        "Eight ways to reduce hubness",
-        "reduction",
-        (
-            Step(
-                "A thousand normal points in a hundred dimensions. Mutual proximity, local scaling and NICDM judge a distance by what is "
-                "usual for both its ends: to be near a hub is usual, so it counts for less.",
-                {
-                    "data": "normal",
-                    "dimension": 100,
-                    "intrinsic": 0,
-                    "points": 1000,
-                    "k": 10,
-                    "seed": 0,
-                    "methods": ("mutual proximity", "mutual proximity empirical", "local scaling", "nicdm"),
-                },
-                control="methods",
-                mark="Euclidean distance, not reduced",
-            ),
-            Step(
-                "DisSimLocal and CSLS subtract each point's own centrality; the cosine ignores lengths. Every one of the eight curves "
-                "lies nearer to the diagonal.",
-                {"methods": tuple(name for name in METHODS if name != "none")},
-                control="methods",
-            ),
-            Step(
-                "No remedy is certain: on the emoji the centred inner product makes it worse, since a long vector has a large product "
-                "with many.",
-                {"data": "emoji"},
-                control="data",
-                mark="centred inner product",
-            ),
-        ),
-    ),
-    Story(
-        "Without an edge",
-        "artefact",
-        (
-            Step(
-                "Compare two cubes. With faces, skewness grows with dimension; with opposite faces glued the same points show no more "
-                "than random neighbours do, up to a hundred dimensions.",
-                {"points": 1000, "k": 10, "share": 0.3, "seed": 0},
-                mark="cube, opposite faces glued",
-            ),
-            Step(
-                "And hubs need no high dimension. In the plane, with a $k$ of half the points, the ten points nearest to the middle of "
-                "the square are neighbours of all others.",
-                {"share": 0.5},
-                control="share",
-            ),
-        ),
-    ),
-    Story(
-        "Truncation, chosen by neighbours",
-        "latent",
-        (
-            Step(
-                "Three thousand latents in 128 dimensions; those with $N_5 \\ge 30$ are kept. All of them are among the shortest "
-                "twentieth.",
-                {"model": "none", "dimension": 128, "latents": 3000, "k": 5, "seed": 0, "threshold": 30},
-                control="threshold",
-            ),
-            Step(
-                "With a threshold of 100 six remain, and shorter ones. It imitates the truncation trick without shortening a single "
-                "latent.",
-                {"threshold": 100},
-                control="threshold",
-            ),
-            Step(
-                "The same among the initial noises of a diffusion model, in 3,072 dimensions. Compare hubs with ordinary latents that "
-                "are shortened to the same length.",
-                {"model": "ddpm-emoji-32"},
-                control="model",
-            ),
-        ),
-    ),
-)
-
 EXHIBIT = Exhibit(
     slug="hubness",
     title="Hubness",
@@ -421,7 +243,7 @@ EXHIBIT = Exhibit(
         ),
     ),
     views=VIEWS,
-    stories=STORIES,
+    stories=read_stories(__file__),
     checks=CHECKS,
     former={
         "occurrence": Former("occurrence", values={"data": "normal"}),

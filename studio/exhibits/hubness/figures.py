@@ -12,21 +12,7 @@ from engines.hubness.experiments import Boundary, Concentration, Reductions, Ske
 from engines.hubness.files import sentences
 from engines.hubness.latents import LatentFilter
 from engines.hubness.measures import at_random
-from studio.figure import (
-    COLORS,
-    GREY,
-    SEQUENTIAL,
-    Figure,
-    across,
-    band,
-    bars,
-    drag,
-    figure,
-    label,
-    line,
-    points,
-    short,
-)
+from studio.figure import COLORS, GREY, SEQUENTIAL, Figure, across, band, bars, drag, figure, label, line, points, short
 from studio.language import raw, say
 from studio.panels import Folded, Pictures, Prose, Table, png, verbatim
 
@@ -59,12 +45,7 @@ PLACES = {
     "ball": "ball",
     "normal": "normal",
 }
-GROUPS = {
-    "hubs": "Hubs",
-    "ordinary": "N near k",
-    "ordinary, shortened": "The same, shortened",
-    "antihubs": "Antihubs",
-}
+GROUPS = {"hubs": "Hubs", "ordinary": "N near k", "ordinary, shortened": "The same, shortened", "antihubs": "Antihubs"}
 
 
 def counts_axis(top: float) -> dict[str, Any]:
@@ -78,10 +59,6 @@ def counts_axis(top: float) -> dict[str, Any]:
     }
 
 
-def dimension_axis(drawn: Figure, *values: int) -> None:
-    drawn.x(tickvals=list(values), ticktext=[str(value) for value in values])
-
-
 def shown(counts: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
     """Which points to draw, those of least N first, so that hubs lie on top."""
     order = np.argsort(counts, kind="stable")
@@ -89,6 +66,13 @@ def shown(counts: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
     if len(order) <= MOST_POINTS:
         return order
     return np.concatenate([order[:-100][:: math.ceil(len(order) / MOST_POINTS)], order[-100:]])
+
+
+def scatter(drawn: Figure, x: np.ndarray, counts: np.ndarray, some: np.ndarray, hover: str, *named: str) -> None:
+    """N_k of some points over x; the figure gets the axis of N_k."""
+    heights = np.maximum(counts[some], 0.5)
+    points(drawn, x[some], heights, *named, size=5, opacity=0.55, hover=hover, customdata=counts[some])
+    drawn.y(**counts_axis(float(counts.max())))
 
 
 def draw_survey(result: Survey, hub: int = 1, log_counts: bool = True) -> list:
@@ -129,7 +113,15 @@ def _followers(result: Survey, rank: int) -> Figure:
     ends = np.full((len(followers), 3, 2), np.nan)
     ends[:, 0], ends[:, 1] = result.plane[hub], result.plane[followers]
     line(drawn, *ends.reshape(-1, 2).T, "the hub's followers", HUB, width=1, opacity=0.7, hoverinfo="skip")
-    points(drawn, *result.plane[[hub]].T, "the hub", HUB, size=16, legend=False, hover=say("N = {n}", n=int(result.counts[hub])))
+    points(
+        drawn,
+        *result.plane[[hub]].T,
+        "the hub",
+        HUB,
+        size=16,
+        legend=False,
+        hover=say("N = {n}", n=int(result.counts[hub])),
+    )
     if len(result.hub_pictures):
         span = float(np.ptp(result.plane, axis=0).max()) or 1.0
         drawn.update(
@@ -234,20 +226,9 @@ def _measures(result: Survey) -> Table:
 
 
 def _against_mean(result: Survey) -> Figure:
-    some = shown(result.counts)
-    counts = result.counts[some]
     drawn = figure(x="distance to the mean of the points", y=say("N for k = {k}", k=result.k), height=400)
-    points(
-        drawn,
-        result.from_mean[some],
-        np.maximum(counts, 0.5),
-        color=ORDINARY,
-        size=5,
-        opacity=0.5,
-        hover="N = %{customdata}, distance %{x:.3~g}",
-        customdata=counts,
-    )
-    drawn.y(**counts_axis(float(result.counts.max())))
+    hover = "N = %{customdata}, distance %{x:.3~g}"
+    scatter(drawn, result.from_mean, result.counts, shown(result.counts), hover, "", ORDINARY)
     across(drawn, y=result.k, text="mean N = k")
     drawn.update(
         title={"text": say("Spearman’s ρ = {rho}", rho=short(result.rank_correlation, 2)), "font": {"size": 13}}
@@ -271,24 +252,24 @@ def _read(result: Survey) -> str:
     return " ".join(said)
 
 
-def _skewness(x: str, k: int, n: int) -> Figure:
+def _skewness(result: SkewnessCurve | Boundary) -> Figure:
     """A figure of skewness against dimension, with that of random neighbours."""
-    drawn = figure(x=x, y=say("skewness of N for k = {k}", k=k), height=460, log="x")
-    chance = at_random(n, k).skewness
+    drawn = figure(x="dimension d", y=say("skewness of N for k = {k}", k=result.k), height=460, log="x")
+    chance = at_random(result.points, result.k).skewness
     across(drawn, y=chance, text=say("at random: {skewness}", skewness=short(chance, 2)))
-    return drawn
+    ticks = [2, 5, 10, 20, 50, 100, 200]
+    return drawn.x(tickvals=ticks, ticktext=[str(d) for d in ticks])
 
 
 def draw_curve(result: SkewnessCurve) -> list:
     """Skewness over dimension, with the spread of the seeds."""
-    drawn = _skewness("dimension d", result.k, result.points)
+    drawn = _skewness(result)
     done = np.isfinite(result.skewness).all((0, 2))
     d = result.dimensions[done]
     for i, law in enumerate(result.laws):
         found, color = result.skewness[i, done], COLORS[list(LAWS).index(law)]
         band(drawn, d, found.min(1), found.max(1), color=color)
         line(drawn, d, found.mean(1), LAWS[law], color, marks=6, hover="d = %{x}: skewness %{y:.3~g}")
-    dimension_axis(drawn, 2, 5, 10, 20, 50, 100, 200)
     drawn.x(span=(1.8, 220))
     rows = [[LAWS[law], *result.skewness[i, done].mean(1)] for i, law in enumerate(result.laws)]
     columns = ("law", *(raw(f"d = {value}") for value in d))
@@ -338,9 +319,8 @@ def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
         dash="dot",
         legend=bool(np.isfinite(result.limit).any()),
     )
-    dimension_axis(spread, 1, 3, 10, 30, 100, 300)
-    parts = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
-    spread.y(tickvals=parts, ticktext=[str(part) for part in parts])
+    for axis, values in ((spread.x, (1, 3, 10, 30, 100, 300)), (spread.y, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1))):
+        axis(tickvals=values, ticktext=[str(value) for value in values])
     shape = figure(x="Euclidean distance ÷ its mean", y="density", height=400)
     middle = (result.bin_edges[1:] + result.bin_edges[:-1]) / 2
     for i, d in enumerate(result.shown):
@@ -363,7 +343,7 @@ def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
 
 def draw_boundary(result: Boundary) -> list:
     """Skewness with and without an edge, and N_k in three planes."""
-    drawn = _skewness("dimension d", result.k, result.points)
+    drawn = _skewness(result)
     done = np.isfinite(result.skewness).all(0)
     for i, place in enumerate(result.places):
         line(
@@ -376,7 +356,6 @@ def draw_boundary(result: Boundary) -> list:
             dash=None if place in ("glued cube", "sphere") else "dash",
             hover="d = %{x}: skewness %{y:.3~g}",
         )
-    dimension_axis(drawn, 2, 5, 10, 20, 50, 100)
     top = max(float(result.flat_counts.max()), 1.0)
     every = math.ceil(result.points / 700)
     titles = (
@@ -421,21 +400,10 @@ def draw_latent(result: LatentFilter, threshold: int = 30) -> list:
     for name, some, color, opacity in (("all", result.norms, ORDINARY, 0.5), (chosen, result.norms[kept], HUB, 1)):
         bars(lengths, middle, np.histogram(some, edges)[0], name, color, opacity=opacity, hover="‖z‖ ≈ %{x:.4~g}: %{y}")
     across(lengths, x=result.chi_mean, text=say("mean of χ: {mean}", mean=short(result.chi_mean, 4)))
-    scatter = figure(x="length ‖z‖ of the latent", y=say("N for k = {k}", k=result.k), height=400)
+    against = figure(x="length ‖z‖ of the latent", y=say("N for k = {k}", k=result.k), height=400)
     for name, among, color in (("all", ~kept, ORDINARY), (chosen, kept, HUB)):
         some = shown(result.counts, among)
-        points(
-            scatter,
-            result.norms[some],
-            np.maximum(result.counts[some], 0.5),
-            name,
-            color,
-            size=5,
-            opacity=0.6,
-            hover="N = %{customdata}, ‖z‖ = %{x:.4~g}",
-            customdata=result.counts[some],
-        )
-    scatter.y(**counts_axis(float(result.counts.max())))
+        scatter(against, result.norms, result.counts, some, "N = %{customdata}, ‖z‖ = %{x:.4~g}", name, color)
     leaves = figure(x="threshold t", y="mean length where N ≥ t", height=400)
     line(
         leaves,
@@ -455,7 +423,7 @@ def draw_latent(result: LatentFilter, threshold: int = 30) -> list:
             at = reached[0]
             part = f"{result.share_above[at]:.2g}".removeprefix("0")
             label(leaves, max(result.thresholds[at], 0.5), float(result.norm_above[at]), say("{part} kept", part=part))
-    panels = [lengths, Prose(_kept(result, kept, threshold)), scatter, leaves]
+    panels = [lengths, Prose(_kept(result, kept, threshold)), against, leaves]
     if not result.pictures.size:
         return panels
     each = result.group_counts.shape[1]

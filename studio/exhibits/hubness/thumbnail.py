@@ -9,6 +9,8 @@ from engines.hubness.data import LAWS, draw_law, load_set
 from studio.figure import COLORS
 from studio.thumbnails import HEIGHT, WIDTH, bars, dots
 
+MOON = 99  # of the emoji, the first hub
+
 
 def draw() -> str:
     """How often a point is a neighbour: few points are very often."""
@@ -25,7 +27,7 @@ def sets() -> dict:
         points = points - (points.amin(0) + points.amax(0)) / 2
         points = points / points.abs().max() * 0.46 * HEIGHT
         icons[law] = _svg(dots(points + torch.tensor([WIDTH / 2, HEIGHT / 2]), "currentColor", 3.2, 0.9))
-    for name, number in (("digits", 3), ("emoji", 12)):
+    for name, number in (("digits", 3), ("emoji", MOON)):
         picture = load_set(name, 9999).pictures[number]
         icons[name] = picture if picture.ndim == 3 else picture[..., None].repeat(3, 2)
     for name, sign in (("sentences", "Aa"), ("file", "⇪")):
