@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 
 from engines.hubness.experiments import Boundary, Concentration, Reductions, SkewnessCurve, Survey
 from engines.hubness.files import sentences
@@ -153,6 +152,8 @@ def _followers(result: Survey, rank: int) -> Figure:
 
 def _cut_out(picture: np.ndarray) -> np.ndarray:
     """The picture as RGBA, its white ground transparent where it touches the border."""
+    import scipy.ndimage  # a second to load
+
     picture = np.repeat(picture[..., None], 3, 2) if picture.ndim == 2 else picture
     ground, _ = scipy.ndimage.label((picture > 248).all(2))
     outside = np.setdiff1d(np.concatenate([ground[[0, -1]].ravel(), ground[:, [0, -1]].ravel()]), [0])
