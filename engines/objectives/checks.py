@@ -74,7 +74,7 @@ CHECKS = (
     Check("three tasks, min-norm: (0, 0, 0.1)", MGDA, (0, 0, 0.1), 1e-12, lambda: family.min_norm(THREE)[1]),
     Check("its weights: 4/9, 5/18, 5/18", MGDA, (4 / 9, 5 / 18, 5 / 18), 1e-12, lambda: family.min_norm(THREE)[0]),
     Check(
-        "degrees turned by L₁ × 10: sum, log, 1/|g|, min-norm, PCGrad, CAGrad",
+        "degrees turned by L₁ × 10: sum, log, 1/‖g‖, min-norm, PCGrad, CAGrad",
         "arithmetic; " + BLOG_TASKS,
         (41.987212, 0, 0, 15.708638, 15.708638, 39.371827),
         1e-5,
@@ -92,11 +92,15 @@ CHECKS = (
         "Navon et al. 2022, eq. 3",
         0,
         1e-12,
-        lambda: (
-            family.nash(PAIR) - family.normalised_sum(PAIR) / math.sqrt(1 - 5 / math.sqrt(50))
-        ).norm(),
+        lambda: (family.nash(PAIR) - family.normalised_sum(PAIR) / math.sqrt(1 - 5 / math.sqrt(50))).norm(),
     ),
-    Check("on the Pareto front of CAGrad's toy the weighted gradients cancel", "Liu et al. 2021, app.", 0, 1e-12, front_slope),
+    Check(
+        "on the Pareto front of CAGrad's toy the weighted gradients cancel",
+        "Liu et al. 2021, app.",
+        0,
+        1e-12,
+        front_slope,
+    ),
     Check(
         "ZLPR of scores (2, −1, 0.5), first label on",
         BLOG_LABELS,

@@ -208,7 +208,9 @@ def pair_weights(rule: str, a: Any, b: Any, d: Any, losses: Any = None, c: float
             first = np.clip(np.where(room > 0, foot + shift, np.where(slope > 0, 0.0, 1.0)), 0, 1)
             length = np.sqrt(np.maximum(first**2 * a + (1 - first) ** 2 * b + 2 * first * (1 - first) * d, tiny))
             return 0.5 + radius / length * first, 0.5 + radius / length * (1 - first)
-    raise Refusal("{parameter} must be one of {options}, not {given}.", parameter="rule", options=", ".join(RULES), given=rule)
+    raise Refusal(
+        "{parameter} must be one of {options}, not {given}.", parameter="rule", options=", ".join(RULES), given=rule
+    )
 
 
 def _is_list(values: Any) -> bool:

@@ -73,7 +73,9 @@ def multiway(scores: Tensor, target: Any, form: int = 1) -> Tensor:
     s = s[None] if s.dim() == 1 else s
     t = _tensor("target", target)
     if t.is_floating_point() or t.numel() * s.shape[-1] != s.numel() or not ((t >= 0) & (t < s.shape[-1])).all():
-        raise Refusal("{parameter} must hold one class from 0 to {last} a choice.", parameter="target", last=s.shape[-1] - 1)
+        raise Refusal(
+            "{parameter} must hold one class from 0 to {last} a choice.", parameter="target", last=s.shape[-1] - 1
+        )
     form = whole("form", form, 1, 3)
     t = t.reshape(s.shape[:-1]).long()
     own = s.gather(-1, t[..., None])

@@ -116,5 +116,7 @@ def _normal(x: float) -> float:
 def _shift(mean: float, std: float) -> tuple[float, float]:
     mean, std = number("mean", mean, -10, 10), number("std", std, 0, 10)
     if std < 0.05:
-        raise Refusal("{parameter} must be at least {least}: a density of width 0 has no ratio.", parameter="std", least=0.05)
+        raise Refusal(
+            "{parameter} must be at least {least}: a density of width 0 has no ratio.", parameter="std", least=0.05
+        )
     return mean, std

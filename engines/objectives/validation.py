@@ -26,6 +26,7 @@ class Validation:
     """How far validation errors are from the test error on biased splits; s splits, w weights, m models.
 
     data: its key
+    model: the one that is asked for
     models: keys [m]
     weights: keys [w]: ratio is D / (1 - D), d is D, none is 1
     test: float64 [s, m]; error on the test set: share of wrong classes, or the root of the mean squared error
@@ -38,6 +39,7 @@ class Validation:
     """
 
     data: str
+    model: str
     models: tuple[str, ...]
     weights: tuple[str, ...]
     test: np.ndarray
@@ -123,12 +125,15 @@ def validation(
         kept["test"].append(tested)
         kept["validation"].append(np.array(errors).T)
         sizes.append([len(train), len(held), len(test)])
+        if not split:
+            continue  # one split has no spread
         found = {name: np.array(values, dtype=float) for name, values in kept.items()}
         best = found["validation"].argmin(-1)  # [s, w]
         chosen = np.take_along_axis(found["test"], best, 1)
         at = MODELS.index(model)
         result = Validation(
             data=data,
+            model=model,
             models=MODELS,
             weights=WEIGHTS,
             miss=np.abs(found["validation"][:, :, at] - found["test"][:, at, None]),

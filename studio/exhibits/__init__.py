@@ -1,6 +1,6 @@
 """The exhibits, in the order of their tabs."""
 
-from studio.exhibits import ddcm, diffusion, gibbs, hippo, hubness, moe, rope, segmentation, softmax
+from studio.exhibits import ddcm, diffusion, gibbs, hippo, hubness, moe, objectives, rope, segmentation, softmax
 
 EXHIBITS = (
     diffusion.EXHIBIT,
@@ -12,4 +12,5 @@ EXHIBITS = (
     hubness.EXHIBIT,
     gibbs.EXHIBIT,
     segmentation.EXHIBIT,
+    objectives.EXHIBIT,
 )
