@@ -41,7 +41,13 @@ def test_engines_know_neither_page_nor_plots():
 def test_exhibits_know_nothing_of_the_page():
     for path in FILES:
         if path.is_relative_to(ROOT / "studio" / "exhibits"):
-            assert not set(imported(path)) & {"studio.page", "studio.serve", "studio.api", "studio.present", "gradio"}, path
+            assert not set(imported(path)) & {
+                "studio.page",
+                "studio.serve",
+                "studio.api",
+                "studio.present",
+                "gradio",
+            }, path
 
 
 def test_a_subject_builds_on_no_other_but_shared_models():
@@ -58,7 +64,10 @@ def test_a_subject_builds_on_no_other_but_shared_models():
 
 
 def test_there_is_no_circle():
-    after = {module: {m for m in imported(path, everywhere=False) if m in MODULES and m != module} for module, path in MODULES.items()}
+    after = {
+        module: {m for m in imported(path, everywhere=False) if m in MODULES and m != module}
+        for module, path in MODULES.items()
+    }
     done, open_ = set(), []
 
     def visit(module):
