@@ -279,9 +279,7 @@ def draw_curve(result: SkewnessCurve) -> list:
 
 def draw_reductions(result: Reductions) -> list:
     """Lorenz curves of the neighbour slots, and the measures before and after."""
-    drawn = figure(
-        x="share of the points, least N first", y="share of all neighbour slots they hold", height=620, square=True
-    )
+    drawn = figure(x="share of the points, least N first", y="share of all neighbour slots they hold", height=600)
     share = np.linspace(0, 1, 81)
     for method, counts in zip(result.methods, result.counts, strict=True):
         held = np.concatenate(([0], np.sort(counts).cumsum())) / counts.sum()
@@ -294,7 +292,17 @@ def draw_reductions(result: Reductions) -> list:
             width=4 if method == "none" else 2,
             hover="the least %{x:.0%} hold %{y:.1%}",
         )
-    line(drawn, [0, 1], [0, 1], "all equal", GREY, width=1, dash="dot", hoverinfo="skip")
+    line(drawn, [0, 1], [0, 1], "all equal", GREY, width=1, dash="dot", legend=False, hoverinfo="skip")
+    # no curve comes above the diagonal
+    corner = {
+        "orientation": "v",
+        "x": 0.02,
+        "y": 0.99,
+        "yanchor": "top",
+        "font": {"size": 11},
+        "bgcolor": "rgba(0,0,0,0)",
+    }
+    drawn.update(legend=corner)
     for axis in (drawn.x, drawn.y):
         axis(tickformat=".0%", range=[0, 1], nticks=6)
     rows = [
