@@ -74,7 +74,7 @@ def weighted_mean(mean: float, std: float, weight: str = "ratio", power: int = 1
     return top / quad(density, *ends, epsabs=1e-13, limit=400, points=inner)[0]
 
 
-def classify(train: np.ndarray, test: np.ndarray, ridge: float = 1e-3) -> Callable[[np.ndarray], np.ndarray]:
+def classify(train: np.ndarray, test: np.ndarray, ridge: float = 1e-4) -> Callable[[np.ndarray], np.ndarray]:
     """Logistic regression of test [m, d] against training examples [n, d]: a function from examples [k, d] to log D / (1 - D) [k].
 
     D is as if both sets were equally large. Coordinates are standardised; ridge / 2 times their squared weights is added to the

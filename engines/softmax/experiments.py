@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engines import softmax as family
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
+from engines.objectives.labels import zlpr
 from engines.progress import Progress
 from engines.softmax.passage import PASSAGE
 from engines.softmax.reference import entmax15_by_sorting, entmax_by_bisection, sparsemax_by_sorting
@@ -308,6 +309,7 @@ class Losses:
     fenchel_young: float64 [a, points]; nats at alpha = 1
     slope: float64 [a, points]; its derivative in t, p(target) - 1
     flat_from: float64 [a]; the t from which it is exactly 0, 1 / (alpha - 1), inf at alpha = 1
+    zlpr: float64 [points], nats; the multi-label loss ZLPR with the target as the one label that is on
     classes: how many in all
     """
 
@@ -318,6 +320,7 @@ class Losses:
     fenchel_young: np.ndarray
     slope: np.ndarray
     flat_from: np.ndarray
+    zlpr: np.ndarray
     classes: int
 
 
@@ -346,6 +349,7 @@ def losses(
         fenchel_young=torch.stack([family.fenchel_young_loss(z, target, a) for a in alphas]).numpy(),
         slope=torch.stack([family.entmax(z, a)[:, 0] - 1 for a in alphas]).numpy(),
         flat_from=np.array([1 / (a - 1) if a > 1 else math.inf for a in alphas]),
+        zlpr=zlpr(z, torch.nn.functional.one_hot(target, classes)).numpy(),
         classes=classes,
     )
 

@@ -183,3 +183,9 @@ def test_numpy_numbers_are_numbers():
         scores=np.float32([1.5, 1, 0.6, 0, -3]), k=np.int64(2), order=np.int8(4), temperature=np.float32(0.5)
     )
     np.testing.assert_allclose(typed.probabilities, plain.probabilities, atol=1e-7)
+
+
+def test_zlpr_of_one_label_among_zeros():
+    """log(1 + e^-t) + log n: never below log n, however far the target leads."""
+    result = losses(classes=5)
+    np.testing.assert_allclose(result.zlpr, np.log1p(np.exp(-result.t)) + math.log(5), atol=1e-12)

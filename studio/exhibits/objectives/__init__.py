@@ -155,9 +155,7 @@ VIEWS = (
     View(
         slug="shift",
         title="Density ratio",
-        caption="Training examples are standard normal, test examples are shifted in the first coordinate. A classifier D tells them apart; weighed by D/(1 − D) the "
-        "training set looks like the test set (dashed). Weighed by D alone it stops between the two. Bars: estimates of a test mean, with two standard "
-        "errors. The more the sets differ, the fewer examples count (effective share), and a linear D cannot learn a ratio with another width.",
+        caption="Training examples are standard normal, test examples are shifted in the first coordinate. A classifier D tells them apart. Dashed: the training set reweighted. By D/(1 − D) it looks like the test set; by D alone it stops between the two. Bars: estimates of a test mean, with two standard errors. The more the sets differ, the fewer examples count (effective share), and a linear D cannot learn a ratio with another width.",
         compute=shift,
         controls={
             "mean": Range("Mean of the test set", step=0.1),

@@ -15,7 +15,7 @@ WEIGHT_COLOR = dict(zip(WEIGHTS, (COLORS[0], COLORS[1], GREY), strict=True))
 MODELS = {"ridge": "linear (ridge)", "neighbours": "5 nearest neighbours", "tree": "decision tree"}
 
 
-def draw_shift(result: Shift, weight: str = "ratio") -> list:
+def draw_shift(result: Shift, weight: str = "d") -> list:
     """Densities; the logarithm of their ratio, learned and exact; estimates of the test loss."""
     drawn = figure(x="x₁", y="density", height=440)
     line(drawn, result.x, result.train, "training set", GREY, fill="tozeroy", fillcolor="rgba(136, 136, 136, 0.18)")

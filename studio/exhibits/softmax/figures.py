@@ -178,9 +178,21 @@ def draw_losses(result: Losses) -> list:
         line(young, result.t, values, named, color, hover="t = %{x:.3~g}: %{y:.3~g}")
         if flat <= 5:
             points(young, [flat], [0.0], "", color, size=9, hover=say("0 from t = {t} on", t=short(flat)))
+    line(
+        young,
+        result.t,
+        result.zlpr,
+        "ZLPR, a loss of several labels",
+        INK,
+        dash="dash",
+        hover="t = %{x:.3~g}: %{y:.3~g}",
+    )
     for drawn in (cross, young):
         drawn.y(span=(-0.15, 7)).x(span=(-5, 5))
-    return [cross, young, Table(("map", "−log p infinite up to t =", "−log p at t = 1"), rows)]
+    several = Prose(
+        "ZLPR asks each score to be on its side of 0, so that scores at 0 keep it above log n. More on [losses of several labels](?tab=objectives&view=multilabel)."
+    )
+    return [cross, young, Table(("map", "−log p infinite up to t =", "−log p at t = 1"), rows), several]
 
 
 def draw_perturb(result: Perturbation) -> list:
