@@ -74,7 +74,7 @@ def is_quick(view: View, seconds: float) -> bool:
     if not view.is_direct or seconds > 20 * QUICK:
         return False
     started = time.perf_counter()
-    view.draw(view.compute(**view.defaults))
+    view.draw(view.compute(**{name: view.defaults[name] for name in view.controls}))
     return min(seconds, time.perf_counter() - started) < QUICK
 
 

@@ -28,7 +28,16 @@ from studio.markup import plain
 from studio.page import page
 from studio.theme import ASSETS, theme
 
-SCRIPTS = ("look", "figures", "panels", "controls", "stage", "home", "app")  # joined in this order into one function
+SCRIPTS = (
+    "look",
+    "figures",
+    "panels",
+    "controls",
+    "sweep",
+    "stage",
+    "home",
+    "app",
+)  # joined in this order into one function
 
 
 class Kept:

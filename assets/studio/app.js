@@ -39,6 +39,7 @@ const makeExhibit = (exhibit, host) => {
   let isFresh = false; // just opened: what takes a moment is computed unasked
   const changed = (isMoving) => {
     if (view.direct ? !isMoving || took < 300 : !isMoving) request();
+    if (!isMoving) sweep.draw();
   };
   const controls = makeControls(exhibit, host.upload, changed, () => inFlight ?? Promise.resolve());
   if (exhibit.hasArt) host.server.fetch_art(exhibit.slug).then((art) => controls.dress(JSON.parse(art)));
@@ -82,9 +83,16 @@ const makeExhibit = (exhibit, host) => {
     request();
   });
   pin.title = t("Keep this result behind the next ones");
-  const reset = button(t("Reset"), () => { leaveStory(); controls.set(view.defaults); request(); });
+  const reset = button(t("Reset"), () => { leaveStory(); controls.set(view.defaults); request(); sweep.draw(); });
   reset.title = t("Back to the defaults");
-  actions.append(go, stop, pin, reset);
+  const sweep = makeSweep(exhibit, {
+    view: () => view,
+    ask: (changes) => host.server.draw([exhibit.slug, view.slug, { ...controls.values, ...changes }, null, declared.language]),
+    written: () => host.write(stage.last.address, place()),
+  });
+  const many = button(t("Sweep"), () => (sweep.root.hidden ? sweep.open() : (sweep.set(""), host.write(stage.last.address, place()))));
+  many.title = t("The figure at several values of one control");
+  actions.append(go, stop, pin, many, reset);
   const status = node("div", "stage-status");
   status.role = "status";
   const bar = node("progress");
@@ -153,6 +161,7 @@ const makeExhibit = (exhibit, host) => {
   const bench = node("div", "bench");
   const main = node("div", "stage-holder");
   main.append(stage.root);
+  stage.root.querySelector(".stage-panels").before(sweep.root);
   bench.append(side, main);
 
   // -- foot: what it is about, what it is checked against, where it comes from --
@@ -200,7 +209,10 @@ const makeExhibit = (exhibit, host) => {
   from.append(whole);
   root.append(head, bench, foot, from);
 
-  const place = () => (story ? { story: `${story[0] + 1}.${story[1] + 1}` } : {});
+  const place = () => ({
+    ...(story ? { story: `${story[0] + 1}.${story[1] + 1}` } : {}),
+    ...(sweep.said() ? { sweep: sweep.said() } : {}),
+  });
   const dress = () => {
     tabs.forEach((tab) => {
       const isChosen = tab.dataset.view === view.slug;
@@ -208,6 +220,7 @@ const makeExhibit = (exhibit, host) => {
       tab.tabIndex = isChosen ? 0 : -1;
       if (isChosen) strip.scrollLeft = tab.offsetLeft - strip.offsetLeft - (strip.clientWidth - tab.offsetWidth) / 2;
     });
+    many.hidden = !view.direct || !sweep.offered(view).length;
     go.hidden = stop.hidden = !view.pressed; // (a figure that was drawn beforehand brings Run back)
     stop.disabled = true;
     controls.open(view);
@@ -217,6 +230,7 @@ const makeExhibit = (exhibit, host) => {
   // Another view, with the settings that are held.
   const open = (slug) => {
     leaveStory();
+    sweep.set("");
     pinned = null;
     view = exhibit.views.find((one) => one.slug === slug);
     isFresh = true;
@@ -256,6 +270,7 @@ const makeExhibit = (exhibit, host) => {
   const tell = (number, step) => {
     const told = exhibit.stories[number];
     story = [number, step];
+    sweep.set("");
     pinned = null;
     const isOther = told.view !== view.slug;
     view = exhibit.views.find((one) => one.slug === told.view);
@@ -281,10 +296,10 @@ const makeExhibit = (exhibit, host) => {
 
   return {
     root, take, request,
-    redraw: () => stage.redraw(true),
+    redraw: () => { stage.redraw(true); sweep.draw(); },
     dress,
     // What an address names, as the server read it.
-    arrive: (found) => {
+    arrive: (found, asked) => {
       leaveStory();
       view = exhibit.views.find((one) => one.slug === found.view);
       pinned = found.pinned;
@@ -296,6 +311,8 @@ const makeExhibit = (exhibit, host) => {
       if (story) dressStory();
       offer();
       take(JSON.parse(found.stage));
+      sweep.set(new URLSearchParams(asked).get("sweep") ?? "");
+      if (sweep.said()) host.write(stage.last.address, place());
     },
     state: () => ({ view: view.slug, values: controls.values, pinned, story }),
     restore: (kept) => {
@@ -346,7 +363,7 @@ const app = (() => {
     full: (address, place = {}) => {
       const kept = [...query()].filter(([name]) => name.startsWith("__"));
       const more = new URLSearchParams([...Object.entries(place), ...(saidLanguage ? [["lang", saidLanguage]] : []),
-        ...(isEmbedded ? [["embed", "1"]] : []), ...kept]).toString();
+        ...(isEmbedded ? [["embed", "1"]] : []), ...kept]).toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
       return [address || "?", more].filter(Boolean).join(address && address !== "?" ? "&" : "").replace(/\?$/, "");
     },
     embeddable: (address, place) => {
@@ -410,7 +427,7 @@ const app = (() => {
     if (!found.exhibit) { show(null); home.say(found.notice); return; }
     const made = exhibitOf(found.exhibit);
     show(found.exhibit);
-    made.arrive(found);
+    made.arrive(found, address);
     scrollTo(0, 0);
   };
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -9,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from studio import firsts
 from studio.exhibit import Choice
 from studio.exhibits import EXHIBITS
 from studio.language import translate
@@ -430,3 +432,71 @@ def test_the_first_load_is_small(newcomer, studio):
     session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
     open_at(page, studio, "?tab=rope&view=similarity")
     assert 0 < sum(sizes) <= 2_000_000
+
+
+def test_what_takes_long_opens_with_a_figure_that_was_prepared(newcomer, studio):
+    page = newcomer
+    exhibit, view = next((e, v) for e, v in STREAMS if firsts.file(e, v).exists())
+    page.goto(f"{studio}/?tab={exhibit.slug}&view={view.slug}&lang=en")
+    page.wait_for_function(DRAWN)
+    status = page.locator(".stage-status:visible")
+    assert "Prepared" in status.inner_text() and not page.locator(".stage-status progress:visible").count()
+    page.get_by_role("button", name=".npz", exact=True).locator("visible=true").click()
+    page.locator(".stage-error:visible", has_text="press Run").wait_for()
+    page.get_by_role("button", name="Run", exact=True).locator("visible=true").click()
+    page.locator(".stage-status progress:visible").wait_for()
+    page.get_by_role("button", name="Cancel").locator("visible=true").click()
+
+
+def test_the_notebook_is_saved(page, studio, tmp_path):
+    open_at(page, studio, "?tab=rope&view=similarity&head_dim=64&lang=en")
+    with page.expect_download() as found:
+        page.get_by_role("button", name=".ipynb", exact=True).locator("visible=true").click()
+    found.value.save_as(tmp_path / "made.ipynb")
+    made = json.loads((tmp_path / "made.ipynb").read_text(encoding="utf-8"))
+    assert "head_dim=64" in made["cells"][1]["source"] and f"{studio}/?tab=rope" in made["cells"][0]["source"]
+
+
+def test_a_frame_of_another_page_shows_the_figure_and_where_it_is_from(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity&head_dim=64&lang=en")
+    page.get_by_role("button", name="Embed", exact=True).locator("visible=true").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    page.emulate_media(color_scheme="light")
+    page.set_content(f'<p>A blog.</p><div style="width: 320px">{copied}</div>')
+    frame = page.frames[1]
+    frame.wait_for_function(DRAWN)
+    assert frame.evaluate("innerWidth") == 320 and frame.evaluate("document.documentElement.scrollWidth") <= 320
+    for gone in (".masthead", ".exhibit-head", ".exhibit-foot", ".stage-tools"):
+        assert not frame.locator(f"{gone}:visible").count()
+    assert frame.locator(".control:visible").count() > 2
+    link = frame.locator(".embed-from a:visible")
+    assert link.get_attribute("href") == f"{studio}/?tab=rope&view=similarity&head_dim=64&lang=en"
+    assert "Scientific Spaces Studio" in link.inner_text()
+    page.emulate_media(color_scheme="dark")
+    frame.wait_for_function("document.body.classList.contains('dark')")
+    before = frame.evaluate(f"Number(({HERO}).dataset.drawn)")
+    slider = frame.locator(".control[data-name=head_dim] input[type=range]")
+    slider.evaluate(
+        "e => { e.value = 200; e.dispatchEvent(new Event('input', {bubbles: true})); e.dispatchEvent(new Event('change', {bubbles: true})); }"
+    )
+    frame.wait_for_function(f"before => Number(({HERO}).dataset.drawn) > before", arg=before)
+    page.emulate_media(color_scheme=None)
+
+
+def test_a_sweep_shows_one_figure_a_value_with_shared_axes_and_is_in_the_link(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity&lang=en")
+    page.get_by_role("button", name="Sweep", exact=True).locator("visible=true").click()
+    field = page.get_by_label("Values, up to 9").locator("visible=true")
+    field.fill("32, 64, 3")
+    field.press("Tab")
+    page.wait_for_function("location.search.includes('sweep=head_dim:32,64,3')")
+    page.locator(".sweep-cell .stage-error", has_text="Head dimension d").wait_for()
+    page.wait_for_function(
+        "(() => { const [a, b, ...more] = [...document.querySelectorAll('.sweep-cell .js-plotly-plot')].map(p => p._fullLayout?.yaxis.range + '');"
+        " return a && a === b && !more.length; })()"
+    )
+    page.reload()
+    page.wait_for_function("document.querySelectorAll('.sweep-cell .main-svg').length > 2")
+    assert "sweep=head_dim:32,64,3" in page.evaluate("location.search")
+    page.locator(".sweep .walk-close").click()
+    page.wait_for_function("!location.search.includes('sweep')")

@@ -1,0 +1,116 @@
+// ---- the same figure at several values of one control, with shared axes ----
+const makeSweep = (exhibit, hooks) => {
+  const MOST = 9;
+  const root = node("section", "sweep");
+  root.ariaLabel = t("Sweep");
+  root.hidden = true;
+  const chosen = node("select");
+  chosen.ariaLabel = t("Control");
+  const typed = node("input");
+  typed.type = "text";
+  typed.ariaLabel = t("Values, up to {most}", { most: MOST });
+  const close = button("×", () => { set(""); hooks.written(); }, "walk-close");
+  close.ariaLabel = t("Close");
+  const head = node("div", "sweep-head");
+  head.append(chosen, typed, close);
+  const grid = node("div", "sweep-grid");
+  root.append(head, grid);
+  let turn = 0;
+  const tools = { mark: () => "", alt: () => "", set: () => {}, settle: () => {} };
+
+  const kindOf = (name) => exhibit.controls[name];
+  const offered = (view) => view.controls.map(({ name }) => name)
+    .filter((name) => kindOf(name).kind === "Range" || kindOf(name).kind === "Toggle" || (kindOf(name).kind === "Choice" && !kindOf(name).several));
+  const values = () => typed.value.split(/[,;，；]\s*/).map((text) => text.trim()).filter(Boolean).slice(0, MOST);
+  // What a control is swept over unasked: five numbers from end to end, or its options.
+  const spread = (name) => {
+    const { kind, low, high, step, log, options } = kindOf(name);
+    if (kind === "Toggle") return ["0", "1"];
+    if (kind === "Choice") return options.map(([value]) => value).slice(0, MOST);
+    const whole = exhibit.integers.has(name);
+    return [...new Set([0, 1, 2, 3, 4].map((i) => {
+      const value = log && low > 0 ? low * (high / low) ** (i / 4) : low + (high - low) * (i / 4);
+      return whole ? Math.round(low + (step ?? 1) * Math.round((value - low) / (step ?? 1))) : Number(value.toPrecision(3));
+    }))].map(String);
+  };
+  const valueOf = (name, text) => {
+    if (kindOf(name).kind === "Toggle") return text === "1" || text === "true";
+    return text;
+  };
+  const labelOf = (name, text) => {
+    const { kind, label, options } = kindOf(name);
+    const said = kind === "Choice" ? options.find(([value]) => value === text)?.[1] ?? text : text;
+    return `${label}: ${said}`;
+  };
+  // Equal axes, so that the figures can be compared.
+  const share = () => {
+    const plots = [...grid.querySelectorAll(".js-plotly-plot")];
+    const change = {};
+    for (const axis of ["xaxis", "yaxis"]) {
+      const found = plots.map((plot) => plot._fullLayout?.[axis]);
+      if (found.some((one) => !one?.range || one.type !== found[0].type || !["linear", "log"].includes(one.type))) continue;
+      if (found.every((one) => one.range[0] > one.range[1])) continue; // it runs downwards, as of a matrix
+      const [lows, highs] = [found.map((one) => one.range[0]), found.map((one) => one.range[1])];
+      Object.assign(change, { [`${axis}.range[0]`]: Math.min(...lows), [`${axis}.range[1]`]: Math.max(...highs) });
+    }
+    if (Object.keys(change).length) for (const plot of plots) window.Plotly.relayout(plot, change);
+  };
+  const draw = async () => {
+    if (root.hidden) return;
+    const mine = turn += 1;
+    const name = chosen.value;
+    const asked = values();
+    while (grid.children.length > asked.length) grid.lastChild.remove();
+    grid.style.setProperty("--cells", Math.min(asked.length, 3));
+    for (const [i, text] of asked.entries()) {
+      let cell = grid.children[i];
+      if (!cell) {
+        cell = node("figure", "sweep-cell");
+        cell.append(node("figcaption"), node("div"));
+        grid.append(cell);
+      }
+      cell.firstChild.textContent = labelOf(name, text);
+      let said;
+      try { said = JSON.parse(await hooks.ask({ [name]: valueOf(name, text) })); }
+      catch { said = { error: t("The studio does not answer: is it still running?") }; }
+      if (mine !== turn) return;
+      const panels = (said.panels ?? []).slice(0, 1);
+      if (panels[0]?.kind === "plot") panels[0].figure.layout.height = 280;
+      if (said.error) cell.lastChild.replaceChildren(node("p", "stage-error", said.error));
+      else {
+        for (const holder of cell.lastChild.children) holder.zoom = {}; // axes of its own again, until all are there
+        await drawPanels(cell.lastChild, panels, `${said.exhibit}/${said.view}/${name}`, tools, true);
+      }
+      if (mine !== turn) return;
+    }
+    share();
+  };
+  // "name:value,value" as in the address; "" closes
+  const set = (said, view = hooks.view()) => {
+    turn += 1;
+    const [name, list = ""] = said.split(/:(.*)/s);
+    const names = offered(view);
+    root.hidden = !view.direct || !names.includes(name);
+    if (root.hidden) { grid.replaceChildren(); return; }
+    chosen.replaceChildren(...names.map((one) => {
+      const option = node("option", "", kindOf(one).label);
+      option.value = one;
+      return option;
+    }));
+    chosen.value = name;
+    typed.value = (list ? list.split(",") : spread(name)).slice(0, MOST).join(", ");
+    draw();
+  };
+  chosen.addEventListener("change", () => { set(chosen.value); hooks.written(); });
+  typed.addEventListener("change", () => { draw(); hooks.written(); });
+  return {
+    root, draw, set, offered,
+    said: () => (root.hidden ? "" : `${chosen.value}:${values().join(",")}`),
+    open: () => {
+      const [name] = offered(hooks.view());
+      set(name ?? "");
+      if (!root.hidden) root.scrollIntoView({ block: "nearest" });
+      hooks.written();
+    },
+  };
+};

@@ -1,0 +1,102 @@
+"""How soon each view shows a figure on a page that is there, with every core of the server busy.
+
+    python -m benchmarks.firsts [exhibit ...] [--idle]
+
+A studio is started and its opening page loaded; a process for each core then computes for nothing. Each view is opened once, by its bare
+link as the page's own links do, and timed in the browser from there to the figure drawn. Nothing is remembered: each view is
+its server's first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+from playwright.sync_api import sync_playwright
+
+from benchmarks.page import HERO
+from studio import firsts
+from studio.exhibits import EXHIBITS
+from tests.browser.conftest import FLAGS
+from tests.conftest import ROOT
+
+OPEN = """async (address) => {
+    const start = performance.now();
+    history.pushState(null, "", address);
+    dispatchEvent(new PopStateEvent("popstate"));
+    const view = new URLSearchParams(address).get("view");
+    for (;;) {
+        await new Promise((r) => setTimeout(r, 2));
+        const hero = HERO;
+        const stage = hero?.closest(".exhibit");
+        const chosen = stage?.querySelector(".views [aria-selected=true]")?.dataset.view;
+        const plot = hero?.querySelector(".panel-plot");
+        if (chosen === view && Number(hero.dataset.drawn ?? 0) > (window.drawnBefore[stage.dataset.exhibit] ?? 0)
+            && (!plot || plot.querySelector(".main-svg"))) {
+            window.drawnBefore[stage.dataset.exhibit] = Number(hero.dataset.drawn);
+            return performance.now() - start;
+        }
+        if (performance.now() - start > 60000) return null;
+    }
+}""".replace("HERO", HERO)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exhibits", nargs="*")
+    parser.add_argument("--idle", action="store_true", help="leave the other cores alone")
+    options = parser.parse_args()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "app.py", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    busy = []
+    taken = {}
+    try:
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            while True:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            page.goto(f"http://127.0.0.1:{port}/")
+            page.locator(".card").first.wait_for(timeout=120_000)
+            # plotly is of the page's own load
+            page.evaluate(
+                """(address) => new Promise((done) => {
+                window.drawnBefore = {};
+                const script = document.createElement("script");
+                script.src = address; script.onload = done; document.head.append(script);
+            })""",
+                page.evaluate("window.studioFiles.plotly"),
+            )
+            if not options.idle:
+                busy = [
+                    subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)
+                ]
+            for exhibit in EXHIBITS:
+                for view in exhibit.views if not options.exhibits or exhibit.slug in options.exhibits else ():
+                    took = page.evaluate(OPEN, f"?tab={exhibit.slug}&view={view.slug}&lang=en")
+                    taken[exhibit.slug, view.slug] = took
+                    kept = "prepared" if firsts.file(exhibit, view).exists() else "live"
+                    print(f"{exhibit.slug}/{view.slug:<18} {kept:9} {took or float('nan'):7.0f} ms", flush=True)
+                    page.wait_for_timeout(300)
+            browser.close()
+    finally:
+        for process in [server, *busy]:
+            process.kill()
+    late = [took for took in taken.values() if took is None or took > 300]
+    print(f"{len(taken) - len(late)} of {len(taken)} views show their first figure within 300 ms")
+
+
+if __name__ == "__main__":
+    main()
