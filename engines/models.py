@@ -109,6 +109,13 @@ def load(name: str, family: str | None = None, device: str | torch.device | None
     return Loaded(model, copy.deepcopy(companion) if hasattr(companion, "set_timesteps") else companion)
 
 
+def fetch(name: str) -> None:
+    """Bring the files of a Hub model here without loading them; an embedded one is here. Raises ModelError."""
+    if name not in EMBEDDED:
+        _, repository, revision, _ = _row(name, None)
+        _download(repository, revision)
+
+
 def fingerprint(name: str) -> str:
     """What pins the weights of a name: SHA-256 of an embedded weight file, commit of a Hub model."""
     if name in EMBEDDED:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, Literal
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from studio import link
 from studio.exhibit import (
@@ -25,7 +28,8 @@ from studio.exhibit import (
 from studio.language import sentence
 from studio.markup import plain
 from studio.present import labels
-from studio.results import as_json, run
+from studio.results import as_json, known, run
+from studio.turns import SHORT, TURNS, inside
 
 
 def add(exhibit: Exhibit) -> None:
@@ -50,23 +54,18 @@ def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) ->
         then: now for then, now in (former.names.items() if former else ()) if now in offered and then not in offered
     }
 
-    def endpoint(*values: Any) -> dict:
+    async def endpoint(*values: Any) -> dict:
         present, past = values[: len(offered)], values[len(offered) :]
         given = dict(zip(offered, present, strict=True))
         given |= {now: value for now, value in zip(renamed.values(), past, strict=True) if value is not None}
-        try:
-            wanted = {name: link.parse(control, given[name], view.defaults[name]) for name, control in offered.items()}
-            for progress in run(exhibit, view, view.defaults | wanted):
-                result = progress.result
-        except ValueError as fault:
-            raise gr.Error(sentence(fault, "en", exhibit.slug, labels(view)), print_exception=False) from None
-        return as_json(result)
+        _, result = await compute(exhibit, view, given)
+        return await inside(SHORT, as_json, result)
 
     # gradio reads the names, types and defaults of an endpoint from its signature and annotations.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     hints = {name: _hint(control, view.defaults[name]) for name, control in offered.items()}
     parameters = [
-        inspect.Parameter(name, kind, default=_plain(defaults[name]), annotation=hints[name]) for name in offered
+        inspect.Parameter(name, kind, default=unpacked(defaults[name]), annotation=hints[name]) for name in offered
     ]
     parameters += [
         inspect.Parameter(then, kind, default=None, annotation=hints[now] | None) for then, now in renamed.items()
@@ -79,7 +78,42 @@ def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) ->
     endpoint.__doc__ = "\n".join(
         [f"{exhibit.title}: {view.title}. {plain(view.caption)}", "", "Args:", *[f"    {line}" for line in lines]]
     )
-    gr.api(endpoint, api_name=endpoint.__name__, concurrency_id="gpu", concurrency_limit=2)
+    endpoint._mcp_type = "view"  # none of gradio's kinds: MCP has the tools of studio/tools.py for all views
+    gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+
+
+async def compute(exhibit: Exhibit, view: View, given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The settings of a view, the others at their defaults, and its result: at once, or when it is the caller's turn."""
+    try:
+        settings = view.defaults | {
+            name: link.parse(view.settings[name], value, view.defaults[name]) for name, value in given.items()
+        }
+        progress = run(exhibit, view, settings)
+        if view.is_direct or known(view, settings):
+            return settings, await inside(SHORT, _last, progress)
+        request, alive = LocalContext.request.get(), _alive()
+        result = None
+        async with aclosing(TURNS.stream(getattr(request, "session_hash", None) or "", progress)) as running:
+            async for made in running:
+                if not alive():
+                    raise gr.Error("The caller is gone.", print_exception=False)
+                result = result if made is None else made.result
+        return settings, result
+    except ValueError as fault:
+        raise gr.Error(sentence(fault, "en", exhibit.slug, labels(view)), print_exception=False) from None
+
+
+def _last(progress: Iterator) -> Any:
+    for made in progress:
+        result = made.result
+    return result
+
+
+def _alive() -> Callable[[], bool]:
+    """Whether the caller still listens: gradio ends only generators of callers that are gone."""
+    blocks, name = LocalContext.blocks.get(), LocalContext.event_id.get()
+    event = blocks._queue.event_ids_to_events.get(name) if blocks and name else None
+    return lambda: event is None or event.alive
 
 
 def describe(control: Control, default: Any) -> str:
@@ -115,5 +149,6 @@ def _hint(control: Control, default: Any) -> Any:
             return str
 
 
-def _plain(value: Any) -> Any:
+def unpacked(value: Any) -> Any:
+    """A value as JSON knows it."""
     return list(value) if isinstance(value, tuple) else value

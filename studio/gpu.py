@@ -1,34 +1,104 @@
-"""Where a view is computed: here, or on a shared GPU of a ZeroGPU Space, which lends one for a stated time."""
+"""Where a view is computed: here, or on a card that a ZeroGPU Space lends for a stated time.
+
+On ZeroGPU no kernel can run in the main process, though `spaces` makes torch say otherwise there: it is told that there
+is no card, and computes on the CPU. A card is asked for where a model of the Hub is to run; its weights are fetched first.
+"""
 
 from __future__ import annotations
 
+import io
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
 
+import gradio as gr
+import torch
+
+from engines import models
+from engines.arguments import Refusal
 from engines.progress import Progress
 from studio.exhibit import View
+from studio.language import say
 
-
-def _compute(exhibit: str, view: str, settings: dict[str, Any]) -> Iterator[Progress]:
-    # Named, not passed: on ZeroGPU the arguments cross into another process, and a view's functions do not pickle.
-    from studio.exhibits import EXHIBITS
-
-    found = next(v for e in EXHIBITS if e.slug == exhibit for v in e.views if v.slug == view)
-    if found.streams:
-        yield from found.compute(**settings)
-    else:
-        yield Progress(1, 1, found.compute(**settings))
-
-
-if os.environ.get("SPACES_ZERO_GPU"):
-    import spaces
-
-    _on_gpu = spaces.GPU(duration=120)(_compute)
-else:
-    _on_gpu = _compute
+LONGEST = 120  # seconds; a visitor without an account has two minutes a day
 
 
 def compute(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Progress]:
-    """Progress of the view's engine; the last one carries the result. Only a view that says it gains asks for a GPU."""
-    return (_on_gpu if view.gpu else _compute)(exhibit, view.slug, settings)
+    """Progress of the view's engine; the last one carries the result."""
+    hub = hub_model(settings)
+    if _on_card is None or not view.gpu or hub is None:
+        yield from _compute(exhibit, view.slug, settings)
+        return
+    models.fetch(hub)
+    has_begun = False
+    try:
+        for packed in _on_card(exhibit, view.slug, settings):
+            has_begun = True
+            made = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=False)
+            if isinstance(made, ValueError):
+                raise made
+            yield made
+        return
+    except (gr.Error, RuntimeError) as fault:  # of `spaces`: quota, queue, worker
+        reason = " ".join(str(getattr(fault, "message", fault)).split())[:200]
+        if has_begun:
+            raise Refusal("The lent GPU stopped before the end ({reason}). Run it again.", reason=reason) from None
+    gr.Warning(say("No GPU was lent ({reason}): computed on the CPU instead, which takes longer.", reason=reason))
+    yield from _compute(exhibit, view.slug, settings)
+
+
+def hub_model(settings: dict[str, Any]) -> str | None:
+    """The name of the model of the Hub that these settings ask for, if any."""
+    name = settings.get("model")
+    return name if isinstance(name, str) and "/" in name else None
+
+
+def lease(exhibit: str, slug: str, settings: dict[str, Any]) -> int:
+    """Seconds of a card to ask for: a second a gigabyte of weights, and the view's time at these settings."""
+    view = _view(exhibit, slug)
+    steps = _total(settings.get("steps", 1)) / _total(view.defaults.get("steps", 1))
+    weights = models.HUB.get(hub_model(settings) or "", ("", "", 5))[2]
+    return math.ceil(min(10 + weights + view.seconds * max(steps, 1), LONGEST))
+
+
+def _total(steps: float | tuple) -> float:
+    return sum(steps) if isinstance(steps, tuple) else steps
+
+
+def _view(exhibit: str, slug: str) -> View:
+    # Named, not passed: on ZeroGPU the arguments cross into another process, and a view's functions do not pickle.
+    from studio.exhibits import EXHIBITS
+
+    return next(view for one in EXHIBITS if one.slug == exhibit for view in one.views if view.slug == slug)
+
+
+def _compute(exhibit: str, slug: str, settings: dict[str, Any]) -> Iterator[Progress]:
+    view = _view(exhibit, slug)
+    if view.streams:
+        yield from view.compute(**settings)
+    else:
+        yield Progress(1, 1, view.compute(**settings))
+
+
+def _lent(exhibit: str, slug: str, settings: dict[str, Any]) -> Iterator[bytes]:
+    """What `_compute` yields, or the ValueError that ended it, as bytes: other errors cross as the name of their class."""
+
+    def packed(made: Any) -> bytes:
+        file = io.BytesIO()
+        torch.save(made, file)
+        return file.getvalue()
+
+    try:
+        for progress in _compute(exhibit, slug, settings):
+            yield packed(progress)
+    except ValueError as fault:
+        yield packed(fault)
+
+
+_on_card = None
+if os.environ.get("SPACES_ZERO_GPU"):
+    import spaces
+
+    torch.cuda.is_available = lambda: False  # `spaces` puts the true one back in the process that has the card
+    _on_card = spaces.GPU(duration=lease)(_lent)

@@ -6,10 +6,10 @@ answers come through a second component, the wire.
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,15 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from engines.arguments import Refusal
-from studio import api, firsts, link
+from studio import api, firsts, link, tools
 from studio.declared import art, checks_table
 from studio.exhibit import Drawing, Exhibit, Upload, View
 from studio.exhibits import EXHIBITS
 from studio.language import LANGUAGES, sentence, translate
 from studio.notebook import notebook
-from studio.present import labels, present, refusal, shown_values
+from studio.present import labels, present, refusal, shown_values, waiting
 from studio.results import npz
-from studio.turns import Turns
-
-# Answers go past gradio's queue: more at once than there are cores would only slow each other down.
-_ANSWERING = threading.Semaphore(os.cpu_count() or 1)
+from studio.turns import SHORT, TURNS, inside
 
 # Handlers of the page itself are no business of the API, and the stage shows its own progress.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -44,7 +41,7 @@ def page() -> gr.Blocks:
             {},
             html_template='<div class="studio"></div>',
             js_on_load="studioReady.then((studio) => studio.mount(element, props, trigger, upload, server))",
-            server_functions=[arrive, draw, fetch_npz, fetch_notebook, fetch_art, run_checks],
+            server_functions=[*map(_short, (arrive, draw, fetch_npz, fetch_notebook, fetch_art, run_checks))],
             apply_default_css=False,
             elem_classes="desk",
         )
@@ -55,11 +52,22 @@ def page() -> gr.Blocks:
             apply_default_css=False,
             elem_classes="wire",
         )
-        running = desk.submit(Turns()(_run), desk, wire, concurrency_id="gpu", concurrency_limit=2, **PRIVATE)
+        running = desk.submit(_in_turn, desk, wire, concurrency_limit=None, **PRIVATE)
         desk.stop(None, None, None, cancels=[running], **PRIVATE)
         for exhibit in EXHIBITS:
             api.add(exhibit)
+        tools.add()
     return blocks
+
+
+def _short(answer: Callable) -> Callable:
+    """The handler of a server function, which answers past gradio's queue."""
+
+    @functools.wraps(answer)
+    async def handler(asked: Any) -> str:
+        return await inside(SHORT, answer, asked)
+
+    return handler
 
 
 def arrive(asked: Any) -> str:
@@ -139,17 +147,34 @@ def run_checks(asked: Any) -> str:
     exhibit = BY_SLUG.get(str(slug))
     if exhibit is None:
         return ""
-    with _ANSWERING:
-        return checks_table(exhibit, [check.outcome() for check in exhibit.checks], _language(language))
+    return checks_table(exhibit, [check.outcome() for check in exhibit.checks], _language(language))
 
 
 def _stage(exhibit: Exhibit, view: View, settings: dict, pinned: dict | None, language: str) -> str:
     ready = None if pinned else firsts.prepared(exhibit, view, settings, language)
     if ready:
         return ready
-    with _ANSWERING:
-        *_, stage = present(exhibit, view, settings, pinned, compute=view.is_direct, language=language)
+    *_, stage = present(exhibit, view, settings, pinned, compute=view.is_direct, language=language)
     return stage
+
+
+async def _in_turn(asked: Any, request: gr.Request) -> AsyncIterator:
+    """`_run` when it is this visitor's turn; a visitor's later run ends an earlier one."""
+    stages, visitor = _run(asked), request.session_hash or ""
+    try:
+        exhibit, view, _, _, language = _read(asked["ask"])
+    except (LookupError, TypeError):
+        yield await inside(SHORT, next, stages)
+        return
+    try:
+        async with aclosing(
+            TURNS.stream(visitor, stages, lambda ahead: waiting(exhibit, view, ahead, language), only=True)
+        ) as running:
+            async for stage in running:
+                yield stage
+    except Refusal as fault:
+        yield refusal(sentence(fault, language, exhibit.slug, {}), exhibit, view)
+    yield gr.skip()  # gradio sends what came last once more at the end: let that be nothing
 
 
 def _run(asked: Any) -> Iterator[str]:

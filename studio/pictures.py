@@ -1,11 +1,13 @@
-"""The README's pictures and the thumbnails, renewed: python -m studio.pictures [--check].
+"""The README's pictures, the thumbnails and the pictures of link previews, renewed: python -m studio.pictures [--check | --previews].
 
-Thumbnails are drawn by the engines; the README's pictures are taken of the running page in Chromium, which must be on the PATH
-(and playwright installed: tests/requirements.txt). `--check` writes nothing and says which thumbnails would change.
+Thumbnails are drawn by the engines, previews are a title over a thumbnail, the README's pictures are taken of the running page,
+both in Chromium, which must be on the PATH (and playwright installed: tests/requirements.txt). `--check` writes nothing and says
+which thumbnails would change; `--previews` makes the previews alone.
 """
 
 from __future__ import annotations
 
+import html
 import shutil
 import socket
 import subprocess
@@ -25,8 +27,19 @@ PICTURES = {
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 
 
-def main(check: bool) -> int:
+PREVIEW = """<!doctype html><meta charset="utf-8"><style>
+body {{ margin: 0; width: 1200px; height: 630px; background: #faf8f3; color: #26241f; font-family: sans-serif; }}
+h1 {{ position: absolute; left: 70px; top: 40px; margin: 0; font-size: 58px; }}
+p {{ position: absolute; left: 72px; top: 118px; margin: 0; font-size: 30px; color: #6d685d; }}
+svg {{ position: absolute; left: 150px; top: 190px; width: 900px; height: 412px; }}
+</style><h1>{title}</h1><p>{question}</p>{thumbnail}"""
+
+
+def main(check: bool, previews: bool = False) -> int:
     """Write everything, or say what would change; the number of changes where only checked."""
+    if previews:
+        _previews()
+        return 0
     changed = 0
     for exhibit in EXHIBITS:
         file = ASSETS / "thumbnails" / f"{exhibit.slug}.svg"
@@ -38,6 +51,7 @@ def main(check: bool) -> int:
                 file.write_text(svg, encoding="utf-8")
     if check:
         return changed
+    _previews()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -47,6 +61,20 @@ def main(check: bool) -> int:
     finally:
         server.kill()
     return 0
+
+
+def _previews() -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1200, "height": 630})
+        for exhibit in EXHIBITS:
+            thumbnail = (ASSETS / "thumbnails" / f"{exhibit.slug}.svg").read_text(encoding="utf-8")
+            question = html.escape(exhibit.question or "Scientific Spaces Studio")
+            page.set_content(PREVIEW.format(title=html.escape(exhibit.title), question=question, thumbnail=thumbnail))
+            page.screenshot(path=str(ASSETS / "previews" / f"{exhibit.slug}.png"))
+        browser.close()
 
 
 def _take(address: str) -> None:
@@ -73,4 +101,4 @@ def _take(address: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv[1:]))
+    sys.exit(main("--check" in sys.argv[1:], "--previews" in sys.argv[1:]))

@@ -100,6 +100,18 @@ def refusal(text: str, exhibit: Exhibit, view: View) -> str:
     )
 
 
+def waiting(exhibit: Exhibit, view: View, ahead: int, language: str) -> str:
+    """A stage of a view that waits for its turn; its figure stays."""
+    with speaking(language, exhibit.slug):
+        text = (
+            say("Waiting for {ahead} runs before this one.", ahead=ahead)
+            if ahead > 1
+            else say("Waiting for one run before this one.")
+        )
+    said = {"exhibit": exhibit.slug, "view": view.slug, "error": "", "status": text, "busy": True, "progress": None}
+    return json.dumps(said | {"panels": None})
+
+
 def labels(view: View) -> dict[str, str]:
     """Parameter -> the label that a visitor sees."""
     return {name: control.label for name, control in view.settings.items()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import os
+import re
 import sys
 import threading
 from concurrent.futures import Future
@@ -12,7 +14,9 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import brotli
+import gradio as gr
 import plotly
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -27,6 +31,7 @@ from studio.language import LANGUAGES, translate
 from studio.markup import plain
 from studio.page import page
 from studio.theme import ASSETS, theme
+from studio.turns import bound_threads
 
 SCRIPTS = (
     "look",
@@ -72,6 +77,10 @@ def script() -> str:
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
 
 
+# MIME types are what we say, and other sites learn our address, but not what a visitor looks at.
+SAFE = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"strict-origin-when-cross-origin")]
+
+
 class Front:
     """Puts into the page's head what belongs there before any script runs: a title, a preview, and what to load."""
 
@@ -79,11 +88,18 @@ class Front:
         self._app, self._files = app, files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; only the page itself is changed."""
+        """Answer a request; only the page itself is changed. It may stand in a frame of any other page, on purpose."""
+        outer = send
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = message | {"headers": [*message["headers"], *SAFE]}
+            await outer(message)
+
         if (
             scope["type"] != "http"
             or scope["method"] != "GET"
-            or scope["path"].rstrip("/") != scope.get("root_path", "").rstrip("/")
+            or scope["path"].rstrip("/") not in ("", scope.get("root_path", "").rstrip("/"))
         ):
             await self._app(scope, receive, send)
             return
@@ -95,18 +111,27 @@ class Front:
             if message["type"] == "http.response.start":
                 start = message
                 return
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
             headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-            whole = body.replace(b"</head>", self._head(scope).encode() + b"</head>", 1)
+            title, head = self._head(scope)
+            # of two previews the first counts: gradio's own goes
+            whole = re.sub(
+                rb'<title>.*?</title>|<meta\s+(?:property="og:|name="(?:twitter:|description))[^>]*>', b"", body
+            )
+            whole = whole.replace(b"</head>", f"<title>{html.escape(title)}</title>{head}</head>".encode(), 1)
             start["headers"] = [*headers, (b"content-length", str(len(whole)).encode())]
             await send(start)
             await send({"type": "http.response.body", "body": whole})
 
         await self._app(scope, receive, hold)
 
-    def _head(self, scope: Scope) -> str:
+    def _head(self, scope: Scope) -> tuple[str, str]:
+        """The title and the rest of the head, for the query that is asked."""
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         language = query.get("lang", [""])[0]
         if language not in LANGUAGES:
@@ -118,20 +143,36 @@ class Front:
             "Scientific Spaces Studio",
             translate("The mathematics of Su Jianlin's blog, to be explored by hand.", language),
         )
+        picture = "studio"
         if exhibit:
             title = f"{translate(exhibit.title, language, slug)} · {title}"
             summary = plain(translate(exhibit.summary, language, slug))
+            picture = slug
+            view = next((view for view in exhibit.views if view.slug == query.get("view", [""])[0].lower()), None)
+            if view:
+                title = f"{translate(view.title, language, slug)} · {title}"
+                summary = plain(translate(view.caption, language, slug))[:300]
         texts = {
             name.removeprefix("texts-"): kept.address for name, kept in self._files.items() if name.startswith("texts-")
         }
-        return (
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        scheme = headers.get(b"x-forwarded-proto", scope.get("scheme", "http")).split(",")[0]
+        host = headers.get(b"x-forwarded-host", headers.get(b"host", "")).split(",")[0]
+        root = os.environ.get("GRADIO_ROOT_PATH") or scope.get("root_path", "")
+        base = (
+            root.rstrip("/") if "://" in root else f"{scheme}://{host}{root.rstrip('/')}"
+        )  # a picture's whole address
+        return title, (
             f'<meta property="og:title" content="{html.escape(title)}">'
+            f'<meta property="og:image" content="{html.escape(base)}/{self._files[f"preview-{picture}"].address}">'
+            '<meta name="twitter:card" content="summary_large_image">'
             f'<meta name="description" content="{html.escape(summary)}">'
             f'<meta property="og:description" content="{html.escape(summary)}">'
             '<meta property="og:type" content="website">'
             f'<link rel="stylesheet" href="{self._files["style"].address}">'
             f'<link rel="preload" as="fetch" crossorigin href="{texts[language]}">'
-            f"<script>window.studioFiles={{plotly:{self._files['plotly'].address!r},texts:{texts!r}}};"
+            f"<script>window.studioFiles={{plotly:{self._files['plotly'].address!r},texts:{texts!r},"
+            f"space:{json.dumps(os.environ.get('SPACE_ID'))}}};"
             "window.studioReady=new Promise((ready)=>{window.studioMade=ready});</script>"
             f'<script defer src="{self._files["script"].address}"></script>'
         )
@@ -140,7 +181,11 @@ class Front:
 def files() -> dict[str, Kept]:
     """Everything that the page loads from us, by name."""
     bundle = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+    previews = {"studio": ASSETS / "studio.png"} | {
+        exhibit.slug: ASSETS / "previews" / f"{exhibit.slug}.png" for exhibit in EXHIBITS
+    }
     return {
+        **{f"preview-{name}": Kept(f"{name}.png", "image/png", file.read_bytes()) for name, file in previews.items()},
         "plotly": Kept("plotly.js", "text/javascript", bundle),
         "script": Kept("studio.js", "text/javascript", script().encode()),
         "style": Kept("studio.css", "text/css", (ASSETS / "studio.css").read_bytes()),
@@ -151,16 +196,36 @@ def files() -> dict[str, Kept]:
     }
 
 
+def summary(request: Request) -> Response:
+    """llms.txt: what is here, and how a program asks for it."""
+    lines = [
+        "# Scientific Spaces Studio",
+        "",
+        "> Interactive exhibits on the mathematics of Su Jianlin's blog kexue.fm; every figure is computed by an engine in torch.",
+        "",
+        "Every view is an endpoint of the gradio API: POST gradio_api/call/{exhibit}_{view} (dashes as underscores), described at "
+        "gradio_api/info. The endpoints list_views, describe_view and run_view serve all of them; over MCP (at gradio_api/mcp, where "
+        "the host has switched it on) they are the tools. `?tab={exhibit}&view={view}&{setting}={value}` opens the page.",
+    ]
+    for exhibit in EXHIBITS:
+        lines += ["", f"## {exhibit.title}", "", plain(exhibit.summary), ""]
+        lines += [
+            f"- [{view.title}](?tab={exhibit.slug}&view={view.slug}): {plain(view.caption)}" for view in exhibit.views
+        ]
+    return Response("\n".join(lines) + "\n", media_type="text/plain; charset=utf-8")
+
+
 def options() -> dict:
-    """What gradio's `launch` is told wherever the studio is served."""
+    """What gradio is told wherever the studio is served."""
     served = files()
     uploads = [c for exhibit in EXHIBITS for c in exhibit.controls if isinstance(c, Upload)]
     return {
         "theme": theme(),
         "footer_links": ["api", "settings"],
+        "favicon_path": str(ASSETS / "favicon.svg"),
         # gradio compresses files by their ending and leaves the page itself as it is.
         "app_kwargs": {
-            "routes": [kept.route for kept in served.values()],
+            "routes": [*(kept.route for kept in served.values()), Route("/llms.txt", summary)],
             "middleware": [
                 Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5),
                 Middleware(Front, files=served),
@@ -173,9 +238,15 @@ def options() -> dict:
     }
 
 
+def blocks() -> gr.Blocks:
+    """The page with its queue: gradio lets all in, and studio/turns.py has them wait."""
+    bound_threads()
+    return page().queue(max_size=1000, default_concurrency_limit=None)
+
+
 def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | None) -> None:
     """Serve the studio until it is stopped; None leaves a setting to gradio's environment variables."""
-    page().queue(max_size=64, default_concurrency_limit=8).launch(
+    blocks().launch(
         server_name=host,
         server_port=port,
         share=share,
@@ -183,3 +254,9 @@ def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | N
         inbrowser=sys.stdout.isatty() and not os.environ.get("CI"),
         **options(),
     )
+
+
+def app() -> ASGIApp:
+    """The studio for a server of one's own: `uvicorn --factory studio.serve:app`."""
+    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    return gr.mount_gradio_app(outer, blocks(), "/", root_path=os.environ.get("GRADIO_ROOT_PATH"), **options())

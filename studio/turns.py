@@ -1,38 +1,154 @@
-"""One run at a time for each visitor."""
+"""Who computes when: short answers in a few threads; long runs one at a time, visitors in turn.
+
+All engines run in these threads, for torch keeps a pool of its own for every thread that it is called from.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import os
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-import gradio as gr
+import torch
+
+from engines.arguments import Refusal
+
+SHORT = ThreadPoolExecutor(os.cpu_count() or 1, "short")  # more at once would only slow each other down
+_END = object()
+
+
+def bound_threads() -> None:
+    """Two threads of torch for each of ours, where the host has not said otherwise: more are slower for such arrays."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+async def inside(pool: Executor, function: Callable, *arguments: Any) -> Any:
+    """The function's value, computed in a thread of the pool with the caller's context."""
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(pool, context.run, function, *arguments)
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A long run that waits or goes on.
+
+    turn: set when something changed for it
+    is_running: whether it has its turn
+    is_overtaken: whether a later run of the same visitor is to stand in its place
+    """
+
+    visitor: str
+    turn: asyncio.Event = field(default_factory=asyncio.Event)
+    is_running: bool = False
+    is_overtaken: bool = False
 
 
 class Turns:
-    """A later run of a visitor ends an earlier one that still streams."""
+    """One long run at a time. Next is the visitor whose last turn is longest ago.
 
-    def __init__(self, visitors: int = 10_000):
-        self._visitors = visitors
-        self._latest: OrderedDict[str | None, object] = OrderedDict()
+    most: runs that may wait; seconds: after which a run that streams is stopped
+    """
 
-    def __call__(self, handler: Callable[..., Iterator]) -> Callable[..., Iterator]:
-        """A handler that streams until a later event of the same visitor."""
+    def __init__(self, most: int, seconds: float):
+        self.most, self.seconds = most, seconds
+        self._pool = ThreadPoolExecutor(1, "long")
+        self._running: Ticket | None = None
+        self._waiting: list[Ticket] = []
+        self._served: OrderedDict[str, int] = OrderedDict()  # visitor -> number of the last turn
+        self._turns = 0
 
-        def handle(request: gr.Request, *values: Any) -> Iterator:
-            turn = self._take(request.session_hash)
-            for seen in handler(*values):
-                if self._latest.get(request.session_hash) is not turn:
-                    # gradio sends what came last once more at the end: let that be nothing
-                    yield gr.skip()
+    def ahead(self, ticket: Ticket) -> int:
+        """How many runs come before this one."""
+        return (self._running is not None) + self._order().index(ticket)
+
+    async def stream(
+        self, visitor: str, items: Iterator, wait: Callable[[int], Any] | None = None, only: bool = False
+    ) -> AsyncIterator:
+        """The items, made when it is their turn; before that `wait(runs ahead)` (or None) each second.
+
+        only: a visitor's earlier runs end
+        Raises Refusal where too many wait already, or when the time is over.
+        """
+        ticket = self._take(visitor, only)
+        try:
+            while not ticket.is_running and not ticket.is_overtaken:
+                yield wait(self.ahead(ticket)) if wait else None
+                ticket.turn.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ticket.turn.wait(), 1)
+            end = time.monotonic() + self.seconds
+            while not ticket.is_overtaken and (item := await inside(self._pool, next, items, _END)) is not _END:
+                if ticket.is_overtaken:
                     return
-                yield seen
+                yield item
+                if time.monotonic() > end:
+                    raise Refusal(
+                        "The run was stopped after {seconds} s, the limit that this studio's host has set. Ask for less.",
+                        seconds=self.seconds,
+                    )
+        finally:
+            self._end(ticket, items)
 
-        return handle
+    def _take(self, visitor: str, only: bool) -> Ticket:
+        if only:
+            for other in [*self._waiting, *([self._running] if self._running else [])]:
+                if other.visitor == visitor:
+                    other.is_overtaken = True
+                    other.turn.set()
+        if len(self._waiting) >= self.most:
+            raise Refusal(
+                "The studio is busy: {count} runs are waiting. Try again in a few minutes.", count=len(self._waiting)
+            )
+        ticket = Ticket(visitor)
+        self._waiting.append(ticket)
+        self._next()
+        return ticket
 
-    def _take(self, visitor: str | None) -> object:
-        turn = self._latest[visitor] = object()
-        self._latest.move_to_end(visitor)
-        while len(self._latest) > self._visitors:
-            self._latest.popitem(last=False)
-        return turn
+    def _order(self) -> list[Ticket]:
+        served, left, order = dict(self._served), list(self._waiting), []
+        while left:
+            ticket = min(left, key=lambda one: served.get(one.visitor, 0))
+            left.remove(ticket)
+            order.append(ticket)
+            served[ticket.visitor] = self._turns + len(order)
+        return order
+
+    def _next(self) -> None:
+        if self._running is None and self._waiting:
+            ticket = self._running = self._order()[0]
+            self._waiting.remove(ticket)
+            self._turns += 1
+            self._served[ticket.visitor] = self._turns
+            self._served.move_to_end(ticket.visitor)
+            while len(self._served) > 10_000:
+                self._served.popitem(last=False)
+            ticket.is_running = True
+            ticket.turn.set()
+
+    def _end(self, ticket: Ticket, items: Iterator) -> None:
+        if not ticket.is_running:
+            self._waiting.remove(ticket)
+            return
+        loop = asyncio.get_running_loop()
+
+        def free() -> None:
+            self._running = None
+            self._next()
+
+        def closed(_: Any) -> None:
+            with suppress(RuntimeError):  # the server is down
+                loop.call_soon_threadsafe(free)
+
+        # behind the step that may still be computed: only then is the device free
+        self._pool.submit(getattr(items, "close", int)).add_done_callback(closed)
+
+
+TURNS = Turns(int(os.environ.get("STUDIO_WAITING", "64")), float(os.environ.get("STUDIO_RUN_SECONDS", "600")))

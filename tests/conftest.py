@@ -20,11 +20,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 @pytest.fixture(scope="session")
 def studio():
     """The address of a studio started as a person would start it."""
+    yield from _started()
+
+
+@pytest.fixture(scope="session")
+def studio_with_mcp():
+    """The address of a studio that also serves MCP."""
+    yield from _started("--mcp")
+
+
+def _started(*options):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "app.py", "--port", str(port), *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     address = f"http://127.0.0.1:{port}"
     for _ in range(720):

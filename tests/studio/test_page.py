@@ -1,9 +1,7 @@
 """The page's own handlers, called as a browser or a stranger calls them."""
 
 import json
-from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
 from studio import page
@@ -11,7 +9,6 @@ from studio.declared import declared
 from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
 from studio.present import present, shown_values
-from studio.turns import Turns
 
 ROPE = page.BY_SLUG["rope"]
 VIEW = ROPE.view("similarity")
@@ -150,21 +147,3 @@ def test_size_and_ending_are_bounded(uploads):
         page.sent_file(TABLE, str(uploads / "points.pkl"))
     (uploads / "drawing.png").write_bytes(b"1")
     assert page.sent_file(Drawing("Curve"), str(uploads / "drawing.png")).endswith("drawing.png")
-
-
-def test_what_was_overtaken_says_nothing_more():
-    turns, visitor = Turns(), SimpleNamespace(session_hash="one")
-
-    def stream():
-        yield "first"
-        yield "second"
-
-    assert [*turns(stream)(visitor)] == ["first", "second"]
-    running = turns(stream)(visitor)
-    assert next(running) == "first"
-    newer = turns(stream)(visitor)
-    assert next(newer) == "first"
-    assert [*running] == [gr.skip()]
-    assert [*newer] == ["second"]
-    other = turns(stream)(SimpleNamespace(session_hash="two"))
-    assert [*other] == ["first", "second"]

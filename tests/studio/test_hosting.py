@@ -1,0 +1,137 @@
+"""The studio as a crawler, a proxy, a Space and an MCP client meet it."""
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+
+import anyio
+import pytest
+from starlette.testclient import TestClient
+
+from studio import serve
+from studio.exhibits import EXHIBITS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def client():
+    """The studio as an ASGI application, with MCP, without a socket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_MCP_SERVER", "True")
+        patch.setenv("SPACE_ID", "someone/studio")
+        with TestClient(serve.app(), base_url="https://studio.example") as client:
+            yield client
+
+
+def head(client, query, **headers):
+    return client.get("/" + query, headers=headers).text.split("</head>")[0]
+
+
+@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.slug)
+def test_a_link_previews_its_own_exhibit(client, exhibit):
+    view = exhibit.views[-1]
+    said = head(client, f"?tab={exhibit.slug}&view={view.slug}")
+    titles = re.findall(r'<meta property="og:title" content="([^"]*)"', said)
+    assert len(titles) == 1 and titles == re.findall(r"<title>(.*)</title>", said)
+    assert len(re.findall(r'name="description"', said)) == len(re.findall('"og:description"', said)) == 1
+    (picture,) = re.findall(r'<meta property="og:image" content="https://studio.example(/[^"]*)"', said)
+    found = client.get(picture)
+    assert found.headers["content-type"] == "image/png" and found.content[:4] == b"\x89PNG"
+
+
+def test_the_opening_page_has_a_preview_in_both_languages(client):
+    said = [re.search(r'name="description" content="([^"]*)"', head(client, query))[1] for query in ("", "?lang=zh")]
+    assert "explored by hand" in said[0] and re.search(r"[\u4e00-\u9fff]", said[1])
+
+
+def test_a_query_cannot_write_into_the_page(client):
+    said = head(client, '?tab=rope&view="><script>alert(1)</script>&lang="><b>')
+    assert "<script>alert(1)" not in said
+    said = client.get("/", headers={"host": 'x"><script>alert(1)</script>'}).text
+    assert "<script>alert(1)" not in said
+
+
+def test_the_link_to_copy_on_a_space_is_the_outer_one(client):
+    assert 'space:"someone/studio"' in head(client, "")
+
+
+def test_answers_carry_the_headers_of_a_careful_site_and_may_be_framed(client):
+    for path in ("/", "/llms.txt", "/config", "/favicon.ico", "/nosuch"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff" and "referrer-policy" in headers, path
+        assert "x-frame-options" not in headers
+
+
+def test_llms_txt_names_every_view(client):
+    text = client.get("/llms.txt").text
+    assert all(f"?tab={exhibit.slug}&view={view.slug}" in text for exhibit in EXHIBITS for view in exhibit.views)
+    assert "$" not in text and "\\" not in text
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "app.py", "../app.py", "assets/studio.css", "/proc/self/environ"])
+def test_no_file_of_this_machine_is_served(client, path):
+    for address in (f"/gradio_api/file={path}", f"/file={path}", f"/static/{path}", f"/assets/{path}"):
+        assert client.get(address).status_code >= 400
+
+
+def test_a_sub_path_is_served(monkeypatch):
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/studio-below")
+    with TestClient(serve.app(), base_url="https://studio.example") as client:
+        said = client.get("/").text
+        assert "https://studio.example/studio-below/studio/studio-" in said
+        assert re.search(r'"root": ?"[^"]*/studio-below"', said)
+
+
+def test_mcp_offers_three_tools(client):
+    pytest.importorskip("mcp")
+
+    def ask(method, **parameters):
+        answer = client.post(
+            "/gradio_api/mcp/",
+            json={"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters},
+            headers={"accept": "application/json, text/event-stream"},
+        )
+        return json.loads(answer.text.split("data: ", 1)[1])["result"]
+
+    tools = ask("tools/list")["tools"]
+    assert [tool["name"].removeprefix("studio_") for tool in tools] == ["list_views", "describe_view", "run_view"]
+    assert len(json.dumps(tools)) < 4_000
+
+
+def test_an_mcp_client_runs_a_view(studio_with_mcp):
+    pytest.importorskip("mcp")
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def visit():
+        async with (
+            streamablehttp_client(f"{studio_with_mcp}/gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            ran = await session.call_tool(
+                "run_view", {"exhibit": "rope", "view": "similarity", "settings": {"head_dim": 64}}
+            )
+            refused = await session.call_tool("run_view", {"exhibit": "rope", "view": "nosuch"})
+            return ran, refused
+
+    ran, refused = anyio.run(visit)
+    assert "head_dim=64" in json.loads(ran.content[0].text)["link"] and len(ran.content[0].text) < 40_000
+    assert refused.isError and "rope has no view" in refused.content[0].text
+
+
+def test_the_front_matter_is_what_the_hub_takes():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    matter = dict(re.findall(r"^(\w+): *(.*)$", text.split("---")[1], re.M))
+    required = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert f"gradio=={matter['sdk_version']}" in required
+    assert matter["sdk"] == "gradio" and (ROOT / matter["app_file"]).is_file()
+    assert len(matter["short_description"]) <= 60
+    assert {"models", "thumbnail", "suggested_hardware"} <= matter.keys()
+
+
+def test_the_page_answers_while_it_is_served(studio):
+    with urllib.request.urlopen(f"{studio}/llms.txt", timeout=30) as answer:
+        assert answer.status == 200
