@@ -1,23 +1,21 @@
 """The dearest call of each view: every range at its highest, every list at its longest; seconds and memory on one thread.
 
-`python -m benchmarks.dearest [exhibit[/view] ...]`. Where the engine refuses that product of settings, half of the ranges
-(several draws) are at their highest and the others at their defaults. A call is given up after a minute.
+`python -m benchmarks.dearest [--seconds N] [exhibit[/view] ...]`. Where the engine refuses that product of settings, half of the ranges
+(several draws) are at their highest and the others at their defaults. A call is given up after N seconds (60).
 """
 
+import argparse
 import multiprocessing
 import random
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Numbers, Range, Text, Upload, View
+from studio.exhibit import Choice, Drawing, Gallery, Numbers, Range, Text, Upload, View
 from studio.exhibits import EXHIBITS
-
-GIVEN_UP = 60
 
 
 def highest(control: Any, default: Any) -> Any:
@@ -52,7 +50,7 @@ def trials(view: View) -> Iterator[dict[str, Any]]:
         yield {name: largest[name] if name in chosen else view.defaults[name] for name in view.controls}
 
 
-def measure(exhibit: Exhibit, view: View, settings: dict[str, Any]) -> tuple[float, float, float, str]:
+def measure(view: View, settings: dict[str, Any], most: float) -> tuple[float, float, float, str]:
     """Seconds, gigabytes beyond those before the call, the longest rest between two reports, and what was refused."""
 
     def call(answer: Any) -> None:
@@ -64,7 +62,7 @@ def measure(exhibit: Exhibit, view: View, settings: dict[str, Any]) -> tuple[flo
             for _ in view.compute(**settings) if view.streams else [view.compute(**settings)]:
                 now = time.perf_counter()
                 rest, last = max(rest, now - last), now
-                if now - began > GIVEN_UP:
+                if now - began > most:
                     said = "given up"
                     break
         except ValueError as fault:
@@ -76,27 +74,31 @@ def measure(exhibit: Exhibit, view: View, settings: dict[str, Any]) -> tuple[flo
     answer = fork.SimpleQueue()
     process = fork.Process(target=call, args=(answer,), daemon=True)
     process.start()
-    process.join(1.5 * GIVEN_UP)
+    process.join(most + 20)
     if process.is_alive():
         process.kill()
-        return GIVEN_UP, float("nan"), float("nan"), "given up"
+        return most + 20, float("nan"), float("nan"), "given up"
     return answer.get() if process.exitcode == 0 else (0.0, float("nan"), 0.0, f"died with {process.exitcode}")
 
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("views", nargs="*")
+    parser.add_argument("--seconds", type=float, default=60)
+    options = parser.parse_args()
     torch.set_num_threads(1)
     print("| view | seconds | GB | longest rest, s | streams | settings |\n|---|---|---|---|---|---|")
     for exhibit in EXHIBITS:
         for view in exhibit.views:
             place = f"{exhibit.slug}/{view.slug}"
-            if sys.argv[1:] and not any(place.startswith(named) for named in sys.argv[1:]):
+            if options.views and not any(place.startswith(named) for named in options.views):
                 continue
             worst, refused = None, 0
             for number, settings in enumerate(trials(view)):
                 if number > 0 and refused == 0 and (worst[0] > 10 or number > 12):
                     break
-                seconds, grown, rest, said = measure(exhibit, view, settings)
+                seconds, grown, rest, said = measure(view, settings, options.seconds)
                 if said and said != "given up" and not said.startswith("died"):
                     refused += 1
                 elif worst is None or seconds > worst[0]:
