@@ -70,7 +70,7 @@ def _previews() -> None:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 630})
         for exhibit in EXHIBITS:
-            thumbnail = (ASSETS / "thumbnails" / f"{exhibit.slug}.svg").read_text(encoding="utf-8")
+            thumbnail = drawn(exhibit.slug)
             question = html.escape(exhibit.question or "Scientific Spaces Studio")
             page.set_content(PREVIEW.format(title=html.escape(exhibit.title), question=question, thumbnail=thumbnail))
             page.screenshot(path=str(ASSETS / "previews" / f"{exhibit.slug}.png"))

@@ -147,7 +147,7 @@ class Front:
         if exhibit:
             title = f"{translate(exhibit.title, language, slug)} · {title}"
             summary = plain(translate(exhibit.summary, language, slug))
-            picture = slug
+            picture = slug if f"preview-{slug}" in self._files else picture
             view = next((view for view in exhibit.views if view.slug == query.get("view", [""])[0].lower()), None)
             if view:
                 title = f"{translate(view.title, language, slug)} · {title}"
@@ -181,9 +181,7 @@ class Front:
 def files() -> dict[str, Kept]:
     """Everything that the page loads from us, by name."""
     bundle = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
-    previews = {"studio": ASSETS / "studio.png"} | {
-        exhibit.slug: ASSETS / "previews" / f"{exhibit.slug}.png" for exhibit in EXHIBITS
-    }
+    previews = {file.stem: file for file in (ASSETS / "studio.png", *(ASSETS / "previews").glob("*.png"))}
     return {
         **{f"preview-{name}": Kept(f"{name}.png", "image/png", file.read_bytes()) for name, file in previews.items()},
         "plotly": Kept("plotly.js", "text/javascript", bundle),

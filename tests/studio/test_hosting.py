@@ -103,11 +103,11 @@ def test_mcp_offers_three_tools(client):
 def test_an_mcp_client_runs_a_view(studio_with_mcp):
     pytest.importorskip("mcp")
     from mcp import ClientSession
-    from mcp.client.streamable_http import streamablehttp_client
+    from mcp.client.streamable_http import streamable_http_client
 
     async def visit():
         async with (
-            streamablehttp_client(f"{studio_with_mcp}/gradio_api/mcp/") as (read, write, _),
+            streamable_http_client(f"{studio_with_mcp}/gradio_api/mcp/") as (read, write, _),
             ClientSession(read, write) as session,
         ):
             await session.initialize()
