@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from engines.arguments import Refusal
 from studio import link
 from studio.exhibit import Choice, Control, Drawing, Exhibit, Gallery, Numbers, Range, Text, Upload, View
 from studio.exhibits import EXHIBITS
@@ -67,15 +66,15 @@ class Outcome(NamedTuple):
 
 
 def values(name: str, control: Control, default: Any, said: str) -> list[Any]:
-    """The values that a setting takes, as the command line says them; a Refusal where one is not permitted."""
+    """The values that a setting takes, as the command line says them; a ValueError where one is not permitted."""
     parts = said.split(":")
     if isinstance(control, Range | Gallery | Numbers) and len(parts) == 3:
         low, high = (_first(link.parse(control, part, default)) for part in parts[:2])
         is_log, count = parts[2].endswith("log"), parts[2].removesuffix("log")
         if not count.isdigit() or not 2 <= int(count) <= MOST:
-            raise Refusal("{parameter}: {said} must be LOW:HIGH:COUNT or LOW:HIGH:COUNTlog.", parameter=name, said=said)
+            raise ValueError(f"{name}: {said} must be LOW:HIGH:COUNT or LOW:HIGH:COUNTlog.")
         if is_log and min(low, high) <= 0:
-            raise Refusal("{parameter}: numbers spaced by ratio must be above 0.", parameter=name)
+            raise ValueError(f"{name}: numbers spaced by ratio must be above 0.")
         spaced = (np.geomspace if is_log else np.linspace)(low, high, int(count)).tolist()
         spaced = [link.parse(control, repr(value), default, clamp=True) for value in spaced]
         return list({repr(value): value for value in spaced}.values())  # whole numbers may fall together
@@ -88,7 +87,7 @@ def _first(value: Any) -> Any:
 
 
 def plan(exhibit: Exhibit, view: View, said: Sequence[str], is_zip: bool = False) -> list[Run]:
-    """The runs that "name=values" texts ask for, each once, in order; a Refusal where they cannot be."""
+    """The runs that "name=values" texts ask for, each once, in order; a ValueError where they cannot be."""
     asked: dict[str, list[Any]] = {}
     former = exhibit.former[view.slug].names if view.slug in exhibit.former else {}
     for text in said:
@@ -97,13 +96,13 @@ def plan(exhibit: Exhibit, view: View, said: Sequence[str], is_zip: bool = False
         control = view.controls.get(name)
         if not equals or control is None or isinstance(control, Upload | Drawing):
             known = [n for n, c in view.controls.items() if not isinstance(c, Upload | Drawing)]
-            raise Refusal("{said}: give SETTING=VALUES; settings are {known}.", said=text, known=", ".join(known))
+            raise ValueError(f"{text}: give SETTING=VALUES; settings are {', '.join(known)}.")
         asked[name] = values(name, control, view.defaults[name], given)
     lengths = {name: len(taken) for name, taken in asked.items()}
     if is_zip and len(set(lengths.values())) > 1:
-        raise Refusal("With --zip all settings need equally many values; these have {lengths}.", lengths=str(lengths))
+        raise ValueError(f"With --zip all settings need equally many values; these have {lengths}.")
     if not is_zip and np.prod([float(length) for length in lengths.values()]) > MOST:
-        raise Refusal("That is more than {most} runs: give fewer values.", most=MOST)
+        raise ValueError(f"That is more than {MOST:,} runs: give fewer values.")
     rows = zip(*asked.values(), strict=True) if is_zip else itertools.product(*asked.values())
     wanted = [view.defaults | dict(zip(asked, row, strict=True)) for row in (rows if asked else [()])]
     runs = [Run(key(view, settings), {name: settings[name] for name in view.controls}) for settings in wanted]
@@ -111,13 +110,13 @@ def plan(exhibit: Exhibit, view: View, said: Sequence[str], is_zip: bool = False
 
 
 def find(name: str) -> tuple[Exhibit, View]:
-    """The exhibit and view of "exhibit/view"; a Refusal that names those there are."""
+    """The exhibit and view of "exhibit/view"; a ValueError that names those there are."""
     slug, _, view = name.partition("/")
     exhibit = next((exhibit for exhibit in EXHIBITS if exhibit.slug == slug), None)
     if exhibit is None:
-        raise Refusal("There is no exhibit {name}; there are {known}.", name=slug, known=_list(EXHIBITS))
+        raise ValueError(f"There is no exhibit {slug}; there are {_list(EXHIBITS)}.")
     if view not in {v.slug for v in exhibit.views}:
-        raise Refusal("{name} has no view {view}; it has {known}.", name=slug, view=view, known=_list(exhibit.views))
+        raise ValueError(f"{slug} has no view {view}; it has {_list(exhibit.views)}.")
     return exhibit, exhibit.view(view)
 
 

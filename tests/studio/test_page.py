@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from studio import page
+from studio import page, results
 from studio.declared import declared
 from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
@@ -70,6 +70,7 @@ def test_junk_values_mean_the_defaults_or_a_sentence():
 
 def test_long_work_is_not_done_past_the_queue(monkeypatch):
     monkeypatch.setattr(page.firsts, "read", lambda *_: None)
+    monkeypatch.setattr(results, "RESULTS", results.Cache(0))  # nor is it remembered from another test
     for exhibit in EXHIBITS:
         for view in exhibit.views:
             if not view.is_direct:

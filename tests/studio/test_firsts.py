@@ -1,0 +1,119 @@
+"""First figures are what their views draw today: each is drawn again and compared.
+
+After a change that is meant: python -m studio.firsts EXHIBIT.
+"""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from studio import firsts, page
+from studio.exhibits import EXHIBITS
+from studio.language import LANGUAGES
+from studio.present import present, shown_values
+
+VIEWS = [pytest.param(e, v, id=f"{e.slug}-{v.slug}") for e in EXHIBITS for v in e.views]
+KEPT = [param for param in VIEWS if firsts.file(*param.values).exists()]
+LONG = 10  # s, from which on only the kinds of panels are compared
+NUMBER = re.compile(r"[-−]?\d[\d,.]*(?:×10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?|–|∞")
+
+
+def kept(exhibit, view, language="en"):
+    return json.loads(firsts.read(exhibit, view, language))
+
+
+def kinds(panels):
+    return [(panel["kind"], kinds(panel["panels"]) if panel["kind"] == "folded" else ()) for panel in panels]
+
+
+def assert_alike(ours, theirs, where=""):
+    """The same but for the last digits, in which one machine differs from another."""
+    if isinstance(ours, dict) and "bdata" in ours:
+        assert ours.keys() == theirs.keys() and ours.get("shape") == theirs.get("shape"), where
+        a, b = (np.frombuffer(base64.b64decode(one["bdata"]), one["dtype"]) for one in (ours, theirs))
+        assert a.shape == b.shape, where
+        np.testing.assert_allclose(
+            a, b, rtol=1e-3, atol=1e-3 * (np.nanmax(np.abs(a[np.isfinite(a)]), initial=0) or 1), err_msg=where
+        )
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), where
+        for key, value in ours.items():
+            assert_alike(value, theirs[key], f"{where}.{key}")
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs), where
+        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_alike(one, other, f"{where}[{i}]")
+    elif isinstance(ours, str) and ours.startswith("data:image/png"):
+        a, b = (
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(one.split(",")[1]))), float) for one in (ours, theirs)
+        )
+        assert a.shape == b.shape and np.abs(a - b).mean() < 4, where
+    elif isinstance(ours, str):
+        assert NUMBER.sub("#", ours) == NUMBER.sub("#", theirs), where
+    elif isinstance(ours, float) or isinstance(theirs, float):
+        assert ours == pytest.approx(theirs, rel=1e-2, abs=1e-6), where
+    else:
+        assert ours == theirs, where
+
+
+@pytest.mark.parametrize("exhibit, view", KEPT)
+def test_a_first_figure_is_what_the_view_draws_today(exhibit, view):
+    settings = view.defaults | (dict(view.brief) if view.seconds >= LONG else {})
+    *_, last = present(exhibit, view, settings)
+    today = json.loads(last)["panels"]
+    if view.seconds >= LONG or view.slug == "speed":  # a measured time is never the same twice
+        assert kinds(kept(exhibit, view)) == kinds(today)
+    else:
+        assert_alike(kept(exhibit, view), today)
+
+
+@pytest.mark.parametrize("exhibit, view", VIEWS)
+def test_what_takes_long_has_one(exhibit, view):
+    if not view.is_direct:
+        for language in LANGUAGES:
+            assert kept(exhibit, view, language), f"python -m studio.firsts {exhibit.slug}"
+
+
+def test_they_are_small_and_of_views_that_there_are():
+    files = list(firsts.FOLDER.glob("*/*"))
+    assert {*files} <= {firsts.file(*param.values) for param in VIEWS}
+    assert 0 < sum(file.stat().st_size for file in files) <= firsts.MOST
+
+
+@pytest.mark.parametrize("exhibit, view", KEPT)
+def test_an_address_opens_with_it_at_once_in_both_languages(exhibit, view, monkeypatch):
+    monkeypatch.setattr(firsts, "known", lambda *_: False)
+    monkeypatch.setattr(page, "present", None)  # nothing is computed
+    for language in LANGUAGES:
+        found = json.loads(page.arrive([f"?tab={exhibit.slug}&view={view.slug}", language]))
+        said = json.loads(found["stage"])
+        if found["values"] != json.loads(json.dumps(shown_values(exhibit, view, view.defaults))):
+            continue  # a former address of this view meant other settings
+        assert said["prepared"] and said["panels"] == kept(exhibit, view, language)
+        assert said["status"] and not said["waits"] and not said["error"]
+
+
+def test_other_settings_a_remembered_result_and_a_pin_are_computed(monkeypatch):
+    exhibit, view = KEPT[0].values
+    assert firsts.prepared(exhibit, view, view.defaults, "en")
+    name, value = next(iter(view.brief.items())) if view.brief else (next(iter(view.settings)), "other")
+    assert firsts.prepared(exhibit, view, view.defaults | {name: value}, "en") is None
+    monkeypatch.setattr(firsts, "known", lambda *_: True)
+    assert firsts.prepared(exhibit, view, view.defaults, "en") is None
+
+
+def test_a_change_is_noticed():
+    made = {"kind": "plot", "y": {"dtype": "f4", "bdata": base64.b64encode(np.ones(3, np.float32).tobytes()).decode()}}
+    other = json.loads(json.dumps(made))
+    assert_alike(made, other)
+    other["y"]["bdata"] = base64.b64encode(np.float32([1, 1.01, 1]).tobytes()).decode()
+    with pytest.raises(AssertionError):
+        assert_alike(made, other)
+    for one, two in (("step 1 of 3", "stage 1 of 3"), ([1], [1, 2]), ({"a": 1}, {"b": 1}), (1.0, 1.1), ("a", None)):
+        with pytest.raises((AssertionError, TypeError)):
+            assert_alike(one, two)
