@@ -1,6 +1,18 @@
 """The exhibits, in the order of their tabs."""
 
-from studio.exhibits import ddcm, diffusion, gibbs, hippo, hubness, moe, objectives, rope, segmentation, softmax
+from studio.exhibits import (
+    ddcm,
+    diffusion,
+    gibbs,
+    hippo,
+    hubness,
+    moe,
+    objectives,
+    rope,
+    segmentation,
+    softmax,
+    training,
+)
 
 EXHIBITS = (
     diffusion.EXHIBIT,
@@ -13,4 +25,5 @@ EXHIBITS = (
     gibbs.EXHIBIT,
     segmentation.EXHIBIT,
     objectives.EXHIBIT,
+    training.EXHIBIT,
 )
