@@ -1,0 +1,115 @@
+"""What the flows must reproduce: closed forms, quadrature, and the determinant of the whole Jacobian."""
+
+from __future__ import annotations
+
+import torch
+
+from engines.checks import Check
+from engines.flow.codes import lloyd_max, patch_entropy
+from engines.flow.heads import gaussian_gap
+from engines.flow.plane import entropy, gaussian_flow, marginal_entropy, mixture_of, one_order_floor
+from engines.flow.tarflow import TarFlow
+
+
+def random_flow() -> tuple[TarFlow, torch.Tensor]:
+    """A TARFLOW of 5 tokens and 4 blocks with random weights, and 2 points, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    flow = TarFlow(5, 3, 32, 4).double()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return flow.requires_grad_(False), torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+
+
+def determinant_error() -> float:
+    """Greatest difference of log|det| from that of the 15 x 15 Jacobian."""
+    flow, points = random_flow()
+    whole = [
+        torch.linalg.slogdet(torch.autograd.functional.jacobian(lambda x: flow(x)[0], x[None]).view(15, 15))[1]
+        for x in points
+    ]
+    return float((flow(points)[1] - torch.stack(whole)).abs().max())
+
+
+def round_trip() -> float:
+    """Greatest |inverse(forward(x)) − x|, sampled with the cache."""
+    flow, points = random_flow()
+    return float((flow.inverse(flow(points)[0]) - points).abs().max())
+
+
+def leaks() -> float:
+    """Greatest entry of the first block's Jacobian above its diagonal blocks."""
+    flow, points = random_flow()
+
+    def first(x: torch.Tensor) -> torch.Tensor:
+        shift, log_scale = flow.blocks[0](x)
+        return (x - shift) * torch.exp(-log_scale)
+
+    jacobian = torch.autograd.functional.jacobian(first, points[:1]).view(5, 3, 5, 3)
+    later = torch.triu(torch.ones(5, 5, dtype=torch.bool), 1)[:, None, :, None]
+    return float((jacobian.abs() * later).max())
+
+
+def wiener() -> torch.Tensor:
+    """log q at three points, then Tweedie's step there, of the exact flow of a Gaussian with noise 0.3."""
+    flow = gaussian_flow([0.5, -0.25], [[2.09, 1.2], [1.2, 1.09]])
+    points = torch.tensor([[1, 0], [-0.7, 0.9], [2.5, 1]], dtype=torch.float64)
+    return torch.cat((flow.log_prob(points), flow.denoise(points, 0.3).ravel())).numpy()
+
+
+def conditional_entropy() -> float:
+    """H(x₂ | x₁) of moons with noise 0.15."""
+    moons = mixture_of("moons")
+    return entropy(moons, 0.15) - marginal_entropy(moons, 0.15)
+
+
+CHECKS = (
+    Check(
+        "moons with noise 0.15: entropy, least −log q of any number of blocks in one order, their difference",
+        "quadrature in float64",
+        (2.196763, 2.691187, 0.494424),
+        2e-5,
+        lambda: one_order_floor("moons", 0.15),
+    ),
+    Check(
+        "a random flow of 5 tokens and 4 blocks: log-determinant against the 15 x 15 Jacobian",
+        "by its definition",
+        0,
+        1e-10,
+        determinant_error,
+    ),
+    Check("the same flow: inverse of forward, token by token with the cache", "identity", 0, 1e-12, round_trip),
+    Check("its first block: the Jacobian's entries above the diagonal blocks", "causality", 0, 0, leaks),
+    Check(
+        "two opposite blocks for a Gaussian: log q at three points, and Tweedie's step is Wiener's filter",
+        "closed form",
+        (
+            *(-1.81109123, -6.31085259, -2.71939573),
+            *(0.97369049, 0.0083224, -0.41134709, 0.48726286, 2.42697769, 0.97718053),
+        ),
+        1e-7,
+        wiener,
+    ),
+    Check("moons with noise 0.15: H(x₂ | x₁)", "quadrature in float64", 0.559376, 5e-5, conditional_entropy),
+    Check(
+        "moons: excess of the best Gaussian head at noise 0, 0.15, 0.3, 0.6",
+        "quadrature in float64",
+        (0.394523, 0.231823, 0.082512, 0.011253),
+        5e-5,
+        lambda: [gaussian_gap("moons", sigma) for sigma in (0, 0.15, 0.3, 0.6)],
+    ),
+    Check(
+        "four levels for N(0, 1): mean squared error, bits of the code",
+        "Max 1960",
+        (0.1174818478, 1.91109877),
+        1e-7,
+        lambda: lloyd_max(4)[1:],
+    ),
+    Check(
+        "distinct 2 x 2 patches of the digits, and their plug-in entropy in bits",
+        "counted",
+        (9191, 9.43656615),
+        1e-6,
+        lambda: patch_entropy(2),
+    ),
+)

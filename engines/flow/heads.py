@@ -1,0 +1,93 @@
+"""The best that a head of an autoregressive model can do on x₂ given x₁, by quadrature over the exact law."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from engines.arguments import Refusal, number, whole
+from engines.diffusion.mixture import GaussianMixture
+from engines.flow.plane import conditional_moments, entropy, grid, marginal_entropy, mixture_of
+
+
+def conditional(mixture: GaussianMixture, x1: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """p(x₂ | x₁) is a mixture with the target's x₂ as means: (its weights [n, K], its variances [K])."""
+    variances = mixture.noised_variances(sigma)
+    logits = mixture.weights.log() - 0.5 * variances.log()
+    return torch.softmax(logits - 0.5 * (x1[:, None] - mixture.means[:, 0]).square() / variances, 1), variances
+
+
+def gaussian_gap(target: str | GaussianMixture, sigma: float, given: int = 0) -> float:
+    """Excess of the best Gaussian head: E[log(2πe Var(x₂ | x₁))]/2 − H(x₂ | x₁), nats. given=1: of x₁ from x₂."""
+    mixture, sigma = mixture_of(target), number("sigma", sigma, 0, 1e3)
+    given = whole("given", given, 0, 1)
+    _, axis, cell = grid(mixture, sigma, most=4001, finest=8.0)
+    log_p, _, variance = conditional_moments(mixture, axis, sigma, given)
+    best = float((log_p.exp() * 0.5 * (2 * math.pi * math.e * variance).log()).sum()) * math.sqrt(cell)
+    return best - entropy(mixture, sigma) + marginal_entropy(mixture, sigma, given)
+
+
+def _places(mixture: GaussianMixture, sigma: float, most: int) -> tuple[Tensor, Tensor]:
+    """(x₁ [m], its probability [m]) for means over the law of x₁."""
+    _, axis, _ = grid(mixture, sigma, most=most)
+    log_p, _, _ = conditional_moments(mixture, axis, sigma)
+    share = log_p.exp()
+    kept = share > 1e-4 * share.max()
+    return axis[kept], share[kept] / share[kept].sum()
+
+
+def bins_gap(target: str | GaussianMixture, sigma: float, bins: int, extent: float = 4.2) -> float:
+    """Excess of the best histogram head with equal bins over [−extent, extent], nats; mass outside goes to the last bins."""
+    mixture, sigma, bins = mixture_of(target), number("sigma", sigma, 0, 1e3), whole("bins", bins, 2, 4096)
+    extent = number("extent", extent, 1e-3, 1e3)
+    axis, share = _places(mixture, sigma, 201)
+    weights, variances = conditional(mixture, axis, sigma)
+    edges = torch.linspace(-extent, extent, bins + 1, dtype=torch.float64)
+    inner = torch.special.ndtr((edges[1:-1, None] - mixture.means[:, 1]) / variances.sqrt()) @ weights.T
+    filled = torch.cat((inner.new_zeros(1, len(axis)), inner, inner.new_ones(1, len(axis)))).diff(dim=0).clamp(min=0)
+    cost = -torch.special.xlogy(filled, filled).sum(0) + math.log(2 * extent / bins)
+    return float(share @ cost) - entropy(mixture, sigma) + marginal_entropy(mixture, sigma)
+
+
+def mixture_head(laws: Tensor, x: Tensor, components: int, rounds: int = 60) -> tuple[Tensor, Tensor, Tensor]:
+    """The mixtures that EM fits to laws [n, g] over x [g] from their quantiles: weights, means, deviations, [n, components]."""
+    components, rounds = whole("components", components, 1, 64), whole("rounds", rounds, 1, 10_000)
+    if not isinstance(laws, Tensor) or laws.ndim != 2 or x.shape != laws.shape[1:] or not (laws.sum(1) > 0).all():
+        raise Refusal("{parameter} must be densities [n, points] over x [points].", parameter="laws")
+    laws = laws / laws.sum(1, keepdim=True)
+    climbed = laws.cumsum(1)
+    levels = (torch.arange(components, dtype=laws.dtype) + 0.5) / components
+    means = x[(climbed[:, None] < levels[:, None]).sum(2).clamp(max=len(x) - 1)]
+    centre = laws @ x
+    spread = (laws @ x.square() - centre.square()).clamp(min=1e-9).sqrt()
+    deviations = (spread / components)[:, None].expand_as(means)
+    weights = torch.full_like(means, 1 / components)
+    least = float(x[1] - x[0])
+    for _ in range(rounds):
+        logits = (
+            weights.clamp(min=1e-30).log() - deviations.log() - 0.5 * ((x[:, None, None] - means) / deviations).square()
+        )
+        shares = torch.softmax(logits, 2) * laws.T[..., None]  # [g, n, components]
+        weights = shares.sum(0)
+        safe = weights.clamp(min=1e-12)
+        means = (shares * x[:, None, None]).sum(0) / safe
+        deviations = ((shares * (x[:, None, None] - means).square()).sum(0) / safe).sqrt().clamp(min=least)
+    return weights, means, deviations
+
+
+def mixture_gap(target: str | GaussianMixture, sigma: float, components: int) -> float:
+    """Excess of a mixture head fitted by EM, nats: a bound from above on the best one's."""
+    mixture, sigma = mixture_of(target), number("sigma", sigma, 0, 1e3)
+    axis, share = _places(mixture, sigma, 61)
+    weights, variances = conditional(mixture, axis, sigma)
+    x = torch.linspace(float(axis[0]) - 1, float(axis[-1]) + 1, 241, dtype=torch.float64)
+    means = mixture.means[:, 1]
+    kernel = torch.exp(-0.5 * (x[:, None] - means).square() / variances) / (2 * math.pi * variances).sqrt()
+    laws = weights @ kernel.T
+    w, m, s = mixture_head(laws, x, components)
+    fitted = (w * torch.exp(-0.5 * ((x[:, None, None] - m) / s).square()) / (math.sqrt(2 * math.pi) * s)).sum(2).T
+    step = float(x[1] - x[0])
+    loss = (torch.special.xlogy(laws, laws) - laws * fitted.clamp(min=1e-300).log()).sum(1) * step
+    return float(share @ loss)

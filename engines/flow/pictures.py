@@ -1,0 +1,277 @@
+"""What the views of digits compute: training, guidance, and the density asked about one picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.arguments import Between, OneOf, Refusal, SomeOf, checked
+from engines.flow import digits as data
+from engines.flow import shipped
+from engines.flow.tarflow import GUIDED
+from engines.progress import Progress
+
+Seed = Annotated[int, Between(0, 9999)]
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A TARFLOW of the digits while it is trained; pictures and measures come with the last report.
+
+    step: int64 [k]
+    train: float64 [k], nats a pixel; mean over the batches since the last
+    test: float64 [k], nats a pixel; of the noised test pictures
+    noise: the noise's standard deviation; 0: uniform dequantisation
+    noise_alone: nats a pixel; entropy of the noise
+    gaussian: nats a pixel; one Gaussian on the test pictures
+    memory: nats a pixel; the noised training set as a law; NaN at noise 0
+    bits: bits a pixel of the last test figure under uniform dequantisation; NaN otherwise
+    raw: uint8 [n, 8, 8, 3]; samples, a row of ten labels after another
+    denoised: uint8 [n, 8, 8, 3]; the same after Tweedie's step
+    real: uint8 [n, 8, 8, 3]; test pictures
+    recognised: float64 [3]; share that the judge takes for their label: raw, denoised, test pictures
+    frechet: float64 [3], squared pixels; to the test pictures: raw, denoised, as many training pictures
+    nearest: float64 [3], pixels; mean distance to the nearest training picture: raw, denoised, test pictures
+    """
+
+    step: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    noise: float
+    noise_alone: float
+    gaussian: float
+    memory: float
+    bits: float
+    raw: np.ndarray
+    denoised: np.ndarray
+    real: np.ndarray
+    recognised: np.ndarray
+    frechet: np.ndarray
+    nearest: np.ndarray
+
+
+@checked
+def digits(
+    patch: Annotated[str, OneOf(data.PATCHES)] = "4",
+    channels: Annotated[int, Between(32, 128)] = 96,
+    blocks: Annotated[int, Between(2, 8)] = 6,
+    noise: Annotated[float, Between(0, 0.4)] = 0.3,
+    effort: Annotated[float, Between(0.02, 1)] = 0.5,
+    seed: Seed = 0,
+) -> Iterator[Progress]:
+    """Train a TARFLOW on 1,500 digits; yields a Progress of Digits. effort 1 is 2,000 steps of 64 pictures.
+
+    channels: rounded down to a multiple of 32
+    """
+    flow, size = data.make(patch, channels // 32 * 32, blocks, seed=seed), int(patch)
+    steps, parts = max(20, int(2000 * effort)), data.split()
+    each, losses, at, train, test = max(10, steps // 20), [], [], [], []
+    fixed = (data.noise_entropy(noise), data.gaussian_nll(noise), data.memory_nll(noise))
+    none, nothing = np.zeros((0, 8, 8, 3), np.uint8), np.zeros(0)
+
+    def result(pictures: Sequence = (none,) * 3, measures: Sequence = (nothing,) * 3) -> Digits:
+        bits = data.bits(test[-1]) if noise == 0 else float("nan")
+        return Digits(np.array(at), np.array(train), np.array(test), noise, *fixed, bits, *pictures, *measures)
+
+    for step, loss in data.train(flow, size, noise, steps, seed=seed):
+        losses.append(loss)
+        if step % each == 0 or step == steps:
+            at.append(step)
+            train.append(float(np.mean(losses)))
+            test.append(data.test_nll(flow, size, noise))
+            losses = []
+            if step < steps:
+                yield Progress(step, steps + 1, result())
+    labels = torch.arange(300) % data.CLASSES
+    raw = data.sample(flow, size, labels, seed)
+    clean = data.denoised(flow, size, raw, noise, labels)
+    sets = (raw, clean, parts.test)
+    measures = (
+        np.array([data.recognised(x, y) for x, y in zip(sets, (labels, labels, parts.test_labels), strict=True)]),
+        np.array([data.frechet(x, parts.test) for x in (raw, clean, parts.train[: len(parts.test)])]),
+        np.array([data.nearest(x) for x in sets]),
+    )
+    real = torch.cat([parts.test[parts.test_labels == label][:3] for label in range(10)]).view(10, 3, 64)
+    shown = (raw[:30], clean[:30], real.transpose(0, 1).reshape(30, 64))
+    yield Progress(steps + 1, steps + 1, result([data.to_grey(x) for x in shown], measures))
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Samples of the shipped flow of digits under guidance.
+
+    guidance: the weight shown
+    pictures: uint8 [50, 8, 8, 3]; five rows of ten labels
+    weights: float64 [k]; of the curves
+    recognised: float64 [k]; share that the judge takes for their label
+    frechet: float64 [k], squared pixels; to the test pictures
+    recognised_here: at the weight shown
+    frechet_here: likewise
+    recognised_real: of the test pictures
+    frechet_real: of as many training pictures
+    """
+
+    guidance: float
+    pictures: np.ndarray
+    weights: np.ndarray
+    recognised: np.ndarray
+    frechet: np.ndarray
+    recognised_here: float
+    frechet_here: float
+    recognised_real: float
+    frechet_real: float
+
+
+@checked
+def guide(
+    guidance: Annotated[float, Between(0, 3)] = 1.0,
+    guided: Annotated[Sequence[str], SomeOf(GUIDED)] = GUIDED,
+    annealed: bool = False,
+    temperature: Annotated[float, Between(0.5, 1.5)] = 1.0,
+    noise: Annotated[str, OneOf(shipped.NOISES)] = "0.3",
+    denoised: bool = True,
+    seed: Seed = 0,
+) -> Guide:
+    """Sample the labels' digits at several weights of the guidance, and measure each sheet."""
+    flow, parts = shipped.digits(noise), data.split()
+    labels = torch.arange(200) % data.CLASSES
+    how = {"guided": guided, "annealed": bool(annealed), "temperature": temperature}
+
+    def drawn(weight: float) -> Tensor:
+        raw = data.sample(flow, shipped.PATCH, labels, seed, guidance=weight, **how)
+        return data.denoised(flow, shipped.PATCH, raw, float(noise), labels) if denoised else raw
+
+    def measured(pictures: Tensor) -> tuple[float, float]:
+        return data.recognised(pictures, labels), data.frechet(pictures, parts.test)
+
+    weights = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
+    curves = np.array([measured(drawn(weight)) for weight in weights])
+    here = drawn(guidance)
+    return Guide(
+        guidance,
+        data.to_grey(here[:50]),
+        weights,
+        curves[:, 0],
+        curves[:, 1],
+        *measured(here),
+        data.recognised(parts.test, parts.test_labels),
+        data.frechet(parts.train[: len(parts.test)], parts.test),
+    )
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """One picture before the shipped flow of digits.
+
+    picture: uint8 [1, 8, 8, 3]; as it is
+    noised: uint8 [1, 8, 8, 3]; as the flow sees it
+    latent: uint8 [1, 8, 8, 3]; z, told the likeliest label: grey is 0, black and white are ±3
+    label: the true one, or −1
+    log_q: float64 [10], nats; log q(picture | label)
+    without: nats; log q(picture), told no label
+    posterior: float64 [10]; over equal labels
+    costs: float64 [blocks + 1, tokens], nats; what −log q sums to, told the likeliest label: Σ a of each block, then the prior of z
+    sum_of_costs: nats
+    brute_force: nats; −log q from the determinant of the whole Jacobian, 64 x 64, in float64
+    """
+
+    picture: np.ndarray
+    noised: np.ndarray
+    latent: np.ndarray
+    label: int
+    log_q: np.ndarray
+    without: float
+    posterior: np.ndarray
+    costs: np.ndarray
+    sum_of_costs: float
+    brute_force: float
+
+
+def test_pictures() -> np.ndarray:
+    """The 297 test pictures, uint8 [297, 8, 8, 3]."""
+    return data.to_grey(data.split().test)
+
+
+def from_drawing(path: str) -> Tensor:
+    """A drawing, black on white, as a digit [1, 64]: its ink, cut out and shrunk to 8 x 8 as the data are."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise Refusal("{parameter} must be the path of a picture.", parameter="drawing")
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > 4096 * 4096:
+                raise Refusal("{parameter} is too large: at most 4096 x 4096 pixels.", parameter="drawing")
+            rgba = np.asarray(opened.convert("RGBA"), dtype=np.float64) / 255
+    except Refusal:
+        raise
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, TypeError, ValueError) as error:
+        raise Refusal(
+            "{parameter} could not be read as a picture: use a PNG or JPEG file.", parameter="drawing"
+        ) from error
+    ink = (1 - rgba[..., :3].mean(-1)) * rgba[..., 3]
+    rows, columns = np.nonzero(ink > 0.25)
+    if len(rows) < 4:
+        raise Refusal("{parameter} has no ink: draw a digit in black first.", parameter="drawing")
+    cut = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    side = max(cut.shape)
+    square = np.zeros((side, side))
+    top, left = (side - cut.shape[0]) // 2, (side - cut.shape[1]) // 2
+    square[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    small = torch.nn.functional.interpolate(torch.from_numpy(square)[None, None].float(), (8, 8), mode="area")
+    small = small / small.max().clamp(min=1e-6)
+    return (2 * small.reshape(1, 64) - 1).clamp(-1, 1)
+
+
+@checked
+def likelihood(
+    digit: Annotated[int, Between(0, 296)] = 0,
+    drawing: str | None = None,
+    noise: Annotated[str, OneOf(shipped.NOISES)] = "0.3",
+    shift: Annotated[int, Between(-2, 2)] = 0,
+    seed: Seed = 0,
+) -> Likelihood:
+    """log q of a test picture (or of a drawing, if there is one) under each label, and where the nats come from.
+
+    shift: pixels to the right
+    """
+    flow, parts = shipped.digits(noise), data.split()
+    picture = from_drawing(drawing) if drawing else parts.test[digit : digit + 1]
+    if shift:
+        grid = torch.full((8, 8 + 2 * abs(shift)), -1.0)
+        start = abs(shift) + shift
+        grid[:, start : start + 8] = picture.view(8, 8)
+        picture = grid[:, abs(shift) : abs(shift) + 8].reshape(1, 64)
+    seen = data.noised(picture, float(noise), torch.Generator().manual_seed(seed))
+    x = data.to_tokens(seen, shipped.PATCH)
+    with torch.no_grad():
+        log_q = flow.log_prob(x.expand(10, -1, -1), torch.arange(10)).double()
+        without = float(flow.log_prob(x))
+        best = log_q.argmax()[None]
+        states = list(flow.states(x, best))
+    z = states[-1][0][0].double()
+    prior = 0.5 * z.square().sum(1) + 0.5 * z.shape[1] * np.log(2 * np.pi)
+    costs = torch.stack([log_scale[0].double().sum(1) for _, log_scale, _ in states[1:]] + [prior])
+    exact, wide = type(flow)(**flow.config).double(), x.double()
+    exact.load_state_dict(flow.state_dict())
+    jacobian = torch.autograd.functional.jacobian(lambda x: exact(x, best)[0], wide).view(64, 64)
+    latent = exact(wide, best)[0].detach()
+    brute = 0.5 * latent.square().sum() + 32 * np.log(2 * np.pi) - torch.linalg.slogdet(jacobian)[1]
+    return Likelihood(
+        data.to_grey(picture),
+        data.to_grey(seen),
+        data.to_grey(data.to_pictures(latent.float() / 3, shipped.PATCH)),
+        -1 if drawing else int(parts.test_labels[digit]),
+        log_q.numpy(),
+        without,
+        torch.softmax(log_q, 0).numpy(),
+        costs.numpy(),
+        float(costs.sum()),
+        float(brute),
+    )

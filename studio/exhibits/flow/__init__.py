@@ -1,0 +1,223 @@
+"""Flows: what a map may do whose determinant must be a product, and what knowing log q buys."""
+
+from engines.flow.checks import CHECKS
+from engines.flow.codes import codes
+from engines.flow.experiments import denoise, heads, order, train
+from engines.flow.pictures import digits, guide, likelihood, test_pictures
+from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, View, read_stories
+from studio.exhibits.flow.figures import (
+    STACKS,
+    draw_codes,
+    draw_denoise,
+    draw_digits,
+    draw_guide,
+    draw_heads,
+    draw_likelihood,
+    draw_order,
+    draw_train,
+)
+
+TARGET = Choice(
+    "Target",
+    {
+        "moons": "Two moons",
+        "ring": "Ring of eight",
+        "spiral": "Spiral",
+        "checkerboard": "Checkerboard",
+        "three": "Three unequal Gaussians",
+    },
+)
+SEED = Range("Seed", step=1)
+NOISE = Choice("Noise σ", ("0.1", "0.3"), help="Each has its own trained flow.")
+DIGIT = Gallery("Digit", test_pictures)
+
+VIEWS = (
+    View(
+        slug="order",
+        title="Order and blocks",
+        caption=(
+            "A block keeps its first coordinate and maps the second by a shift and a scale that depend on the first: "
+            "$z_2=(x_2-\\mu(x_1))\\,e^{-a(x_1)}$. Samples start as $N(0,I)$ and the blocks are undone one after another; "
+            "scrub to follow particles and grid over the exact density. In one order any number of blocks is still one such "
+            "map, with a floor that can be computed (red line). Blocks in alternating order have none."
+        ),
+        compute=order,
+        controls={
+            "target": TARGET,
+            "stack": Choice("Flow", STACKS),
+            "sigma": Range("Noise on the data σ", step=0.01),
+            "particles": Range("Particles", step=50),
+            "seed": SEED,
+        },
+        draw=draw_order,
+        seconds=0.2,
+    ),
+    View(
+        slug="train",
+        title="Train one",
+        caption=(
+            "The loss $-\\log q$ of a flow in the plane while it is trained, between two exact numbers: the entropy, which no "
+            "flow undercuts, and the least that blocks in one order can reach. A flow that changes its order every "
+            "block goes below the second line; one that does not stops there."
+        ),
+        compute=train,
+        controls={
+            "target": TARGET,
+            "blocks": Range("Blocks", step=1),
+            "alternate": Toggle("Alternate the order"),
+            "sigma": Range("Noise on the data σ", step=0.01),
+            "effort": Range("Training", step=0.02, help="1 is 4,000 steps of 256 points."),
+            "seed": SEED,
+        },
+        draw=draw_train,
+        live=False,
+        seconds=15,
+        brief={"effort": 0.02},
+    ),
+    View(
+        slug="denoise",
+        title="Noise in, noise out",
+        caption=(
+            "A flow is trained on data with noise, so its samples are noised as well. It also knows their density, and "
+            "Tweedie's formula turns that into a denoiser: $x+\\sigma^2\\nabla\\log q(x)$. The first figure takes this step "
+            "with the flow's own score, the second with the exact one, from the same samples. The table compares both with "
+            "clean data; between two clean sets the distance is what chance leaves."
+        ),
+        compute=denoise,
+        controls={
+            "target": TARGET,
+            "sigma": Range("Noise σ of the flow", step=0.01),
+            "rate": Range("Step, times σ²", step=0.05, help="Tweedie's formula says 1."),
+            "points": Range("Samples", step=50),
+            "seed": SEED,
+        },
+        draw=draw_denoise,
+        seconds=0.2,
+    ),
+    View(
+        slug="digits",
+        title="A whole TARFLOW",
+        caption=(
+            "TARFLOW on 1,500 digits of 8 x 8 pixels: patches are the tokens, causal transformers the blocks, every second one "
+            "reads backwards. The curves are $-\\log q$ on training and test pictures with noise. A law that only remembers "
+            "the training pictures is a poor model of the test ones. Samples are drawn token by token with a cache of keys "
+            "and values, then denoised in one step with the flow's own score."
+        ),
+        compute=digits,
+        controls={
+            "noise": Range("Noise σ", step=0.05, help="0 stands for uniform noise as wide as a grey level."),
+            "patch": Choice("Patch side (pixels)", ("2", "4")),
+            "blocks": Range("Blocks", step=1),
+            "channels": Range("Width", step=32),
+            "effort": Range("Training", step=0.02, help="1 is 2,000 steps of 64 pictures."),
+            "seed": SEED,
+        },
+        draw=draw_digits,
+        live=False,
+        seconds=45,
+        brief={"effort": 0.02, "channels": 32, "blocks": 2},
+    ),
+    View(
+        slug="guide",
+        title="Guidance",
+        caption=(
+            "Each token's shift and scale are pushed away from those of the same flow told no label: "
+            "$\\mu+w(\\mu-\\mu_\\varnothing)$. The curve is the Fréchet distance of the samples to test pictures; drag the "
+            "point to set $w$. Guided digits are clearer and more alike, and the distance says so: it grows with $w$."
+        ),
+        compute=guide,
+        controls={
+            "guidance": Range("Guidance w", step=0.1),
+            "guided": Choice("Guided", {"shift": "Shift", "scale": "Scale"}, several=True),
+            "annealed": Toggle("Grow over the tokens", help="From 0 at the first to w at the last."),
+            "temperature": Range(
+                "Attention temperature",
+                step=0.05,
+                help="In the branch that is told no label; matters where w is not 0.",
+            ),
+            "noise": NOISE,
+            "denoised": Toggle("Take Tweedie's step"),
+            "seed": SEED,
+        },
+        draw=draw_guide,
+        seconds=0.7,
+    ),
+    View(
+        slug="likelihood",
+        title="Ask the density",
+        caption=(
+            "The exact $\\log q$ of one picture under each of the ten labels: with Bayes' rule a classifier nobody trained as "
+            "one. The map splits $-\\log q$ for the likeliest label: what each block adds at each patch, and the prior of "
+            "$z$. Nothing is approximate: the sum equals what the determinant of the whole Jacobian gives. Move the picture "
+            "by a pixel, or draw your own."
+        ),
+        compute=likelihood,
+        controls={
+            "digit": DIGIT,
+            "drawing": Drawing("Your digit", 224, 224, help="Used instead of the picture, if there is one."),
+            "shift": Range("Move right (pixels)", step=1),
+            "noise": NOISE,
+            "seed": SEED,
+        },
+        draw=draw_likelihood,
+        seconds=0.2,
+    ),
+    View(
+        slug="heads",
+        title="Which head",
+        caption=(
+            "One token after another, of two numbers: drag the red point to choose $x_1$, and see the law of $x_2$ there "
+            "with the best each head can do. A Gaussian head fails where the law has several peaks. The last figure is "
+            "what each loses in nats, over all $x_1$: with more noise on the data the Gaussian's loss falls to 0. The "
+            "mixture is fitted by EM, so its curve is a bound from above."
+        ),
+        compute=heads,
+        controls={
+            "target": TARGET,
+            "x1": Range("x₁ given", step=0.05),
+            "sigma": Range("Noise on the data σ", step=0.05),
+            "components": Range("Gaussians in the mixture", step=1),
+            "bins": Range("Bins", step=1, help="Of equal width, from −4.2 to 4.2."),
+        },
+        draw=draw_heads,
+        seconds=0.5,
+    ),
+    View(
+        slug="codes",
+        title="What a codebook loses",
+        caption=(
+            "Digits cut into patches; of each only the number of the nearest codebook entry is kept. The table has the bits "
+            "that are kept and those that were there, and how many pictures a judge still recognises. A Gaussian residual "
+            "gives the codes a density again, but the noise it draws is not what was lost. On a Gaussian source the exact "
+            "bound is Shannon's; one number at a time does not reach it."
+        ),
+        compute=codes,
+        controls={
+            "patch": Choice("Patch side (pixels)", ("1", "2", "4", "8")),
+            "levels": Range("Codebook entries K", step=1, log=True),
+            "residual": Toggle("Draw a Gaussian residual"),
+            "seed": SEED,
+        },
+        draw=draw_codes,
+        seconds=0.5,
+    ),
+)
+
+EXHIBIT = Exhibit(
+    slug="flow",
+    title="Flows",
+    summary="Exact likelihood token by token: what order, noise and heads cost, in nats beside the exact optimum.",
+    question="What does a model know that knows its own density?",
+    theme="generation",
+    sources=(
+        ("Su, TARFLOW", "https://kexue.fm/archives/10667"),
+        ("Su, Autoregression over continuous patches", "https://kexue.fm/archives/10197"),
+        ("Zhai et al., Normalizing Flows are Capable Generative Models", "https://arxiv.org/abs/2412.06329"),
+        ("Papamakarios et al., Masked Autoregressive Flow", "https://arxiv.org/abs/1705.07057"),
+        ("Li et al., Autoregressive Image Generation without Vector Quantization", "https://arxiv.org/abs/2406.11838"),
+        ("Max, Quantizing for Minimum Distortion", "https://doi.org/10.1109/TIT.1960.1057548"),
+    ),
+    views=VIEWS,
+    stories=read_stories(__file__),
+    checks=CHECKS,
+)

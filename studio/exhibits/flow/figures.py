@@ -1,0 +1,305 @@
+"""Figures of the flows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.flow.codes import Codes
+from engines.flow.experiments import EXTENT, Denoise, Heads, Order, Training
+from engines.flow.pictures import Digits, Guide, Likelihood
+from studio.figure import (
+    COLORS,
+    DIVERGING,
+    GREY,
+    INK,
+    Figure,
+    across,
+    bars,
+    drag,
+    figure,
+    heat,
+    line,
+    points,
+    scrub,
+    short,
+)
+from studio.language import say
+from studio.panels import Folded, Pictures, Prose, Table
+
+BLUE, ORANGE, GREEN, RED, PURPLE = COLORS[:5]
+STACKS = {
+    "1": "1 block",
+    "2": "2 blocks, both orders",
+    "4": "4 blocks, both orders",
+    "8": "8 blocks, both orders",
+    "8-one-order": "8 blocks, one order",
+}
+HEADS = {
+    "gaussian": ("Gaussian", BLUE),
+    "mixture": ("mixture of Gaussians", GREEN),
+    "bins": ("bins", PURPLE),
+    "other_order": ("Gaussian in the other order", ORANGE),
+}
+
+
+def plane(title: str = "", height: int = 460) -> Figure:
+    """An empty square plane."""
+    drawing = figure(x="x₁", y="x₂", height=height, square=True, title=title)
+    for axis in (drawing.x, drawing.y):
+        axis(range=[-EXTENT, EXTENT])
+    return drawing
+
+
+def ground(drawing: Figure, axis: np.ndarray, density: np.ndarray) -> None:
+    """The exact density, without a bar."""
+    heat(drawing, density, axis, axis, showscale=False, hoverinfo="skip", hovertemplate=None)
+
+
+def draw_order(result: Order) -> list:
+    """Particles and grid, block by block, and the distance of every stack."""
+    drawing = plane(height=560)
+    states, lines = result.states, result.lines
+    last = len(states) - 1
+    line(drawing, lines[last, :, 0], lines[last, :, 1], "grid", GREY, width=1, opacity=0.6, hoverinfo="skip")
+    points(drawing, states[last, :, 0], states[last, :, 1], "particles", BLUE, size=4, opacity=0.7)
+    ground(drawing, result.axis, result.density)
+    frames = [
+        [{"x": lines[i, :, 0], "y": lines[i, :, 1]}, {"x": states[i, :, 0], "y": states[i, :, 1]}]
+        for i in range(last + 1)
+    ]
+    scrub(drawing, frames, [str(i) for i in range(last + 1)], name="blocks undone", start=last)
+    distance = figure(x="KL(exact law to flow) (nats)", height=340, title="How far each flow is from the exact law")
+    names = [say(STACKS[name]) for name in result.stacks]
+    colors = [ORANGE if name == result.stack else BLUE for name in result.stacks]
+    texts = [short(gap) for gap in result.gaps]
+    bars(distance, result.gaps, names, "KL", colors, horizontal=True, text=texts, legend=False)
+    across(distance, x=result.floor, text=say("one order, at best: {floor}", floor=short(result.floor)), color=RED)
+    distance.y(autorange="reversed").x(range=[0, 1.25 * max(float(result.gaps.max()), result.floor)])
+    distance.update(margin={"l": 170})
+    here = float(result.gaps[result.stacks.index(result.stack)])
+    drawing.alt = say("KL {gap} nats; one order reaches {floor} at best.", gap=short(here), floor=short(result.floor))
+    rows = [
+        ["entropy of the exact law", result.entropy],
+        ["least −log q of any number of blocks in one order", result.entropy + result.floor],
+        ["−log q of this flow", result.entropy + here],
+    ]
+    return [drawing, distance, Table(("", "nats"), rows)]
+
+
+def draw_train(result: Training) -> list:
+    """The loss against steps between two exact lines, and samples."""
+    drawing = figure(x="step", y="−log q (nats)", height=440)
+    line(drawing, result.step, result.nll, "−log q", BLUE, marks=4, hover="step %{x}: %{y:.4f}")
+    across(drawing, y=result.entropy, text=say("entropy {value}", value=short(result.entropy, 4)), color=GREEN)
+    best = short(result.best_one_order, 4)
+    across(drawing, y=result.best_one_order, text=say("one order, at best: {floor}", floor=best), color=RED)
+    low = min(result.entropy, float(result.nll.min()))
+    high = max(result.best_one_order, min(float(result.nll.max()), result.entropy + 1.5))
+    drawing.y(range=[low - 0.08, high + 0.12])
+    drawing.alt = say("KL to the flow is now {gap} nats.", gap=short(result.gap))
+    shown = plane("Samples of the flow over the exact density", 420)
+    points(shown, result.samples[:, 0], result.samples[:, 1], "samples", BLUE, size=4, opacity=0.7)
+    ground(shown, result.axis, result.density)
+    return [drawing, shown, Table(("", "nats"), [["KL(exact law to flow), by quadrature", result.gap]])]
+
+
+def moves(drawing: Figure, start: np.ndarray, end: np.ndarray, few: int = 250) -> None:
+    """Thin lines from where a few points were to where they are."""
+    gap = np.full((min(few, len(start)), 1, 2), np.nan)
+    path = np.concatenate((start[:few, None], end[:few, None], gap), 1).reshape(-1, 2)
+    line(drawing, path[:, 0], path[:, 1], "step", GREY, width=1, opacity=0.7, hoverinfo="skip")
+
+
+def draw_denoise(result: Denoise) -> list:
+    """Samples as they are, after the flow's own step, and after the exact one."""
+    panels = []
+    for title, moved, color in (
+        ("Tweedie's step with the flow's own score", result.by_flow, ORANGE),
+        ("The same samples, with the exact score", result.by_exact, GREEN),
+    ):
+        drawing = plane(title, 520 if not panels else 440)
+        moves(drawing, result.samples, moved)
+        points(drawing, result.samples[:, 0], result.samples[:, 1], "samples of the flow", BLUE, size=3, opacity=0.45)
+        points(drawing, moved[:, 0], moved[:, 1], "after the step", color, size=4, opacity=0.85)
+        ground(drawing, result.axis, result.density)
+        panels.append(drawing)
+    sets = ("samples of the flow", "after the flow's step", "after the exact step", "real clean data")
+    rows = [[name, *values] for name, *values in zip(sets, result.cost, result.distance, strict=True)]
+    columns = ("", "−log p of the clean law (nats)", "sliced W1 to other clean data")
+    panels[0].alt = say("−log p falls from {raw} to {after}.", raw=short(result.cost[0]), after=short(result.cost[1]))
+    facts = [
+        ["KL(noised law to flow) (nats)", result.gap],
+        ["squared error of the flow's score, as a share of the exact one's square", result.score_error],
+    ]
+    return [*panels, Table(columns, rows), Table(("of the flow itself", ""), facts)]
+
+
+def draw_digits(result: Digits) -> list:
+    """Nats a pixel over the steps; with the last report pictures and what is measured of them."""
+    drawing = figure(x="step", y="−log q (nats a pixel)", height=440)
+    line(drawing, result.step, result.train, "training", BLUE, hover="step %{x}: %{y:.4f}")
+    line(drawing, result.step, result.test, "test", ORANGE, hover="step %{x}: %{y:.4f}")
+    for value, text, color in (
+        (result.gaussian, "one Gaussian", GREY),
+        (result.memory, "the noised training set as a law", RED),
+        (result.noise_alone, "the noise alone", GREEN),
+    ):
+        if np.isfinite(value) and value < 2:
+            across(drawing, y=value, text=text, color=color)
+    if len(result.test):
+        drawing.alt = say("{nats} nats a pixel on test pictures.", nats=short(result.test[-1]))
+    panels = [drawing]
+    if np.isfinite(result.bits):
+        panels.append(Prose(say("Test pictures cost {bits} bits a pixel.", bits=short(result.bits))))
+    if not len(result.raw):
+        return panels
+    heads = [str(i) for i in range(10)]
+    for title, images in (
+        ("Samples", result.raw),
+        ("After Tweedie's step", result.denoised),
+        ("Test pictures", result.real),
+    ):
+        panels.append(Pictures(images, title=title, rows=[""] * 3, columns=heads, size=44))
+    measures = (result.recognised, result.frechet, result.nearest)
+    rows = list(
+        map(list, zip(("samples", "after the step", "test pictures (Fréchet: training)"), *measures, strict=True))
+    )
+    columns = (
+        "",
+        "share recognised",
+        "Fréchet distance to the test pictures",
+        "distance to the nearest training picture",
+    )
+    return [*panels, Table(columns, rows)]
+
+
+def draw_guide(result: Guide) -> list:
+    """A sheet of digits, and the price of guidance."""
+    sheet = Pictures(result.pictures, rows=[""] * 5, columns=[str(i) for i in range(10)], size=48)
+    cost = figure(x="guidance w", y="Fréchet distance (pixels²)", height=380)
+    line(cost, result.weights, result.frechet, "Fréchet distance to the test pictures", BLUE, marks=6)
+    points(cost, [result.guidance], [result.frechet_here], "w", ORANGE, size=13, legend=False)
+    drag(cost, 1, x="guidance")
+    across(cost, y=result.frechet_real, text=say("training pictures: {value}", value=short(result.frechet_real)))
+    cost.y(rangemode="tozero")
+    cost.alt = say(
+        "At w = {weight} the distance is {value}.", weight=short(result.guidance), value=short(result.frechet_here)
+    )
+    known = figure(x="guidance w", y="share recognised", height=300)
+    line(known, result.weights, result.recognised, "recognised", GREEN, marks=6)
+    across(known, y=result.recognised_real, text=say("test pictures: {value}", value=short(result.recognised_real)))
+    known.y(range=[min(0.9, float(result.recognised.min()) - 0.02), 1.01])
+    return [cost, sheet, known]
+
+
+def draw_likelihood(result: Likelihood) -> list:
+    """log q under each label, and where the nats of the likeliest come from."""
+    drawing = figure(x="label", y="log q(x | label) (nats)", height=420)
+    best = int(result.log_q.argmax())
+    colors = [ORANGE if i == best else BLUE for i in range(10)]
+    bars(drawing, list(range(10)), result.log_q, "log q", colors, legend=False, hover="%{x}: %{y:.2f}")
+    across(drawing, y=result.without, text=say("told no label: {value}", value=short(result.without)))
+    drawing.x(dtick=1)
+    low, high = float(result.log_q.min()), float(result.log_q.max())
+    drawing.y(range=[low - 0.1 * (high - low) - 1, high + 0.15 * (high - low) + 1])
+    drawing.alt = say("The likeliest label is {label}.", label=best)
+    pictures = Pictures(
+        np.concatenate((result.picture, result.noised, result.latent)),
+        ("the picture", "with noise, as the flow sees it", "z"),
+        size=130,
+    )
+    costs = figure(x="patch", y="", height=320, title="What −log q sums to (nats)")
+    size = float(np.abs(result.costs).max())
+    blocks = len(result.costs) - 1
+    names = [say("block {number}", number=i + 1) for i in range(blocks)] + [say("prior of z")]
+    texts = [[short(cell) for cell in row] for row in result.costs]
+    heat(
+        costs,
+        result.costs,
+        [str(i + 1) for i in range(result.costs.shape[1])],
+        names,
+        scale=DIVERGING,
+        low=-size,
+        high=size,
+        text=texts,
+    )
+    costs.y(autorange="reversed").update(margin={"l": 90})
+    rows = [
+        [str(i), value, chance] for i, (value, chance) in enumerate(zip(result.log_q, result.posterior, strict=True))
+    ]
+    said = say(
+        "The sum over blocks and patches is {sum}; the determinant of the whole Jacobian gives {whole}. Difference: {off}.",
+        sum=short(result.sum_of_costs, 8),
+        whole=short(result.brute_force, 8),
+        off=short(abs(result.sum_of_costs - result.brute_force), 2),
+    )
+    panels = [
+        drawing,
+        pictures,
+        costs,
+        Prose(said),
+        Folded("Posterior", [Table(("label", "log q", "posterior"), rows)]),
+    ]
+    if result.label >= 0:
+        verdict = say("True label {label}; the likeliest is {best}.", label=result.label, best=best)
+        panels.insert(1, Prose(verdict))
+    return panels
+
+
+def draw_heads(result: Heads) -> list:
+    """The plane with x₁ to drag, the law of x₂ there, and each head's excess against noise."""
+    drawing = plane(height=500)
+    line(drawing, [result.x1] * 2, [-EXTENT, EXTENT], "x₁ given", RED, width=2, hoverinfo="skip", legend=False)
+    points(drawing, [result.x1], [0], "x₁", RED, size=14, hover="x₁ = %{x:.2f}", legend=False)
+    drag(drawing, 1, x="x1")
+    ground(drawing, result.axis, result.density)
+    law = figure(x="x₂", y="p(x₂ | x₁)", height=420, title="The law of x₂ at this x₁")
+    line(law, result.x2, result.exact, "exact", INK, width=3)
+    curves = figure(x="noise σ", y="excess of −log q (nats)", height=380, title="What each head loses at its best")
+    rows = []
+    for i, key in enumerate(result.heads):
+        name, color = HEADS[key]
+        line(law, result.x2, result.laws[i], name, color, shape="hvh" if key == "bins" else None)
+        line(curves, result.noise, result.gaps[i], name, color, marks=4)
+        rows.append([name, result.here[i]])
+    law.y(
+        range=[0, 1.15 * max(float(result.exact.max()), min(float(result.laws.max()), 3 * float(result.exact.max())))]
+    )
+    across(curves, x=result.sigma, text="σ")
+    drawing.alt = say("A Gaussian head loses {gap} nats at this noise.", gap=short(result.here[0]))
+    text = say("H(x₂ | x₁) = {entropy} nats: no head costs less.", entropy=short(result.entropy, 6))
+    return [drawing, law, curves, Table(("head", "excess of −log q (nats)"), rows), Prose(text)]
+
+
+def draw_codes(result: Codes) -> list:
+    """Originals and what their codes say, the codebook, the bill, and Lloyd-Max beside Shannon."""
+    few = 10
+    sheet = Pictures(
+        np.concatenate((result.original[:few], result.kept[:few], result.shown[:few])),
+        rows=("original", "codes alone", "with the residual"),
+        columns=[""] * few,
+        size=56,
+    )
+    rate = figure(
+        x="rate R (bits)",
+        y="mean squared error",
+        log="y",
+        height=400,
+        title="N(0, 1): scalar codes beside Shannon's bound",
+    )
+    grid = np.linspace(0.8, 4.2, 60)
+    line(rate, grid, 4.0**-grid, "Shannon: 2^(−2R)", INK)
+    line(rate, result.rate, result.distortion, "Lloyd-Max, log2 of its levels", BLUE, marks=6)
+    line(rate, result.coded, result.distortion, "Lloyd-Max, entropy of its code", ORANGE, marks=6)
+    rows = [
+        ["bits a picture, log2 K a patch", result.bits_fixed],
+        ["bits a picture, entropy of the codes", result.bits_code],
+        ["bits a picture, entropy of the exact patches", result.bits_exact],
+        ["bits a picture, 17 grey levels a pixel", 64 * np.log2(17)],
+        ["PSNR of the codes alone (dB)", result.psnr],
+        ["recognised: originals", result.accuracy_real],
+        ["recognised: codes alone", result.accuracy_kept],
+        ["recognised: with the residual", result.accuracy_shown],
+    ]
+    book = Pictures(result.codebook, title="Codebook (64 entries at most)", size=28)
+    return [sheet, Table(("", ""), rows), book, rate]
