@@ -34,7 +34,7 @@ def picture(mixture: GaussianMixture, sigma: float) -> tuple[np.ndarray, np.ndar
     return axis.numpy(), mixture.log_density(points, sigma).exp().view(SIDE, SIDE).numpy()
 
 
-def net_of_lines(each: int = 80, lines: int = 13, reach: float = 2.4) -> Tensor:
+def net_of_lines(each: int = 49, lines: int = 13, reach: float = 2.4) -> Tensor:
     """A square grid's lines one after another, [points, 2], parted by rows of NaN."""
     along, places = torch.linspace(-reach, reach, each), torch.linspace(-reach, reach, lines)
     gap = torch.full((1, 2), torch.nan)
@@ -145,7 +145,7 @@ def train(
     mixture = target_mixture(target)
     torch.manual_seed(seed)
     flow, steps = plane.PlaneFlow(blocks, bool(alternate)), max(20, int(4000 * effort))
-    exact, told = one_order_floor(mixture, sigma), max(sigma, 1e-3)
+    exact = one_order_floor(mixture, sigma)
     shown = picture(mixture, sigma)
     z = torch.randn(600, 2, generator=torch.Generator().manual_seed(seed))
     each, losses, at, means = max(10, steps // 40), [], [], []
@@ -156,10 +156,8 @@ def train(
         at.append(step)
         means.append(float(np.mean(losses)))
         losses = []
-        # a flow trained at σ = 0 is told what `plane.train` tells it there
-        log_sigma = torch.full((1,), math.log(told) if sigma else -1.8)
-        gap = divergence(flow, mixture, sigma, log_sigma=float(log_sigma))
-        samples = flow.inverse(z, log_sigma.expand(len(z)))
+        gap = divergence(flow, mixture, sigma)
+        samples = flow.inverse(z, flow.told(len(z), sigma))
         best = exact.best_nll
         result = Training(*shown, np.array(at), np.array(means), exact.entropy, best, gap, samples.numpy())
         yield Progress(step, steps, result)

@@ -20,6 +20,7 @@ from engines.flow.tarflow import BOUND, Flow, bounded
 TARGETS = ("moons", "ring", "spiral", "checkerboard", "three")
 FREQUENCIES = (0.5, 1.0, 2.0, 4.0, 8.0)
 SIGMA_LOW, SIGMA_HIGH = 0.05, 0.6  # noise levels that the networks are trained for
+CENTRE = 1.8  # added to log σ: about the middle of these levels
 
 
 class PlaneBlock(nn.Module):
@@ -37,7 +38,7 @@ class PlaneBlock(nn.Module):
 
     def read(self, first: Tensor, log_sigma: Tensor | None) -> tuple[Tensor, Tensor]:
         """(shift, log_scale), [n, 1] each, from first [n, 1]."""
-        told = torch.zeros_like(first) if log_sigma is None else log_sigma[:, None] + 1.8
+        told = torch.zeros_like(first) if log_sigma is None else log_sigma[:, None] + CENTRE
         waves = first * self.frequencies
         features = torch.cat((first, told, waves.sin(), waves.cos()), 1)
         shift, raw = self.out(torch.cat((self.inner(features), features), 1)).chunk(2, 1)
@@ -70,10 +71,10 @@ class PlaneFlow(Flow):
         self.blocks = nn.ModuleList(PlaneBlock(width, bool(alternate) and b % 2 == 1) for b in range(blocks))
 
     def told(self, n: int, sigma: float) -> Tensor:
-        """log σ for n points."""
+        """log σ for n points; at σ = 0 the number that the perceptrons read as 0."""
         weight = next(self.parameters())
-        sigma = number("sigma", sigma, 1e-6, 1e6)
-        return torch.full((n,), math.log(sigma), dtype=weight.dtype, device=weight.device)
+        sigma = number("sigma", sigma, 0, 1e6)
+        return torch.full((n,), math.log(sigma) if sigma else -CENTRE, dtype=weight.dtype, device=weight.device)
 
 
 def gaussian_flow(mean: Tensor, covariance: Tensor) -> PlaneFlow:
@@ -125,7 +126,7 @@ def train(
             low, high = math.log(SIGMA_LOW), math.log(SIGMA_HIGH)
             log_sigma = low + (high - low) * torch.rand(batch, generator=generator)
         else:
-            log_sigma = torch.full((batch,), math.log(sigma) if sigma else -1.8)
+            log_sigma = flow.told(batch, sigma)
         spread = (scales[picks].square() + (log_sigma.exp().square() if sigma != 0 else 0)).sqrt()
         x = means[picks] + spread[:, None] * torch.randn(batch, 2, generator=generator)
         loss = -flow.log_prob(x, log_sigma).mean()
@@ -220,15 +221,13 @@ def one_order_floor(target: str | GaussianMixture, sigma: float) -> Floor:
 
 
 @torch.no_grad()
-def divergence(
-    flow: PlaneFlow, mixture: GaussianMixture, sigma: float, side: int = 121, log_sigma: float | None = None
-) -> float:
-    """KL(p_σ ‖ q), nats, by quadrature on a grid of at most side x side points; log_sigma: what the flow is told, if not σ."""
+def divergence(flow: PlaneFlow, mixture: GaussianMixture, sigma: float, side: int = 121) -> float:
+    """KL(p_σ ‖ q), nats, by quadrature on a grid of at most side x side points."""
     points, _, cell = grid(mixture, sigma, most=side)
     points = points.reshape(-1, 2)
     log_p = mixture.log_density(points, sigma)
     seen = log_p > -18
     points, log_p = points[seen], log_p[seen]
-    told = flow.told(len(points), sigma if log_sigma is None else math.exp(log_sigma))
+    told = flow.told(len(points), sigma)
     log_q = flow.log_prob(points.to(told.dtype), told).double()
     return float((log_p.exp() * (log_p - log_q)).sum()) * cell

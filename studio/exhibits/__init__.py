@@ -3,6 +3,7 @@
 from studio.exhibits import (
     ddcm,
     diffusion,
+    flow,
     gibbs,
     hippo,
     hubness,
@@ -26,4 +27,5 @@ EXHIBITS = (
     segmentation.EXHIBIT,
     objectives.EXHIBIT,
     training.EXHIBIT,
+    flow.EXHIBIT,
 )

@@ -39,7 +39,7 @@ VIEWS = (
             "A block keeps its first coordinate and maps the second by a shift and a scale that depend on the first: "
             "$z_2=(x_2-\\mu(x_1))\\,e^{-a(x_1)}$. Samples start as $N(0,I)$ and the blocks are undone one after another; "
             "scrub to follow particles and grid over the exact density. In one order any number of blocks is still one such "
-            "map, with a floor that can be computed (red line). Blocks in alternating order have none."
+            "map, with a floor that can be computed (red line). Blocks in alternating order are not bound by it."
         ),
         compute=order,
         controls={
@@ -99,8 +99,8 @@ VIEWS = (
         title="A whole TARFLOW",
         caption=(
             "TARFLOW on 1,500 digits of 8 x 8 pixels: patches are the tokens, causal transformers the blocks, every second one "
-            "reads backwards. The curves are $-\\log q$ on training and test pictures with noise. A law that only remembers "
-            "the training pictures is a poor model of the test ones. Samples are drawn token by token with a cache of keys "
+            "reads backwards. The curves are $-\\log q$ on training and test pictures with noise. The red line "
+            "is a law that remembers the training pictures and nothing else. Samples are drawn token by token with a cache of keys "
             "and values, then denoised in one step with the flow's own score."
         ),
         compute=digits,
@@ -123,7 +123,7 @@ VIEWS = (
         caption=(
             "Each token's shift and scale are pushed away from those of the same flow told no label: "
             "$\\mu+w(\\mu-\\mu_\\varnothing)$. The curve is the Fréchet distance of the samples to test pictures; drag the "
-            "point to set $w$. Guided digits are clearer and more alike, and the distance says so: it grows with $w$."
+            "point to set $w$. With a larger $w$ the samples are no longer the law of the data: the distance says by how much."
         ),
         compute=guide,
         controls={

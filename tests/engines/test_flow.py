@@ -1,0 +1,302 @@
+"""The flows: exactness against brute force, what is exact in the plane, heads, codes, and wrong arguments."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from engines import flow, models
+from engines.arguments import Refusal
+from engines.diffusion.mixture import GaussianMixture, target_mixture
+from engines.flow import checks, codes, digits, experiments, heads, pictures, plane, shipped
+from engines.flow.tarflow import TarFlow
+
+
+def shaken(seed=1, **sizes):
+    """A flow with random weights, in float64."""
+    made = TarFlow(
+        **{"tokens": 4, "token_dim": 2, "channels": 16, "blocks": 3, "layers": 2, "head_dim": 8} | sizes
+    ).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return made.requires_grad_(False)
+
+
+def test_log_prob_is_that_of_the_whole_jacobian():
+    made, x = shaken(), torch.randn(1, 4, 2, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda x: made(x)[0], x).view(8, 8)
+    z = made(x)[0]
+    expected = -0.5 * z.square().sum() - 4 * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian)[1]
+    assert made.log_prob(x).item() == pytest.approx(expected.item(), abs=1e-10)
+
+
+def test_inverse_takes_back_what_forward_does_with_and_without_labels():
+    made, x = shaken(classes=3), torch.randn(5, 4, 2, dtype=torch.float64)
+    for labels in (None, torch.tensor([0, 1, 2, 3, 0])):
+        assert torch.allclose(made.inverse(made(x, labels)[0], labels), x, atol=1e-11)
+
+
+def test_the_first_token_of_each_order_is_untouched():
+    made, x = shaken(blocks=1), torch.randn(3, 4, 2, dtype=torch.float64)
+    assert torch.equal(made(x)[0][:, 0], x[:, 0]) and not torch.allclose(made(x)[0][:, 1:], x[:, 1:])
+
+
+def test_the_score_is_the_slope_of_log_prob():
+    made, x = shaken(), torch.randn(2, 4, 2, dtype=torch.float64)
+    step = torch.randn(x.shape, dtype=torch.float64)
+    slope = (made.log_prob(x + 1e-5 * step) - made.log_prob(x - 1e-5 * step)) / 2e-5
+    assert torch.allclose((made.score(x) * step).flatten(1).sum(1), slope, atol=1e-6)
+    assert torch.allclose(made.denoise(x, 0.3), x + 0.09 * made.score(x))
+
+
+def test_guidance_pushes_away_from_the_flow_that_is_told_nothing():
+    made, z = shaken(classes=3, blocks=1, tokens=2), torch.randn(6, 2, 2, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    told, untold = (made.blocks[0](z, y)[0][:, 1] for y in (labels, None))
+    scale = made.blocks[0](z, labels)[1][:, 1]
+    found = made.inverse(z, labels, guidance=1.5, guided=("shift",))
+    assert torch.allclose(found[:, 1], z[:, 1] * scale.exp() + told + 1.5 * (told - untold))
+    plain = made.inverse(z, labels)
+    assert torch.equal(made.inverse(z, labels, guidance=0, temperature=1.3), plain)
+    hot = made.inverse(z, labels, guidance=1.0, annealed=True)
+    assert not torch.allclose(hot, plain)
+
+
+def test_temperature_changes_the_branch_that_is_told_nothing():
+    made, z = shaken(classes=3), torch.randn(4, 4, 2, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 0])
+    sheets = [made.inverse(z, labels, guidance=1.0, temperature=t) for t in (1.0, 0.5)]
+    assert not torch.allclose(*sheets)
+
+
+@pytest.mark.parametrize("target", plane.TARGETS)
+def test_shipped_flows_keep_one_orders_floor_and_go_below_it_with_two(target):
+    exact = flow.one_order_floor(target, 0.15)
+    gaps = experiments.order(target).gaps
+    by_stack = dict(zip(shipped.STACKS, gaps, strict=True))
+    assert exact.floor - 1e-4 < by_stack["1"] < exact.floor + 0.01
+    assert exact.floor - 1e-4 < by_stack["8-one-order"] < exact.floor + 0.01
+    assert by_stack["8"] < by_stack["4"] < by_stack["2"] and by_stack["8"] < 0.1 * exact.floor
+
+
+def test_the_card_says_what_the_shipped_flows_do():
+    told = json.loads((models.ASSETS / "flow" / "figures.json").read_text())
+    assert flow.divergence(shipped.plane("moons"), target_mixture("moons"), 0.15) == pytest.approx(
+        told["moons-8"], abs=1e-4
+    )
+    assert digits.test_nll(shipped.digits("0.3"), 4, 0.3) == pytest.approx(told["digits-0.3"], abs=1e-4)
+
+
+def test_one_order_has_no_floor_on_a_gaussian_that_is_normal_in_its_first_coordinate():
+    exact = flow.one_order_floor(GaussianMixture([1.0], [[0.0, 0.0]], [1.0]), 0)
+    assert exact.floor == pytest.approx(0, abs=1e-6) and exact.entropy == pytest.approx(
+        math.log(2 * math.pi * math.e), abs=1e-6
+    )
+
+
+def test_divergence_is_that_of_two_gaussians():
+    made = flow.gaussian_flow([0.0, 0.0], [[1.0, 0.0], [0.0, 1.0]])
+    mixture = GaussianMixture([1.0], [[0.5, 0.0]], [0.8])
+    expected = 0.5 * (2 * 0.64 + 0.25 - 2 - 2 * math.log(0.64))
+    assert flow.divergence(made, mixture, 0.0) == pytest.approx(expected, abs=1e-4)
+
+
+def test_heads_lose_nothing_where_they_fit():
+    one = GaussianMixture([1.0], [[0.0, 0.0]], [1.0])
+    assert heads.gaussian_gap(one, 0.1) == pytest.approx(0, abs=1e-6)
+    assert heads.mixture_gap(one, 0.1, 1) == pytest.approx(0, abs=2e-3)
+    assert heads.mixture_gap("moons", 0.05, 2) < 0.2 * heads.gaussian_gap("moons", 0.05)
+    losses = [heads.bins_gap("moons", 0.15, bins) for bins in (8, 16, 64)]
+    assert losses[0] > losses[1] > losses[2] > 0
+
+
+def test_the_laws_of_the_heads_are_densities():
+    found = experiments.heads(x1=0.4)
+    step = found.x2[1] - found.x2[0]
+    for law in (found.exact, *found.laws):
+        assert law.sum() * step == pytest.approx(1, abs=0.02)
+    assert found.here[0] > found.here[2] > found.here[1] > -1e-3
+
+
+def test_denoising_halves_the_distance_to_clean_digits():
+    parts, labels = digits.split(), torch.arange(300) % 10
+    made = shipped.digits("0.3")
+    raw = digits.sample(made, 4, labels)
+    clean = digits.denoised(made, 4, raw, 0.3, labels)
+    assert digits.frechet(clean, parts.test) < 0.5 * digits.frechet(raw, parts.test)
+    assert digits.recognised(clean, labels) >= 0.97
+    assert digits.frechet(parts.test, parts.test) == pytest.approx(0, abs=1e-2)
+
+
+def test_tokens_and_pictures_are_one_another_back():
+    x = digits.split().test[:3]
+    for patch in (1, 2, 4, 8):
+        assert torch.equal(digits.to_pictures(digits.to_tokens(x, patch), patch), x)
+    assert torch.equal(digits.to_tokens(x, 4)[0, 0], x[0].view(8, 8)[:4, :4].ravel())
+
+
+def test_the_nats_of_blocks_and_patches_sum_to_the_likelihood():
+    found = pictures.likelihood(5)
+    assert found.sum_of_costs == pytest.approx(found.brute_force, abs=1e-4)
+    assert found.sum_of_costs == pytest.approx(-found.log_q.max(), abs=1e-4)
+    assert found.posterior.sum() == pytest.approx(1) and found.posterior.argmax() == found.label
+
+
+def test_the_density_is_a_classifier():
+    parts = digits.split()
+    x = digits.to_tokens(digits.noised(parts.test, 0.1, torch.Generator().manual_seed(0)), 4)
+    with torch.no_grad():
+        log_q = torch.stack([shipped.digits("0.1").log_prob(x, torch.full((len(x),), label)) for label in range(10)])
+    assert (log_q.argmax(0) == parts.test_labels).float().mean() > 0.95
+
+
+def test_drawn_digits_are_read(tmp_path):
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (224, 224), "white")
+    ImageDraw.Draw(picture).line([(112, 30), (112, 190)], fill="black", width=30)
+    picture.save(tmp_path / "one.png")
+    found = pictures.likelihood(drawing=str(tmp_path / "one.png"))
+    assert found.label == -1 and np.isfinite(found.log_q).all()
+    Image.new("RGB", (50, 50), "white").save(tmp_path / "empty.png")
+    with pytest.raises(Refusal, match="no ink"):
+        pictures.likelihood(drawing=str(tmp_path / "empty.png"))
+    with pytest.raises(Refusal, match="could not be read"):
+        pictures.likelihood(drawing=str(tmp_path / "none.png"))
+
+
+def test_training_is_repeatable_and_goes_below_one_order():
+    runs = [list(experiments.train(effort=0.1))[-1].result for _ in range(2)]
+    assert np.array_equal(runs[0].samples, runs[1].samples)
+    assert runs[0].entropy + runs[0].gap < runs[0].best_one_order
+
+
+def test_training_stops_where_the_loss_is_no_number():
+    made = plane.PlaneFlow(2)
+    with torch.no_grad():
+        made.blocks[0].out.bias[0] = math.nan
+    with pytest.raises(Refusal, match="loss of step 1"):
+        list(plane.train(target_mixture("moons"), made, 3))
+
+
+def test_codes_of_every_patch_are_lossless():
+    found = codes.codes(patch="1", levels=512)
+    assert found.psnr > 60 and found.accuracy_kept == found.accuracy_real
+    rough = codes.codes(patch="2", levels=4)
+    assert rough.psnr < codes.codes(patch="2", levels=64).psnr and rough.bits_code <= rough.bits_fixed
+
+
+def test_lloyd_max_is_above_shannons_bound():
+    for levels in (1, 2, 8):
+        points, error, bits = flow.lloyd_max(levels)
+        assert np.allclose(points, -points[::-1], atol=1e-9) and error >= 4.0**-bits - 1e-12
+    assert flow.lloyd_max(2).mean_squared_error == pytest.approx(1 - 2 / math.pi)
+
+
+def wrong(name, monkeypatch):
+    """Break the engine in one place."""
+    tarflow = checks.TarFlow
+    if name == "determinant":
+        original = tarflow.forward
+        monkeypatch.setattr(
+            tarflow, "forward", lambda self, x, c=None: (original(self, x, c)[0], -original(self, x, c)[1])
+        )
+    elif name == "inverse":
+        original = tarflow.inverse
+        monkeypatch.setattr(tarflow, "inverse", lambda self, z: original(self, z.flip(1)))
+    elif name == "causal":
+        import torch.nn.functional as F
+
+        plain = F.scaled_dot_product_attention
+        monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v, is_causal: plain(q, k, v))
+    elif name == "tweedie":
+        monkeypatch.setattr(plane.PlaneFlow, "denoise", lambda self, x, sigma: x + sigma * self.score(x))
+    elif name == "floor":
+        monkeypatch.setattr(
+            plane, "conditional_moments", lambda m, x, s, given=0: conditional_moments(m, x, s, 1 - given)
+        )
+    elif name == "head":
+        monkeypatch.setattr(checks, "gaussian_gap", lambda t, s: heads.gaussian_gap(t, s, given=1))
+    elif name == "levels":
+        monkeypatch.setattr(checks, "lloyd_max", lambda k: flow.lloyd_max(k + 1))
+    elif name == "patches":
+        monkeypatch.setattr(checks, "patch_entropy", lambda side: codes.patch_entropy(4))
+
+
+conditional_moments = plane.conditional_moments
+
+
+@pytest.mark.parametrize(
+    "name, number",
+    [
+        ("floor", 0),
+        ("determinant", 1),
+        ("inverse", 2),
+        ("causal", 3),
+        ("tweedie", 4),
+        ("head", 6),
+        ("levels", 7),
+        ("patches", 8),
+    ],
+)
+def test_a_check_fails_on_a_wrong_engine(name, number, monkeypatch):
+    assert checks.CHECKS[number].outcome().holds
+    wrong(name, monkeypatch)
+    assert not checks.CHECKS[number].outcome().holds
+
+
+GOOD, X = shaken(), torch.zeros(2, 4, 2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: TarFlow(1, 2, 16, 2),
+        lambda: TarFlow(4, "2", 16, 2),
+        lambda: TarFlow(4, 2, 16.5, 2),
+        lambda: TarFlow(4, 2, 16, 0),
+        lambda: TarFlow(4, 2, 100, 2),
+        lambda: GOOD(X.float()),
+        lambda: GOOD(X[:, :2]),
+        lambda: GOOD("x"),
+        lambda: GOOD.inverse(X[:0]),
+        lambda: GOOD.inverse(X, guidance=math.nan),
+        lambda: GOOD.inverse(X, guided=("mean",)),
+        lambda: GOOD.inverse(X, temperature=0),
+        lambda: GOOD.log_prob(X, torch.zeros(2, dtype=torch.long)),
+        lambda: GOOD.log_prob(X, "seven"),
+        lambda: GOOD.denoise(X, 0),
+        lambda: GOOD.denoise(X, -1),
+        lambda: flow.lloyd_max(0),
+        lambda: flow.lloyd_max("four"),
+        lambda: flow.one_order_floor("circle", 0.1),
+        lambda: flow.one_order_floor("moons", -0.1),
+        lambda: flow.one_order_floor(GaussianMixture([1.0], [[0.0, 0.0, 0.0]], [1.0]), 0.1),
+        lambda: flow.one_order_floor(GaussianMixture([1.0], [[0.0, 0.0]], [0.0]), 0),
+        lambda: flow.gaussian_flow([0, 0], [[1, 2], [2, 1]]),
+        lambda: flow.gaussian_flow("mean", None),
+        lambda: flow.gaussian_gap("moons", "loud"),
+        lambda: flow.gaussian_gap("moons", 0.1, given=2),
+        lambda: flow.mixture_gap("moons", 0.1, 0),
+        lambda: flow.bins_gap("moons", 0.1, 1),
+        lambda: plane.PlaneFlow(0),
+        lambda: shipped.plane("letter"),
+        lambda: shipped.digits("0.2"),
+        lambda: digits.to_tokens(digits.split().test[:1], 3),
+        lambda: experiments.order(stack="3"),
+        lambda: experiments.denoise(points=1),
+        lambda: list(experiments.train(blocks=0)),
+        lambda: list(pictures.digits(noise=math.nan)),
+        lambda: pictures.guide(guided=()),
+        lambda: pictures.likelihood(digit=297),
+        lambda: pictures.likelihood(drawing="nothing.png"),
+        lambda: codes.codes(patch="3"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence(call):
+    with pytest.raises(ValueError, match=r"[a-z].*\.$"):
+        call()
