@@ -69,7 +69,8 @@ def encode_file(path: Path, written: Path, model: PixelModel, plan: Plan) -> str
     picture = open_picture(path)
     if picture.frames > 1:
         print(f"{path.name}: the first of {picture.frames} frames", file=sys.stderr, flush=True)
-    tiles = count_tiles(*picture.pixels.shape[:2], model.side)
+    height, width = picture.pixels.shape[:2]
+    tiles = count_tiles(height, width, model.side)
     (coded,) = encode_batch([picture.pixels], model, plan, Watch(path.name, tiles))
     written.write_bytes(coded.code)
     return row(path.name, len(coded.code), picture.pixels, coded.picture)
@@ -93,7 +94,7 @@ def original_of(code: Path, pictures: list[Path]) -> Path | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit status 0 if every file went through."""
-    parser = argparse.ArgumentParser(prog="python -m engines.ddcm", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m engines.ddcm", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("do", choices=("encode", "decode"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default=EMBEDDED)

@@ -102,6 +102,22 @@ class StepCodebook:
             noise = torch.where(level > 0, combined, noise)
         return self._shuffle(noise)
 
+    def _table(self) -> Tensor:
+        """All atoms, [K, size], as they are kept."""
+        raise NotImplementedError
+
+    def _atoms(self, indices: Tensor) -> Tensor:
+        """Some of them, [n, size]."""
+        raise NotImplementedError
+
+    def _shuffle_back(self, residual: Tensor) -> Tensor:
+        """A residual in the order and with the signs of the table."""
+        raise NotImplementedError
+
+    def _shuffle(self, noise: Tensor) -> Tensor:
+        """A noise of the table in the order and with the signs of this step."""
+        raise NotImplementedError
+
 
 class FreshCodebook(StepCodebook):
     """K atoms of this step's own."""

@@ -184,7 +184,9 @@ def walk(
         whatever the steps.
     view: turns a step's codebook into another that makes noise of symbols in a way of its own
     """
-    check_model(model), check_kind("plan", plan, Plan), whole("batch", batch, 1, 1 << 16)
+    check_model(model)
+    check_kind("plan", plan, Plan)
+    whole("batch", batch, 1, 1 << 16)
     if not callable(choose):
         raise Refusal("{parameter} must be a function, not {given}.", parameter="choose", given=quoted(choose))
     times, alphas = timesteps(plan.steps, len(model.alphas_cumprod)), model.alphas_cumprod
@@ -273,7 +275,8 @@ def encode_batch(
 
     watch(done, total): called with the batches' denoiser calls so far and in all. Raises Refusal.
     """
-    plan = Plan() if plan is None else check_kind("plan", plan, Plan)
+    plan = Plan() if plan is None else plan
+    check_kind("plan", plan, Plan)
     images = [check_picture("image", image) for image in items("images", images, 1 << 14, 0)]
     model = open_model(model)
     cuts = [cut(image, model.side) for image in images]
@@ -281,7 +284,8 @@ def encode_batch(
         return []
     tiles = np.concatenate(cuts)
     batch = min(BATCH, len(tiles))
-    codes = [Code(plan, model.name, model.fingerprint, *image.shape[:2], batch, b"") for image in images]
+    sizes = [image.shape[:2] for image in images]
+    codes = [Code(plan, model.name, model.fingerprint, height, width, batch, b"") for height, width in sizes]
     for code in codes:
         code.check_size(model.side)
     chosen, decoded = [], []

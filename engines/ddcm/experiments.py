@@ -199,7 +199,8 @@ def picture_code(
         plan = Plan(steps, 1 << codebook_bits, atoms, coefficient_bits, variant, seed)
         original, frames = source_picture(source, emoji, upload, drawing, pixels, net.side)
         known = cut(original, net.side)
-        header = Code(plan, net.name, net.fingerprint, *original.shape[:2], min(BATCH, len(known)), b"")
+        height, width = original.shape[:2]
+        header = Code(plan, net.name, net.fingerprint, height, width, min(BATCH, len(known)), b"")
         header.check_size(net.side)
         pieces = in_batches(known, header.batch)
     tiles, height, width = len(known), header.height, header.width
@@ -265,7 +266,7 @@ def picture_code(
         target = to_tensor(piece, net.device) if original.size else None
         choose = decoder(piece, net.device) if target is None else encoder(target)
         for step in walk(net, plan, header.batch, choose):
-            if step.symbols is not None:
+            if step.symbols is not None and step.noise is not None:
                 chosen[-1].append(step.symbols.cpu().numpy())
                 if target is not None:
                     residual = (target - step.denoised).flatten(1)
@@ -431,7 +432,7 @@ def rate_distortion(
             side=net.side,
         )
     target = to_tensor(images, net.device)
-    usual = usual_codecs(images)
+    usual = usual_codecs(list(images))
     smallest = [recode(images[0], kind, QUALITIES[0]) for kind in USUAL]
     pictures = np.full((1 + len(plans), *images.shape[1:]), 255, np.uint8)
     pictures[0] = images[0]

@@ -142,7 +142,8 @@ def unpack(data: bytes) -> Code:
         raise CodeError("The header is damaged: there is no such variant or codebook.")
     try:
         plan = Plan(steps, 1 << log_size, atoms, bits, _NUMBERED[variant], seed)
-        whole("height", height, 1, MOST_SIDE), whole("width", width, 1, MOST_SIDE)
+        whole("height", height, 1, MOST_SIDE)
+        whole("width", width, 1, MOST_SIDE)
         whole("batch", batch, 1, MOST_BATCH)
         name = data[HEADER.size : HEADER.size + length].decode()
     except UnicodeDecodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ VARIANTS = {
     "reference": "a fresh codebook at each step",
     "turbo": "Turbo-DDCM: the best atoms at once",
 }
-SLOW = {"live": False, "gpu": True}
+SLOW: dict[str, Any] = {"live": False, "gpu": True}
 # `when` counts only in a view that has the other control
 EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
 BITS = Range("Codebook size, log₂ K", step=1, when={"source": KNOWN})
@@ -53,13 +54,10 @@ EXHIBIT = Exhibit(
     question="Can 99 bytes hold a picture?",
     theme="generation",
     sources=(
-        ("kexue.fm: generative diffusion models 29, discrete coding with DDPM", "https://kexue.fm/archives/10711"),
-        (
-            "Ohayon, Manor, Michaeli, Elad: Compressed image generation with denoising diffusion codebook models",
-            "https://arxiv.org/abs/2502.01189",
-        ),
-        ("Vaisman et al.: Turbo-DDCM", "https://arxiv.org/abs/2511.06424"),
-        ("Kong: gDDCM", "https://arxiv.org/abs/2511.13387"),
+        ("Su, Generative diffusion models (29): discrete coding with DDPM", "https://kexue.fm/archives/10711"),
+        ("Ohayon, Manor, Michaeli, Elad, DDCM", "https://arxiv.org/abs/2502.01189"),
+        ("Vaisman et al., Turbo-DDCM", "https://arxiv.org/abs/2511.06424"),
+        ("Kong, gDDCM", "https://arxiv.org/abs/2511.13387"),
     ),
     views=(
         View(

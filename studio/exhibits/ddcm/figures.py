@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -192,15 +193,15 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
     for i, codec in enumerate(result.usual):
         curves.append((CODECS[codec], CODEC_COLORS[codec], result.usual_file[i], result.usual_bare[i], usual[i]))
     for name, color, file, bare, quality in curves:
-        both = {"group": str(name), "hover": "%{x:.0f}: %{y:.3g}"}
-        thin = {"dash": "dot", "width": 1.2, "marks": 4, "legend": False}
+        both: dict[str, Any] = {"group": str(name), "hover": "%{x:.0f}: %{y:.3g}"}
+        thin: dict[str, Any] = {"dash": "dot", "width": 1.2, "marks": 4, "legend": False}
         line(drawn, file, quality, name, color, marks=6, **both)
         line(drawn, bare, quality, say("{name}, without headers", name=name), color, **thin, **both)
     drawn.update(legend={"traceorder": "normal"})
     order = np.argsort(np.where(result.done, result.payload_bytes, np.inf), kind="stable")[: result.done.sum()]
     captions = ["original"]
     for i in order:
-        size = short(result.file_bytes[i], 5)
+        size = short(float(result.file_bytes[i]), 5)
         captions.append(
             say("{name}, T = {steps}: {bytes} bytes", name=names[i], steps=int(result.steps[i]), bytes=size)
         )
