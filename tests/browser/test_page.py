@@ -25,7 +25,7 @@ DRAWN = (
     " && (e.querySelector('.main-svg') || !e.querySelector('.panel-plot'))}"
 )
 ROPE = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
-STREAMS = [(e, v) for e in EXHIBITS for v in e.views if v.streams and v.seconds >= 3]
+STREAMS = [(e, v) for e in EXHIBITS for v in e.views if v.streams and v.seconds >= 8]
 
 
 def open_at(page, studio, query):
