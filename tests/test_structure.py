@@ -55,6 +55,7 @@ def test_a_subject_builds_on_no_other_but_shared_models():
     allowed = {
         ("hubness", "diffusion"),  # pictures of its latents are made by the samplers
         ("flow", "diffusion"),  # its targets in the plane have exact densities and scores
+        ("transport", "diffusion"),  # its laws of the plane are those targets
     }
     found = set()
     subjects = {path.name for path in (ROOT / "engines").iterdir() if path.is_dir()} - {"recipes", "__pycache__"}

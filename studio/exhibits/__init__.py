@@ -13,6 +13,7 @@ from studio.exhibits import (
     segmentation,
     softmax,
     training,
+    transport,
 )
 
 EXHIBITS = (
@@ -28,4 +29,5 @@ EXHIBITS = (
     objectives.EXHIBIT,
     training.EXHIBIT,
     flow.EXHIBIT,
+    transport.EXHIBIT,
 )

@@ -1,0 +1,331 @@
+"""Downhill in the space of laws on the line: one flow, and the methods that follow it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from engines.arguments import Between, OneOf, Refusal, SomeOf, checked
+
+ENERGIES = ("gaussian", "two_wells", "porous")
+METHODS = ("exact", "jko", "langevin", "svgd", "blob", "fisher_rao")
+# Langevin, SVGD and Fisher–Rao need a law to go to; the porous medium only spreads
+OF_POROUS = ("exact", "jko", "blob")
+WELLS = {"gaussian": ((1.0, 0.0, 1.0),), "two_wells": ((0.3, -1.2, 0.6), (0.7, 1.2, 0.6))}  # weight, mean, std
+GRID = np.linspace(-8, 8, 641)
+QUANTILES = 400
+FRAMES = 25
+_C = (3 / (4 * math.sqrt(12))) ** (2 / 3)  # of Barenblatt's profile of mass 1
+
+
+def log_target(energy: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log π, (log π)' and (log π)'' at x; of the porous medium, which has no target, zeros."""
+    if energy == "porous":
+        return np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    weight, mean, std = np.array(WELLS[energy]).T
+    away = (x[..., None] - mean) / std**2
+    logs = np.log(weight / (std * math.sqrt(2 * math.pi))) - away**2 * std**2 / 2
+    top = logs.max(-1, keepdims=True)
+    share = np.exp(logs - top)
+    total = share.sum(-1, keepdims=True)
+    share = share / total
+    slope = -(share * away).sum(-1)
+    return (top + np.log(total))[..., 0], slope, (share * (away**2 - 1 / std**2)).sum(-1) - slope**2
+
+
+def barenblatt(x: np.ndarray, time: float) -> np.ndarray:
+    """The solution of ∂p = (p²)'' of mass 1 that begins as a point: t^{−1/3} (C − x²/(12 t^{2/3}))₊, density at x.
+
+    Barenblatt 1952; Vázquez, The Porous Medium Equation, Section 1.1.
+    """
+    return time ** (-1 / 3) * np.clip(_C - x**2 / (12 * time ** (2 / 3)), 0, None)
+
+
+def barenblatt_age(std: float) -> float:
+    """The time at which Barenblatt's solution has that standard deviation, its radius over √5."""
+    return (5 * std**2 / (12 * _C)) ** 1.5
+
+
+def normal_log_density(x: np.ndarray, mean: float, std: float) -> np.ndarray:
+    """log N(x; mean, std²)."""
+    return -(((x - mean) / std) ** 2) / 2 - math.log(std * math.sqrt(2 * math.pi))
+
+
+def fokker_planck(energy: str, start: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """∂p = (p (−log π)')' + p'' from a density on GRID, at times [f], by the spectrum of its generator; [f, grid].
+
+    Reversible rates between neighbours (exp of half the difference of log π over dx²), so that π is exactly at rest; the
+    tridiagonal matrix is symmetric in p/√π. Second order in dx.
+    """
+    from scipy.linalg import eigh_tridiagonal
+
+    dx = GRID[1] - GRID[0]
+    log_pi, _, _ = log_target(energy, GRID)
+    rise = np.exp(np.diff(log_pi) / 2) / dx**2
+    fall = np.exp(-np.diff(log_pi) / 2) / dx**2
+    diagonal = -(np.append(rise, 0) + np.append(0, fall))
+    values, vectors = eigh_tridiagonal(diagonal, np.full(len(GRID) - 1, 1 / dx**2))
+    root = np.exp((log_pi - log_pi.max()) / 2)
+    # in the far tails the start is nothing, and nothing over a tiny root would be noise
+    coefficients = vectors.T @ np.where(start > 1e-30, start / root, 0.0)
+    density = (np.exp(np.minimum(values, 0) * times[:, None]) * coefficients) @ vectors.T * root
+    density = np.clip(density, 0, None)
+    return density / (density.sum(1, keepdims=True) * dx)
+
+
+def exact_law(energy: str, mean: float, std: float, times: np.ndarray) -> np.ndarray:
+    """The law of the flow at times [f] as densities on GRID, [f, grid]: closed forms, and the spectrum for two wells."""
+    if energy == "porous":
+        age = barenblatt_age(std)
+        return np.stack([barenblatt(GRID - mean, age + time) for time in times])
+    if energy == "gaussian":
+        return np.stack(
+            [
+                np.exp(normal_log_density(GRID, mean * math.exp(-t), math.sqrt(1 + (std**2 - 1) * math.exp(-2 * t))))
+                for t in times
+            ]
+        )
+    return fokker_planck(energy, np.exp(normal_log_density(GRID, mean, std)), times)
+
+
+def quantiles(density: np.ndarray, count: int) -> np.ndarray:
+    """Places of the shares (i + ½)/count of densities [f, grid] on GRID, [f, count]."""
+    dx = GRID[1] - GRID[0]
+    mass = np.concatenate((np.zeros((len(density), 1)), np.cumsum((density[:, 1:] + density[:, :-1]) / 2, 1) * dx), 1)
+    wanted = (np.arange(count) + 0.5) / count
+    return np.stack([np.interp(wanted * row[-1], row, GRID) for row in mass])
+
+
+def start_quantiles(energy: str, mean: float, std: float, count: int) -> np.ndarray:
+    """The law that the flow begins with, as its quantiles [count]."""
+    from scipy.special import ndtri
+
+    if energy == "porous":
+        return quantiles(barenblatt(GRID - mean, barenblatt_age(std))[None], count)[0]
+    return mean + std * ndtri((np.arange(count) + 0.5) / count)
+
+
+def jko_step(energy: str, former: np.ndarray, tau: float) -> np.ndarray:
+    """One step of Jordan, Kinderlehrer and Otto's scheme on n quantiles of equal mass, [n], by damped Newton.
+
+    On the line W2² is the mean squared shift of the quantiles; between neighbours the density is 1/(n gap).
+    """
+    from scipy.linalg import solveh_banded
+
+    n = len(former)
+
+    def objective(x: np.ndarray) -> float:
+        gap = np.diff(x)
+        if gap.min() <= 0:
+            return math.inf
+        inner = (1 / (n * gap)).sum() if energy == "porous" else -np.log(gap).sum()
+        return float(np.square(x - former).sum() / (2 * tau) - log_target(energy, x)[0].sum() + inner)
+
+    x, now = former, objective(former)
+    for _ in range(60):
+        gap = np.diff(x)
+        first, second = (-1 / (n * gap**2), 2 / (n * gap**3)) if energy == "porous" else (-1 / gap, 1 / gap**2)
+        _, score, curvature = log_target(energy, x)
+        slope = (x - former) / tau - score + np.append(0, first) - np.append(first, 0)
+        # the concave part of a barrier is held above 0, so that every move goes down
+        diagonal = np.maximum(1 / tau - curvature, 0.1 / tau) + np.append(0, second) + np.append(second, 0)
+        move = solveh_banded(np.stack((np.append(0, -second), diagonal)), -slope)
+        falls = float(-slope @ move)
+        if falls < 1e-18 * n:
+            break
+        share = 1.0
+        while share > 1e-10 and objective(x + share * move) > now - 1e-4 * share * falls:
+            share /= 2
+        if share <= 1e-10:
+            break
+        x = x + share * move
+        now = objective(x)
+    return x
+
+
+def svgd_step(energy: str, x: np.ndarray, tau: float, bandwidth: float) -> np.ndarray:
+    """Liu and Wang 2016, arXiv 1608.04471, Eq. 8, with the kernel exp(−r²/2h²)."""
+    away = x[:, None] - x
+    kernel = np.exp(-(away**2) / (2 * bandwidth**2))
+    return x + tau * (kernel @ log_target(energy, x)[1] + (away * kernel).sum(1) / bandwidth**2) / len(x)
+
+
+def blob_step(energy: str, x: np.ndarray, tau: float, bandwidth: float) -> np.ndarray:
+    """An explicit step of the particle method of Carrillo, Craig and Patacchini 2019, arXiv 1709.09195, Section 2.
+
+    The density is smoothed by a Gaussian of that bandwidth inside the energy, so its gradient at particles exists.
+    """
+    away = x[:, None] - x
+    kernel = np.exp(-(away**2) / (2 * bandwidth**2)) / (bandwidth * math.sqrt(2 * math.pi) * len(x))
+    slope = -away * kernel / bandwidth**2
+    if energy == "porous":
+        return x - 2 * tau * slope.sum(1)
+    smooth = kernel.sum(1)
+    return x + tau * (log_target(energy, x)[1] - slope.sum(1) / smooth - slope @ (1 / smooth))
+
+
+def fisher_rao_law(energy: str, mean: float, std: float, times: np.ndarray) -> np.ndarray:
+    """The gradient flow of KL in the Fisher–Rao metric, where mass may be made and unmade in place: [f, grid].
+
+    p_t ∝ p_0^{e^{−t}} π^{1 − e^{−t}}: no barrier matters. Lu, Slepčev, Wang 2023, arXiv 2209.11305 (pure birth and death).
+    """
+    left = np.exp(-times)[:, None]
+    logs = left * normal_log_density(GRID, mean, std) + (1 - left) * log_target(energy, GRID)[0]
+    density = np.exp(logs - logs.max(1, keepdims=True))
+    return density / (density.sum(1, keepdims=True) * (GRID[1] - GRID[0]))
+
+
+def free_energy(energy: str, density: np.ndarray) -> np.ndarray:
+    """KL to the target in nats, or ∫p² of the porous medium, of densities [f, grid]; [f]."""
+    dx = GRID[1] - GRID[0]
+    if energy == "porous":
+        return np.square(density).sum(1) * dx
+    safe = np.maximum(density, 1e-300)
+    return (density * (np.log(safe) - log_target(energy, GRID)[0])).sum(1) * dx
+
+
+def dissipation(energy: str, density: np.ndarray) -> np.ndarray:
+    """The rate at which the flow loses energy, ∫ p |∇ δF/δp|², of densities [f, grid]; Fisher information for KL; [f]."""
+    dx = GRID[1] - GRID[0]
+    first = 2 * density if energy == "porous" else np.log(np.maximum(density, 1e-300)) - log_target(energy, GRID)[0]
+    between = (density[:, 1:] + density[:, :-1]) / 2
+    return np.where(between > 1e-14, between * (np.diff(first) / dx) ** 2, 0.0).sum(1) * dx
+
+
+def quantile_energy(energy: str, x: np.ndarray) -> np.ndarray:
+    """The same energy of laws given by quantiles [f, n], which is what the JKO steps lower; [f]."""
+    n, gap = x.shape[1], np.diff(x)
+    if energy == "porous":
+        return (1 / (n * gap)).sum(1) / n
+    return -log_target(energy, x)[0].mean(1) - np.log(n * gap).sum(1) / n
+
+
+def smooth_density(x: np.ndarray) -> np.ndarray:
+    """Kernel estimate on GRID of particles [f, n], Silverman's bandwidth; for the eye alone; [f, grid]."""
+    made = []
+    for row in x:
+        width = max(1.06 * row.std() * len(row) ** -0.2, 0.04)
+        counts, _ = np.histogram(row, np.append(GRID - 0.0125, GRID[-1] + 0.0125))
+        kernel = np.exp(-((GRID / width) ** 2) / 2)
+        made.append(np.convolve(counts, kernel / kernel.sum(), "same") / (len(row) * (GRID[1] - GRID[0])))
+    return np.stack(made)
+
+
+def gap_density(x: np.ndarray) -> np.ndarray:
+    """Density on GRID of laws given by quantiles [f, n]: 1/(n gap) between neighbours; [f, grid]."""
+    n = x.shape[1]
+    made = [np.interp(GRID, (row[1:] + row[:-1]) / 2, 1 / (n * np.diff(row)), 0, 0) for row in x]
+    return np.stack(made)
+
+
+def particle_run(
+    method: str, energy: str, start: np.ndarray, tau: float, marks: np.ndarray, bandwidth: float, seed: int
+) -> np.ndarray:
+    """Places [f, n] at the steps `marks` of langevin, svgd or blob; Refusal that says the step where one leaves the grid."""
+    rng, x, kept = np.random.default_rng(seed), start, [start]
+    for step in range(1, int(marks[-1]) + 1):
+        if method == "langevin":
+            x = x + tau * log_target(energy, x)[1] + math.sqrt(2 * tau) * rng.standard_normal(len(x))
+        else:
+            x = (svgd_step if method == "svgd" else blob_step)(energy, x, tau, bandwidth)
+        if not np.abs(x).max() < 1e3:
+            raise Refusal(
+                "The particles of {method} left the line at step {step}: take a smaller {parameter}.",
+                parameter="tau",
+                method=method,
+                step=step,
+            )
+        kept += [x] * int((marks == step).sum())
+    return np.stack(kept)
+
+
+@dataclass(frozen=True)
+class Downhill:
+    """Laws on their way down, by several methods on one clock.
+
+    energy: one of ENERGIES; tau: step size
+    methods: their names [m]; those that the energy does not admit are left out
+    times: float64 [f]; multiples of the step size
+    x: float64 [g]; a grid
+    density: float64 [m, f, g]; of langevin, svgd and blob smoothed for the eye
+    target: float64 [g]; where KL leads; NaN for the porous medium
+    energies: float64 [m, f]; KL in nats, or ∫p²; NaN of particles, which have no density
+    rate: float64 [f]; what the exact law loses per unit of time, Fisher information for KL
+    distance: float64 [m, f]; W1 to the exact law at the same time
+    mean, std, right: float64 [m, f]; of each law: mean, standard deviation, mass right of 0
+    """
+
+    energy: str
+    tau: float
+    methods: tuple[str, ...]
+    times: np.ndarray
+    x: np.ndarray
+    density: np.ndarray
+    target: np.ndarray
+    energies: np.ndarray
+    rate: np.ndarray
+    distance: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    right: np.ndarray
+
+
+@checked
+def downhill(
+    energy: Annotated[str, OneOf(ENERGIES)] = "two_wells",
+    methods: Annotated[Sequence[str], SomeOf(METHODS)] = ("exact", "jko", "langevin", "fisher_rao"),
+    mean: Annotated[float, Between(-3, 3)] = -2.0,
+    std: Annotated[float, Between(0.1, 2)] = 0.4,
+    tau: Annotated[float, Between(0.005, 0.5)] = 0.05,
+    time: Annotated[float, Between(0.1, 5)] = 2.0,
+    particles: Annotated[int, Between(10, 5000)] = 2000,
+    bandwidth: Annotated[float, Between(0.05, 2)] = 0.3,
+    seed: Annotated[int, Between(0, 999)] = 0,
+) -> Downhill:
+    """The same descent in the space of laws by each method, in steps of tau.
+
+    mean, std: of the law that it begins with, a Gaussian (for the porous medium Barenblatt's profile)
+    particles: of Langevin; SVGD and blob, whose work grows with their square, have at most 200
+    bandwidth: h of the kernels of SVGD and blob
+    """
+    chosen = tuple(name for name in methods if energy != "porous" or name in OF_POROUS)
+    if not chosen:
+        raise Refusal("{parameter}: the porous medium is followed by exact, jko and blob alone.", parameter="methods")
+    steps = max(1, round(time / tau))
+    marks = np.unique(np.round(np.linspace(0, steps, min(FRAMES, steps + 1))).astype(int))
+    times = marks * tau
+    truth = exact_law(energy, mean, std, times)
+    dx = GRID[1] - GRID[0]
+    rows = []
+    for name in chosen:
+        if name in ("exact", "fisher_rao"):
+            density = truth if name == "exact" else fisher_rao_law(energy, mean, std, times)
+            places = quantiles(density, QUANTILES)
+            total, lost = density.sum(1) * dx, free_energy(energy, density)
+            middle = density @ GRID * dx / total
+            wide = np.sqrt(np.maximum(density @ GRID**2 * dx / total - middle**2, 0))
+            right = (density[:, GRID > 0].sum(1) + density[:, GRID == 0].sum(1) / 2) * dx / total
+        else:
+            if name == "jko":
+                here, kept = start_quantiles(energy, mean, std, QUANTILES), []
+                for step in range(steps + 1):
+                    here = here if step == 0 else jko_step(energy, here, tau)
+                    kept += [here] * int((marks == step).sum())
+                places, density = np.stack(kept), gap_density(np.stack(kept))
+                lost = quantile_energy(energy, places)
+            else:
+                count = particles if name == "langevin" else min(particles, 200)
+                begin = start_quantiles(energy, mean, std, count)
+                places = np.sort(particle_run(name, energy, begin, tau, marks, bandwidth, seed), 1)
+                density, lost = smooth_density(places), np.full(len(times), np.nan)
+            middle, wide, right = places.mean(1), places.std(1), (places > 0).mean(1)
+        away = np.abs(places - quantiles(truth, places.shape[1])).mean(1)
+        rows.append((density, lost, away, middle, wide, right))
+    density, lost, away, middle, wide, right = (np.stack(column) for column in zip(*rows, strict=True))
+    target = np.full(len(GRID), np.nan) if energy == "porous" else np.exp(log_target(energy, GRID)[0])
+    rate = dissipation(energy, truth)
+    return Downhill(energy, tau, chosen, times, GRID, density, target, lost, rate, away, middle, wide, right)

@@ -1,0 +1,351 @@
+"""The figures of transport."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.transport.critic_flow import CriticFlow
+from engines.transport.descent import Descent
+from engines.transport.downhill import Downhill
+from engines.transport.experiments import Critics, Distance, Generated, Minibatch
+from studio.figure import (
+    COLORS,
+    GREY,
+    INK,
+    across,
+    band,
+    contour,
+    drag,
+    figure,
+    heat,
+    label,
+    line,
+    points,
+    scrub,
+    short,
+)
+from studio.language import raw, say
+from studio.panels import Pictures, Table
+
+BLUE, ORANGE, GREEN, RED = COLORS[:4]
+CRITICS = {
+    "clip": "clipped weights",
+    "gp_at_1": "penalty about 1",
+    "gp_at_0": "penalty about 0",
+    "one_sided": "one-sided penalty",
+    "spectral": "spectral norm",
+    "c_transform": "c-transform",
+    "exact": "exact potential of one batch",
+}
+CRITIC_HUES = dict(zip(CRITICS, (COLORS[4], BLUE, ORANGE, COLORS[5], COLORS[6], GREEN, RED), strict=True))
+GENERATORS = {
+    "real": "real pictures",
+    "wgan_gp": "WGAN-GP",
+    "exact_16": "exact W₁, batch 16",
+    "exact_64": "exact W₁, batch 64",
+    "exact_512": "exact W₁, batch 512",
+    "c_transform": "c-transform",
+}
+KINDS = {"gp_at_1": "penalty about 1", "gp_at_0": "penalty about 0", "reflow": "ReFlow's critic"}
+KIND_HUES = {"gp_at_1": BLUE, "gp_at_0": ORANGE, "reflow": GREEN}
+STEPPERS = {
+    "gradient": "gradient steps",
+    "implicit": "implicit steps",
+    "heavy_ball": "heavy ball",
+    "nesterov": "Nesterov",
+    "sign": "steepest in l∞ (sign)",
+    "coordinate": "steepest in l₁ (coordinate)",
+}
+LAWS = {
+    "exact": "exact flow",
+    "jko": "JKO",
+    "langevin": "Langevin",
+    "svgd": "SVGD",
+    "blob": "blob",
+    "fisher_rao": "Fisher–Rao",
+}
+LAW_HUES = {"exact": INK, **dict(zip(list(LAWS)[1:], (BLUE, ORANGE, COLORS[4], GREEN, RED), strict=True))}
+
+
+def draw_distance(result: Distance, lines: bool = True) -> list:
+    """The matching over the potential, the points on their way, and the numbers."""
+    x, y, n = result.x, result.y, len(result.x)
+    own = n <= 64
+    drawing = figure(x="x", y="y", height=620, square=True)
+    points(drawing, x[:, 0], x[:, 1], "on their way", INK, size=7 if own else 4)
+    bar = "potential (distance)" if result.power == 1 else "potential (distance²)"
+    heat(drawing, result.potential, result.grid_x, result.grid_y, bar=bar, opacity=0.75, hover="%{z:.3f}")
+    if lines:
+        ends = np.stack((x, y, np.full((n, 2), np.nan)), 1).reshape(-1, 2)
+        line(drawing, ends[:, 0], ends[:, 1], "matching", GREY, width=1, hoverinfo="skip")
+    points(drawing, y[:, 0], y[:, 1], "to", ORANGE, size=7 if own else 4)
+    points(drawing, x[:, 0], x[:, 1], "from", BLUE, size=10 if own else 4)
+    drag(drawing, len(drawing.data) - 1, x="points_x", y="points_y", item=True)
+    shares = np.linspace(0, 1, 21)
+    scrub(
+        drawing,
+        [[dict(zip("xy", ((1 - t) * x + t * y).T.round(4), strict=True))] for t in shares],
+        [f"{t:.2f}" for t in shares],
+        name="t",
+        start=10,
+    )
+    drawing.data[0] |= dict(zip("xy", (x + y).T / 2, strict=True))
+    span = [(grid[0], grid[-1]) for grid in (result.grid_x, result.grid_y)]
+    drawing.x(range=list(span[0]))
+    drawing.y(range=list(span[1]))
+    name = "W₁" if result.power == 1 else "W₂"
+    drawing.alt = say("{name} is {value}.", name=name, value=short(result.value))
+    bound = "distance of the means, at most W₁" if result.power == 1 else "Gelbrich's bound, at most W₂"
+    rows = [
+        [say("{name}, exact", name=name), result.value],
+        [say("pairs drawn at random"), result.random],
+        [say(bound), result.bound],
+        [say("potential less matching (mean cost)"), result.gap],
+        [say("greatest slope of the potential among the points"), result.slope],
+    ]
+    return [drawing, Table(("", say("n = {n}", n=n)), rows)]
+
+
+def draw_minibatch(result: Minibatch) -> list:
+    """W1 of two batches over their size, and the pictures that are nearer than real ones."""
+    drawing = figure(x="batch size n", y="mean W₁ to a fresh batch", log="x", height=480)
+    few = len(result.sizes) < 2
+    for name, values, error, color in (
+        ("real batch", result.real, result.real_error, BLUE),
+        ("K-medians", result.centres, result.centres_error, GREEN),
+    ):
+        if np.isfinite(values).any():
+            band(drawing, result.sizes, values - 2 * error, values + 2 * error, color=color)
+            line(drawing, result.sizes, values, name, color, marks=7, hover="n = %{x}<br>W₁ = %{y:.3f}")
+    line(
+        drawing, result.sizes, result.copies, "n copies of the median", ORANGE, marks=7 if few else 0,
+        hover="n = %{x}<br>W₁ = %{y:.3f}",
+    )  # fmt: skip
+    if np.isfinite(result.exact).any():
+        points(
+            drawing, result.sizes, result.exact, "closed form", RED, size=12, symbol="x-thin-open",
+            hover="n = %{x}<br>W₁ = %{y:.4f}",
+        )  # fmt: skip
+    top = float(np.nanmax([result.real.max(), result.copies.max()]))
+    drawing.x(tickvals=result.sizes.tolist(), ticktext=[f"{size:,}" for size in result.sizes])
+    drawing.y(range=[0, 1.1 * top])
+    if result.law != "digits":
+        return [drawing]
+    drawing.alt = say("At n = {n} the real batch is {real} away.", n=int(result.sizes[-1]), real=short(result.real[-1]))
+    panels: list = [drawing]
+    if result.pictures.shape[1]:
+        count = min(result.pictures.shape[1], 8)
+        distances = (result.real[-1], result.copies[-1], result.centres[-1])
+        heads = [
+            say("{name}: {distance}", name=say(name), distance=short(distance))
+            for name, distance in zip(("real batch", "the median", "K-medians"), distances, strict=True)
+        ]
+        shown = result.pictures[:, :count].reshape(-1, 8, 8, 3)
+        title = say("Some of each batch, and its W₁ at n = {n}", n=result.n)
+        panels.append(Pictures(shown, title=title, rows=heads, columns=[""] * count, size=56))
+    return panels
+
+
+def draw_critics(result: Critics, shown: str = "gp_at_1", log: bool = False) -> list:
+    """Estimates on fresh data over training steps, what they are to be, and slopes."""
+    drawing = figure(x="training steps", y="estimate of W₁ on fresh data", log="x", height=500)
+    for i, name in enumerate(result.names):
+        line(
+            drawing, result.steps, result.fresh[:, i], CRITICS[name], CRITIC_HUES[name],
+            marks=5 if len(result.steps) < 3 else 0, hover="%{x} steps: %{y:.3f}",
+        )  # fmt: skip
+    lines = [(result.w1_batch, "exact W₁ of two batches"), (result.w1_known, "exact W₁ of all known data")]
+    if np.isfinite(result.w1_law):
+        lines.append((result.w1_law, "W₁ of the two laws"))
+    for i, (value, text) in enumerate(lines):
+        across(drawing, y=value, color=INK if i == 2 else GREY, dash="solid" if i == 2 else ("dash", "dot")[i])
+        label(drawing, result.steps[0], value, say("{what}: {value}", what=say(text), value=short(value)), GREY)
+    drawing.alt = say("Exact W₁ of two batches is {value}.", value=short(result.w1_batch))
+    rows = [
+        [
+            say(CRITICS[name]),
+            result.fresh[-1, i],
+            result.known[-1, i],
+            result.slope[i],
+            result.fresh[-1, i] / result.slope[i] if result.slope[i] > 1e-9 else np.nan,
+        ]
+        for i, name in enumerate(result.names)
+    ]
+    table = Table(("critic", "on fresh data", "on known data", "greatest slope", "fresh / slope"), rows)
+    if not len(result.grid):
+        return [drawing, table]
+    panels: list = [drawing]
+    for i, name in enumerate(result.names):
+        if name == shown and np.ptp(result.level[i]) > 0:
+            title = say("Critic: {name}", name=say(CRITICS[name]))
+            plane = figure(x="x", y="y", height=440, square=True, title=title)
+            contour(plane, result.level[i] - result.level[i].mean(), result.grid, result.grid, bar="D", levels=18)
+            points(plane, *result.x.T, "first law", BLUE, size=4)
+            points(plane, *result.y.T, "second law", ORANGE, size=4)
+            panels.append(plane)
+    return [*panels, table]
+
+
+def draw_generators(result: Generated) -> list:
+    """Pictures by each, and the distances that rank them differently."""
+    drawing = figure(x="exact W₁ to fresh pictures", y="Fréchet distance", log="y", height=420)
+    for i, name in enumerate(result.names):
+        color = INK if name == "real" else COLORS[i - 1]
+        hover = "W₁ = %{x:.3f}<br>%{y:.3f}"
+        points(drawing, [result.w1[i]], [result.frechet[i]], GENERATORS[name], color, size=13, hover=hover)
+    across(drawing, x=float(result.w1[0]))
+    count = result.pictures.shape[1]
+    shown = result.pictures.reshape(-1, *result.pictures.shape[2:])
+    heads = [say(GENERATORS[name]) for name in result.names]
+    rows = [
+        [
+            say(GENERATORS[name]),
+            *(float(values[i]) for values in (result.w1, result.frechet, result.spread, result.sharp)),
+        ]
+        for i, name in enumerate(result.names)
+    ]
+    drawing.alt = say("Real pictures have W₁ {value}.", value=short(result.w1[0]))
+    columns = ("trained by", "W₁ to fresh pictures", "Fréchet distance", "spread E|x − x′|", "step between pixels")
+    pictures = Pictures(shown, title="Pictures by each", rows=heads, columns=[""] * count, size=48)
+    return [pictures, drawing, Table(columns, rows)]
+
+
+def draw_critic_flow(result: CriticFlow) -> list:
+    """Slope and critic along the line, and what the difference measures over the distance."""
+    slope = figure(x="z", y="slope dD/dz", height=440)
+    critic = figure(x="z", y="critic D(z)", height=340, title="The critics themselves", showlegend=False)
+    measure = figure(
+        x="distance of the two laws", y="E D(x) − E D(y)", log="y", height=440, title="What the difference measures"
+    )
+    for i, kind in enumerate(result.kinds):
+        color, name = KIND_HUES[kind], KINDS[kind]
+        line(slope, result.z, result.slope[i], name, color, hover="z = %{x:.2f}<br>%{y:.3f}")
+        line(critic, result.z, result.critic[i], name, color, legend=False)
+        line(measure, result.distances, result.difference[i], name, color, hover="%{x:.2f}: %{y:.3f}")
+        points(measure, [result.distance], [result.now[i]], color=color, size=9, hover="%{y:.4f}")
+    line(measure, result.distances, result.w1, "W₁", INK, dash="dot")
+    line(measure, result.distances, result.w2_squared, "W₂²", INK, dash="dash")
+    if result.case == "gaussians":
+        low = -0.9
+        for density, name, color in (
+            (result.density_y, "law of y (fake)", GREY),
+            (result.density_x, "law of x (real)", INK),
+        ):
+            line(slope, result.z, low + density, name, color, width=1, hoverinfo="skip")
+    low = -0.9 if result.case == "gaussians" else 0.0
+    points(slope, [0, result.distance], [low, low], color=[GREY, INK], size=12, hover="z = %{x:.2f}")
+    drag(slope, len(slope.data) - 1, x="distance")
+    across(slope, y=1, text="slope 1, that of a potential")
+    shown = result.slope[:, np.abs(result.z - result.distance / 2) < result.distance + 1.5]
+    slope.y(range=[min(low - 0.15, float(shown.min()) - 0.2), max(1.3, float(shown.max()) + 0.2)])
+    slope.alt = say("W₁ is {w1}, W₂² is {w2}.", w1=short(result.w1_now), w2=short(result.w2_squared_now))
+    rows = [[say(KINDS[kind]), result.now[i], result.moved[i]] for i, kind in enumerate(result.kinds)]
+    rows += [
+        [raw("W₁"), result.w1_now, ""],
+        [raw("W₂²"), result.w2_squared_now, ""],
+        [say("mean of x"), "", result.distance],
+    ]
+    columns = ("", "E D(x) − E D(y)", "mean of y after y ← y + D′(y)")
+    return [slope, measure, critic, Table(columns, rows)]
+
+
+def draw_descent(result: Descent, log: bool = True) -> list:
+    """Paths on the level lines, the value over steps, the error over step sizes."""
+    drawing = figure(x="x", y="y", height=520)
+    surface = np.log10(result.surface + 1e-3)
+    contour(drawing, surface, result.x, result.y, levels=22, opacity=0.75)
+    line(drawing, *result.flow.T, "gradient flow", INK, width=2, dash="dot", hover="flow: %{x:.3f}, %{y:.3f}")
+    for i, name in enumerate(result.methods):
+        color = COLORS[list(STEPPERS).index(name)]
+        line(drawing, *result.paths[i].T, STEPPERS[name], color, width=1.5, marks=4, hover="%{x:.3f}, %{y:.3f}")
+    points(drawing, [result.start[0]], [result.start[1]], "start", INK, size=13, symbol="diamond", legend=False)
+    drag(drawing, len(drawing.data) - 1, x="x", y="y")
+    drawing.x(range=[result.x[0], result.x[-1]])
+    drawing.y(range=[result.y[0], result.y[-1]])
+    value = figure(x="iteration k", y="f − min f", log="y" if log else "", height=400, title="Value over iterations")
+    k = np.arange(result.paths.shape[1])
+    floor = 1e-16
+    line(value, k, np.maximum(result.flow_value, floor), "gradient flow at t = kh", INK, dash="dot")
+    if "nesterov" in result.methods and np.isfinite(result.nesterov_value).all():
+        line(value, k, np.maximum(result.nesterov_value, floor), "Nesterov's ODE at t = k√h", GREY, dash="dash")
+    for i, name in enumerate(result.methods):
+        color = COLORS[list(STEPPERS).index(name)]
+        line(value, k, np.maximum(result.value[i], floor), STEPPERS[name], color)
+    if log:
+        most = min(float(np.nanmax(result.value)), 1e4)
+        value.y(span=(max(1e-16, float(np.nanmin(result.value)) / 2, most * 1e-14), most * 2))
+    error = figure(
+        x="step size h", y="distance from the flow at t = 1", log="xy", height=360, title="Error over step size"
+    )
+    for values, name, color in zip(result.error, ("gradient", "implicit"), COLORS, strict=False):
+        line(error, result.sizes, values, STEPPERS[name], color, marks=6)
+    across(error, x=result.limit, text=say("h = 2/λ = {limit}", limit=short(result.limit)))
+    rows = [
+        [say(STEPPERS[name]), final_value(result.value[i]), result.contraction[i]]
+        for i, name in enumerate(result.methods)
+    ]
+    rows.append([say("gradient flow"), result.flow_value[-1], np.nan])
+    drawing.alt = say("Gradient steps diverge from h = {limit} on.", limit=short(result.limit))
+    columns = ("method", say("f − min f after {k} steps", k=len(k) - 1), "error kept per step")
+    return [drawing, value, error, Table(columns, rows)]
+
+
+def final_value(values: np.ndarray) -> float:
+    """The last value of a path; infinity where it has diverged."""
+    return float(values[-1]) if np.isfinite(values[-1]) else np.inf
+
+
+def draw_downhill(result: Downhill) -> list:
+    """Laws in time, their energy, and their distance from the exact flow."""
+    drawing = figure(x="x", y="density", height=500)
+    near = np.flatnonzero(np.abs(result.x) <= 5)[::2]  # half of the grid, which no eye misses
+    x, density, target = result.x[near], result.density[:, :, near], result.target[near]
+    moments = [[{"y": law[frame].round(4)} for law in density] for frame in range(len(result.times))]
+    for i, name in enumerate(result.methods):
+        width = 3 if name == "exact" else 2
+        line(drawing, x, density[i, -1], LAWS[name], LAW_HUES[name], width=width, hover="%{x:.2f}: %{y:.3f}")
+    if np.isfinite(target).all():
+        line(drawing, x, target, "target π", GREY, dash="dot", width=2)
+    start = float(result.mean[0, 0])
+    line(drawing, x, density[0, 0], "start", GREY, width=1, legend=False)
+    points(drawing, [start], [0], "mean of the start", GREY, size=13, symbol="diamond", hover="%{x:.2f}", legend=False)
+    drag(drawing, len(drawing.data) - 1, x="mean")
+    scrub(drawing, moments, [short(time) for time in result.times], name="time")
+    drawing.x(range=[-5, 5])
+    later = density[:, max(1, len(result.times) // 6) :]
+    drawing.y(range=[-0.02, 1.15 * float(np.nanmax(np.append(later.max(), np.nan_to_num(target))))])
+    kl = result.energy != "porous"
+    unit = "KL (nats)" if kl else "∫ p²"
+    energy = figure(x="time t", y=unit, log="y", height=380, title="Energy, and what it loses")
+    for i, name in enumerate(result.methods):
+        if np.isfinite(result.energies[i]).all():
+            line(energy, result.times, np.maximum(result.energies[i], 1e-8), LAWS[name], LAW_HUES[name])
+    line(
+        energy, result.times, np.maximum(result.rate, 1e-8),
+        "Fisher information of the exact flow" if kl else "dissipation of the exact flow", GREY, dash="dash",
+    )  # fmt: skip
+    if "exact" in result.methods and len(result.times) > 2:
+        own = result.energies[result.methods.index("exact")]
+        middle, lost = (result.times[1:] + result.times[:-1]) / 2, -np.diff(own) / np.diff(result.times)
+        points(energy, middle, np.maximum(lost, 1e-8), "−ΔF/Δt", INK, size=5)
+    away = figure(
+        x="time t", y="W₁ to the exact flow", height=340, title="Distance from the exact flow", showlegend=False
+    )
+    right = figure(x="time t", y="mass right of 0", height=340, title="Mass that has crossed", showlegend=False)
+    for i, name in enumerate(result.methods):
+        if name != "exact":
+            line(away, result.times, result.distance[i], LAWS[name], LAW_HUES[name], legend=False)
+        line(right, result.times, result.right[i], LAWS[name], LAW_HUES[name], legend=False)
+    away.y(rangemode="tozero")
+    right.y(rangemode="tozero")
+    rows = [
+        [
+            say(LAWS[name]),
+            *(float(values[i, -1]) for values in (result.mean, result.std, result.right, result.distance)),
+        ]
+        for i, name in enumerate(result.methods)
+    ]
+    head = ("method", "mean", "standard deviation", "mass right of 0", "W₁ to the exact flow")
+    drawing.alt = say("At time {time}.", time=short(result.times[-1]))
+    table = Table(head, rows, say("At time {time}", time=short(result.times[-1])))
+    return [drawing, energy, away, right, table]

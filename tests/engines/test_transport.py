@@ -1,0 +1,411 @@
+"""Wasserstein distances, critics and descents against enumeration, scipy, closed forms and each other."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog
+from scipy.stats import wasserstein_distance, wasserstein_distance_nd
+
+from engines.transport import (
+    bures,
+    descent_decay,
+    extend,
+    gaussian_batch_distance,
+    jko_gaussian,
+    ornstein_uhlenbeck,
+    steepest_slope,
+    svgd_pair,
+    two_point_critic,
+    uniform_batch_distance,
+    wasserstein,
+)
+from engines.transport import downhill as laws
+from engines.transport.checks import CHECKS
+from engines.transport.critic_flow import KINDS, critic_flow, differences, gaussian_w1, slope_of
+from engines.transport.critics import CRITICS, Critic, c_transform_dual, slopes, train_critics
+from engines.transport.data import digits, frechet, geometric_median, halves, k_medians, plane_law
+from engines.transport.descent import METHODS, descent, flow, landscape, walk
+from engines.transport.experiments import critics, distance, generators, minibatch
+from engines.transport.generators import GENERATORS, WEIGHTS, load, matched_distance, pictures, train_generator
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+@pytest.mark.parametrize("power", [1, 1.5, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_matching_is_the_best_of_all_permutations(power, seed):
+    x, y = normal(6, 3, seed=seed), normal(6, 3, seed=seed + 50)
+    cost = np.linalg.norm(x[:, None] - y, axis=-1) ** power
+    best = min(np.mean([cost[i, j] for i, j in enumerate(order)]) for order in itertools.permutations(range(6)))
+    found = wasserstein(x, y, power)
+    assert abs(found.value - best) < 1e-12
+    assert abs(np.mean(cost[np.arange(6), found.matching]) - best) < 1e-12
+
+
+@pytest.mark.parametrize("n, d, power", [(1, 2, 1), (2, 1, 1), (40, 2, 1), (40, 2, 2), (130, 64, 1), (130, 64, 2)])
+def test_potential_is_feasible_and_reaches_the_value(n, d, power):
+    x, y = normal(n, d), normal(n, d, seed=1) + 0.3
+    best = wasserstein(x, y, power)
+    cost = np.linalg.norm(x[:, None] - y, axis=-1) ** power
+    assert (best.potential[:n, None] - best.potential[n:] - cost).max() < 1e-11 * max(1, cost.max())
+    assert abs(best.potential[:n].mean() - best.potential[n:].mean() - best.value) < 1e-12 * max(1, cost.max())
+    if power == 1:
+        both = np.concatenate((x, y))
+        assert steepest_slope(both, best.potential) == pytest.approx(1, abs=1e-9)
+        again = extend(both, y, best.potential[n:])
+        np.testing.assert_allclose(again, best.potential, atol=1e-11)
+        far = normal(200, d, seed=3) * 3
+        assert steepest_slope(far, extend(far, y, best.potential[n:])) <= 1 + 1e-9
+
+
+def test_agrees_with_scipy_on_a_line_and_in_the_plane():
+    x, y = normal(50), normal(50, seed=1) * 2 + 1
+    assert wasserstein(x, y).value == pytest.approx(wasserstein_distance(x, y), abs=1e-12)
+    x, y = normal(8, 2), normal(8, 2, seed=1)
+    assert wasserstein(x, y).value == pytest.approx(wasserstein_distance_nd(x, y), abs=1e-9)
+    n = 7
+    x, y = normal(n, 2), normal(n, 2, seed=1)
+    cost = ((x[:, None] - y) ** 2).sum(-1)
+    rows = [np.kron(np.eye(n), np.ones(n)), np.kron(np.ones(n), np.eye(n))]
+    program = linprog(cost.ravel() / n, A_eq=np.concatenate(rows), b_eq=np.ones(2 * n))
+    assert wasserstein(x, y, 2).value == pytest.approx(program.fun, abs=1e-9)
+
+
+def test_equal_points_and_one_point():
+    x = np.ones((5, 2))
+    assert wasserstein(x, x).value == 0 and steepest_slope(x, np.zeros(5)) == 0
+    assert wasserstein([[0, 0]], [[3, 4]]).value == 5
+    y = normal(30, 4)
+    assert wasserstein(y, y[::-1].copy()).value == 0
+    assert sorted(wasserstein(y, y[::-1].copy()).matching) == list(range(30))
+    assert wasserstein(torch.zeros(3, 2), np.ones((3, 2)), 2).value == pytest.approx(2)
+
+
+def test_value_follows_shift_and_scale():
+    x, y = normal(60, 5), normal(60, 5, seed=1)
+    assert wasserstein(x, x + np.array([3, 4, 0, 0, 0])).value == pytest.approx(5)
+    assert wasserstein(2 * x, 2 * y).value == pytest.approx(2 * wasserstein(x, y).value)
+
+
+def test_batch_distance_of_the_uniform_law():
+    for n in (1, 2, 3, 10, 400):
+        exact = 4**n / (2 * (2 * n + 1) * math.comb(2 * n, n))
+        assert uniform_batch_distance(n) == pytest.approx(exact, rel=1e-12)
+    assert uniform_batch_distance(10**6) * 1000 == pytest.approx(math.sqrt(math.pi) / 4, rel=1e-5)
+
+
+def test_batch_distance_of_a_gaussian_by_draws():
+    x = normal(20_000, 2, 30)
+    found = gaussian_batch_distance(30)
+    for norms, value in (
+        (np.linalg.norm(x[:, 0], axis=1), found.to_mean),
+        (np.linalg.norm(x[:, 0] - x[:, 1], axis=1), found.to_each_other),
+    ):
+        assert abs(norms.mean() - value) < 4 * norms.std() / math.sqrt(len(norms))
+    assert gaussian_batch_distance(1).to_mean == pytest.approx(math.sqrt(2 / math.pi))
+
+
+def test_bures_of_diagonal_and_turned_covariances():
+    turn, _ = np.linalg.qr(normal(3, 3))
+    a, b = np.diag([1.0, 4, 9]), np.diag([4.0, 4, 1])
+    exact = 5 + 1 + 0 + 4
+    mean = np.array([1.0, 2, 0])
+    assert bures(mean, a, np.zeros(3), b) == pytest.approx(exact)
+    assert bures(turn @ mean, turn @ a @ turn.T, np.zeros(3), turn @ b @ turn.T) == pytest.approx(exact)
+    one, other = normal(3, 3, seed=4), normal(3, 3, seed=5)
+    one, other = one @ one.T, other @ other.T
+    assert bures(mean, one, mean, other) == pytest.approx(bures(mean, other, mean, one))
+    x, y = normal(300, 2), normal(300, 2, seed=1) * [1, 3] + 1
+    bound = bures(x.mean(0), np.cov(x.T, bias=True), y.mean(0), np.cov(y.T, bias=True))
+    assert 0 < bound <= wasserstein(x, y, 2).value
+
+
+def test_relaxation_obeys_its_equations():
+    """dKL/dt = −I, by difference quotients; at time 0 it is where it began."""
+    assert ornstein_uhlenbeck(2, 0.25, 0)[:2] == (2, 0.25)
+    h = 1e-5
+    for time in (0.3, 1.0, 2.5):
+        lost = (ornstein_uhlenbeck(2, 0.25, time - h).kl - ornstein_uhlenbeck(2, 0.25, time + h).kl) / (2 * h)
+        assert lost == pytest.approx(ornstein_uhlenbeck(2, 0.25, time).fisher, rel=1e-7)
+
+
+def test_a_jko_step_minimises_its_objective():
+    mean, std = jko_gaussian(2, 0.5, 0.1, 1)
+
+    def objective(m, s):
+        return (s**2 + m**2 - 1) / 2 - math.log(s) + ((m - 2) ** 2 + (s - 0.5) ** 2) / 0.2
+
+    for dm, ds in ((1e-3, 0), (-1e-3, 0), (0, 1e-3), (0, -1e-3)):
+        assert objective(mean + dm, std + ds) > objective(mean, std)
+    assert jko_gaussian(2, 0.5, 1e-4, 10_000)[0] == pytest.approx(2 * math.exp(-1), rel=1e-4)
+    assert jko_gaussian(0, 1, 5.0, 7) == (0, 1)
+
+
+@pytest.mark.parametrize("h", [0.3, 1.0, 2.0])
+def test_two_particles_rest_where_the_closed_form_says(h):
+    x = np.array([-0.2, 0.7])
+    for _ in range(6000):
+        x = laws.svgd_step("gaussian", x, 0.1, h)
+    np.testing.assert_allclose(x, [-svgd_pair(h), svgd_pair(h)], atol=1e-8)
+
+
+def test_the_two_point_critic_is_the_best():
+    for distance_, penalty, centre in ((1, 10, 1), (2, 0.5, 0), (0.3, 3, 1)):
+        best = two_point_critic(distance_, penalty, centre)
+        for slope in best.slope + np.linspace(-0.5, 0.5, 11):
+            assert distance_ * slope - penalty * (abs(slope) - centre) ** 2 <= best.objective + 1e-12
+    assert two_point_critic(3, 0.5, 0)[:2] == (3, 9)
+
+
+def test_critics_on_the_line():
+    """At every place the slope maximises m s − λ (|s| − c)², by search; two Gaussians apart by their means alone have W1."""
+    moves, candidates = np.array([-1.3, 0.4, 2.0]), np.linspace(-4, 4, 80_001)
+    for kind, centre, penalty in (("gp_at_1", 1, 10.0), ("gp_at_0", 0, 0.7), ("reflow", 0, 0.5)):
+        best = candidates[(moves[:, None] * candidates - penalty * (np.abs(candidates) - centre) ** 2).argmax(1)]
+        np.testing.assert_allclose(slope_of(kind, moves, penalty), best, atol=2e-4)
+    for std in (0.5, 1.0, 1.7):
+        quantile = np.sort(normal(400_000))
+        assert gaussian_w1(1.2, std) == pytest.approx(np.abs(1.2 + (std - 1) * quantile).mean(), abs=5e-3)
+    made, w1, _ = differences("gaussians", 3.0, 1.0, 1e6)
+    assert made[0] == pytest.approx(w1, abs=1e-4)
+
+
+def test_the_differences_of_critics_are_means_over_draws():
+    result = critic_flow("gaussians", 2.0, 10.0, 0.6)
+    y, x = normal(200_000), 2 + 0.6 * normal(200_000, seed=1)
+    for i, _ in enumerate(KINDS):
+        drawn = np.interp(x, result.z, result.critic[i]) - np.interp(y, result.z, result.critic[i])
+        assert abs(drawn.mean() - result.now[i]) < 5 * drawn.std() / math.sqrt(len(drawn)) + 5e-3
+
+
+def test_critics_hold_their_constraints():
+    x, y = (torch.as_tensor(normal(64, 2, seed=s) + s, dtype=torch.float32) for s in (0, 1))
+    t = torch.rand(64, generator=torch.Generator().manual_seed(0))
+    made = {name: Critic(name, 2, seed=3) for name in CRITICS}
+    for critic in made.values():
+        for _ in range(60):
+            critic.update(x, y, t)
+    assert max(float(p.detach().abs().max()) for p in made["clip"].net.parameters()) <= 0.01
+    assert made["spectral"].steepest(x, y) < 1.1
+    exact = wasserstein(x, y).value
+    assert made["exact"].estimate(x, y) == pytest.approx(exact, abs=1e-5)
+    assert 0 < made["c_transform"].estimate(x, y) <= exact + 1e-5
+    assert made["clip"].estimate(x, y) < 0.02 < made["gp_at_1"].estimate(x, y)
+    assert made["gp_at_0"].estimate(x, y) < made["gp_at_1"].estimate(x, y)
+
+
+def test_c_transform_of_the_potential_is_w1():
+    x, y = normal(40, 3), normal(40, 3, seed=1)
+    best = wasserstein(x, y)
+    a, b, at_y = (torch.as_tensor(part) for part in (x, y, best.potential[40:]))
+    assert float(c_transform_dual(lambda _: at_y, a, b)) == pytest.approx(best.value, abs=1e-12)
+    assert float(c_transform_dual(lambda z: z[:, :1], a, b)) < best.value
+
+
+def test_slopes_are_those_of_a_plane():
+    plane = torch.tensor([[3.0], [4.0]])
+    torch.testing.assert_close(slopes(lambda z: z @ plane, torch.zeros(5, 2)), torch.full((5,), 5.0))
+
+
+def test_training_stops_with_a_sentence_where_numbers_end():
+    bad = Critic("gp_at_1", 1, penalty=1e6, rate=1.0)
+    for p in bad.net.parameters():
+        p.data.fill_(1e30)
+    known = normal(16, 1), normal(16, 1, seed=1)
+    with pytest.raises(ValueError, match="gp_at_1 left the finite numbers at step"):
+        list(train_critics([bad], known, known, 8, 5))
+
+
+def test_the_perfect_critic_knows_its_batch_alone():
+    *_, last = critics("halves", ("exact", "c_transform"), batch=128, steps=10)
+    found = last.result
+    assert found.w1_law == 0 and found.w1_batch > 1.4
+    assert abs(found.fresh[-1, 0]) < 0.15  # the exact potential on fresh pictures
+    x, y = (torch.as_tensor(part[:128], dtype=torch.float32) for part in halves())
+    critic = Critic("exact", 64)
+    critic.update(x, y, torch.zeros(128))
+    assert critic.estimate(x, y) == pytest.approx(wasserstein(x, y).value, abs=1e-4)
+
+
+def test_gradient_steps_diverge_from_two_over_lambda_on():
+    land, start = landscape("quadratic", 10.0), np.array([1.0, 1.0])
+    assert np.isnan(walk(land, "gradient", start, 0.201, 4000, 0.0)[-1]).all()
+    assert np.abs(walk(land, "gradient", start, 0.199, 4000, 0.0)[-1]).max() < 1e-6
+    assert np.abs(walk(land, "implicit", start, 5.0, 40, 0.0)[-1]).max() < 1e-12
+    found = descent_decay(10, 0.05, 1)
+    assert found.gradient == 0.5**20 and found.implicit == pytest.approx(1.5**-20)
+
+
+@pytest.mark.parametrize("function", ["quadratic", "banana", "two_wells"])
+def test_landscapes_have_their_derivatives(function):
+    land, at, h = landscape(function, 7.0), np.array([0.3, -0.6]), 1e-5
+    steps = h * np.eye(2)
+    np.testing.assert_allclose(
+        land.gradient(at), [(land.value(at + s) - land.value(at - s)) / (2 * h) for s in steps], atol=1e-8
+    )
+    np.testing.assert_allclose(
+        land.hessian(at), [(land.gradient(at + s) - land.gradient(at - s)) / (2 * h) for s in steps], atol=1e-7
+    )
+    assert land.value(land.minimum) == 0 and not land.gradient(land.minimum).any()
+
+
+def test_small_steps_follow_the_flow_with_order_one():
+    land, start = landscape("banana", 3.0), np.array([-1.0, 1.5])
+    goal = flow(land, start, np.array([0.0, 1.0]))[-1]
+    for method in ("gradient", "implicit"):
+        coarse, fine = (np.linalg.norm(walk(land, method, start, 1 / n, n, 0.0)[-1] - goal) for n in (400, 800))
+        assert 1.9 < coarse / fine < 2.1
+
+
+def test_steepest_descent_in_other_norms():
+    """A step of sign and coordinate minimises g·d + |d|²/2h in l∞ and l1, against many random moves."""
+    land, at, step = landscape("quadratic", 4.0), np.array([1.0, -0.7]), 0.1
+    slope = land.gradient(at)
+    for method, norm in (("sign", np.inf), ("coordinate", 1)):
+        move = walk(land, method, at, step, 1, 0.0)[1] - at
+        best = slope @ move + np.linalg.norm(move, norm) ** 2 / (2 * step)
+        others = 0.5 * normal(2000, 2)
+        assert best <= (others @ slope + np.linalg.norm(others, norm, axis=1) ** 2 / (2 * step)).min() + 1e-12
+
+
+def test_paths_go_down():
+    for function in ("quadratic", "banana", "two_wells"):
+        found = descent(function, step=0.01, methods=METHODS, iterations=300)
+        for i, name in enumerate(METHODS):
+            assert np.isnan(found.value[i, -1]) or found.value[i, -1] < found.value[i, 0], (function, name)
+        assert (np.diff(found.flow_value) <= 1e-9).all()
+
+
+def test_the_spectrum_agrees_with_the_closed_form_and_keeps_the_target():
+    times = np.array([0.0, 0.2, 1.0, 3.0])
+    exact = laws.exact_law("gaussian", 1.5, 0.6, times)
+    found = laws.fokker_planck("gaussian", exact[0], times)
+    assert np.abs(found - exact).max() < 3e-4
+    target = np.exp(laws.log_target("two_wells", laws.GRID)[0])
+    assert np.abs(laws.fokker_planck("two_wells", target, np.array([2.0]))[0] - target).max() < 1e-8
+
+
+def test_the_target_has_its_derivatives():
+    x, h = np.linspace(-4, 4, 41), 1e-4
+    for energy in ("gaussian", "two_wells"):
+        value, first, second = laws.log_target(energy, x)
+        up, down = laws.log_target(energy, x + h), laws.log_target(energy, x - h)
+        np.testing.assert_allclose(first, (up[0] - down[0]) / (2 * h), atol=1e-5)
+        np.testing.assert_allclose(second, (up[1] - down[1]) / (2 * h), atol=1e-5)
+        assert np.exp(laws.log_target(energy, laws.GRID)[0]).sum() * 0.025 == pytest.approx(1, abs=1e-6)
+    assert value.shape == x.shape
+
+
+def test_barenblatt_solves_the_porous_medium():
+    age, h = laws.barenblatt_age(0.7), 1e-4
+    p = laws.barenblatt(laws.GRID, age)
+    assert p.sum() * 0.025 == pytest.approx(1, abs=1e-3)
+    assert math.sqrt((p * laws.GRID**2).sum() * 0.025) == pytest.approx(0.7, abs=2e-3)
+    change = (laws.barenblatt(laws.GRID, age + h) - laws.barenblatt(laws.GRID, age - h)) / (2 * h)
+    inside = p > 0.05
+    second = np.gradient(np.gradient(p**2, 0.025), 0.025)
+    assert np.abs(change - second)[inside].max() < 0.02 * np.abs(change)[inside].max()
+
+
+def test_energy_falls_at_the_rate_of_fishers_information():
+    times = np.linspace(0.5, 1.5, 101)
+    for energy in ("gaussian", "two_wells", "porous"):
+        density = laws.exact_law(energy, -1.0, 0.7, times)
+        lost = -np.gradient(laws.free_energy(energy, density), times)
+        np.testing.assert_allclose(lost[1:-1], laws.dissipation(energy, density)[1:-1], rtol=0.02)
+
+
+def test_fisher_rao_solves_its_equation():
+    """∂p = −p (log p/π − its mean), by difference quotients."""
+    times = np.array([0.7 - 1e-4, 0.7, 0.7 + 1e-4])
+    before, p, after = laws.fisher_rao_law("two_wells", -1.5, 0.5, times)
+    first = np.log(p) - laws.log_target("two_wells", laws.GRID)[0]
+    np.testing.assert_allclose((after - before) / 2e-4, -p * (first - (p * first).sum() * 0.025), atol=1e-5)
+
+
+def test_methods_stay_near_the_exact_flow():
+    found = laws.downhill("two_wells", ("exact", "jko", "langevin", "blob"), -2.0, 0.4, 0.0125, 2.0, 5000, 0.1)
+    assert found.distance[0].max() == 0
+    assert found.distance[1].max() < 0.02 and found.distance[2].max() < 0.12 and found.distance[3].max() < 0.12
+    assert abs(found.right[1, -1] - found.right[0, -1]) < 0.005
+    shorter = laws.downhill("gaussian", ("jko",), -2.0, 0.4, 0.2, 2.0).distance.max()
+    assert laws.downhill("gaussian", ("jko",), -2.0, 0.4, 0.05, 2.0).distance.max() < shorter / 2
+
+
+def test_medians_are_best():
+    points = torch.as_tensor(normal(200, 3) ** 3)
+    centre = geometric_median(points, 300)
+    least = (points - centre).norm(dim=1).mean()
+    for move in torch.eye(3, dtype=torch.float64) * 1e-2:
+        assert (points - centre - move).norm(dim=1).mean() > least < (points - centre + move).norm(dim=1).mean()
+    known, _ = halves()
+    near = [np.linalg.norm(known[:, None] - k_medians(known, k), axis=-1).min(1).mean() for k in (1, 4, 16)]
+    assert near == sorted(near, reverse=True)
+
+
+def test_small_batches_are_beaten_by_one_point():
+    *_, last = minibatch("digits", 16, repeats=8)
+    found = last.result
+    assert found.sizes.tolist() == [1, 2, 4, 8, 16]
+    assert (found.copies < found.real).all() and (found.centres < found.copies).all()
+    assert found.pictures.shape == (3, 16, 8, 8, 3)
+    *_, last = minibatch("uniform", 20, repeats=50)
+    assert (np.abs(last.result.real - last.result.exact) < 4 * last.result.real_error + 1e-12).all()
+
+
+def test_distance_of_points_of_ones_own():
+    found = distance("points", "gaussian", 1, points_x=(0.0, 1.0), points_y=(0.0, 1.0))
+    assert found.x.tolist() == [[0, 0], [1, 1]] and found.slope == pytest.approx(1)
+    assert found.bound <= found.value <= found.random + 1e-12
+    shifted = distance("gaussian", "gaussian", 2, n=200, shift_x=3.0)
+    assert shifted.value > 2.5 and shifted.bound <= shifted.value
+
+
+def test_digits_and_their_measures():
+    pictures_, labels = digits()
+    assert (
+        pictures_.shape == (1797, 64)
+        and pictures_.min() == 0
+        and pictures_.max() == 1
+        and set(labels) == set(range(10))
+    )
+    known, _ = halves()
+    assert frechet(known, known) == pytest.approx(0, abs=1e-9) and frechet(known, known + 0.5) == pytest.approx(16)
+    assert plane_law("gaussian").sample(5).shape == (5, 2)
+
+
+def test_matched_distance_has_the_gradient_of_the_matching():
+    fake = torch.as_tensor(normal(9, 3)).requires_grad_()
+    real = torch.as_tensor(normal(9, 3, seed=1))
+    value = matched_distance(fake, real)
+    assert float(value.detach()) == pytest.approx(wasserstein(fake, real).value, abs=1e-12)
+    value.backward()
+    torch.testing.assert_close(fake.grad.norm(dim=1), torch.full((9,), 1 / 9, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("by", ["exact", "wgan_gp", "c_transform"])
+def test_a_generator_trains_again_to_the_same(by):
+    first, second = (list(train_generator(by, 16, 6, seed=4))[-1] for _ in range(2))
+    assert first.step == 6 and first.distance == second.distance
+    assert all(torch.equal(a, b) for a, b in zip(first.net.parameters(), second.net.parameters(), strict=True))
+
+
+def test_shipped_generators_are_as_their_table_says():
+    assert WEIGHTS.stat().st_size < 1_000_000
+    found = generators(tuple(GENERATORS), 512)
+    w1, far, wide = (dict(zip(found.names, values, strict=True)) for values in (found.w1, found.frechet, found.spread))
+    assert all(p.dtype == torch.float32 for p in load("wgan_gp").parameters())
+    # the minimiser of W1 is nearer than WGAN-GP in W1, farther in Fréchet, and its pictures are more alike
+    assert w1["exact_64"] < w1["wgan_gp"] and far["exact_64"] > far["wgan_gp"] > far["real"]
+    assert wide["exact_16"] < wide["exact_64"] < wide["wgan_gp"] and wide["wgan_gp"] > 0.9 * wide["real"]
+    assert pictures("wgan_gp", 3).min() >= 0 and pictures("wgan_gp", 3).max() <= 1
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.claim)
+def test_check_holds(check):
+    assert check.outcome().holds, check.outcome()
