@@ -72,10 +72,13 @@ def draw_directions(result: Directions) -> list:
             fill="toself",
             fillcolor="rgba(136, 136, 136, 0.16)",
             hoverinfo="skip",
+            legend=False,
         )
+        middle = (low + high) / 2
+        label(drawn, 4.5 * np.cos(middle), 4.5 * np.sin(middle), "no task gets worse", GREY, xanchor="center")
     g = result.gradients
     hull = np.concatenate((g, g[:1]))
-    line(drawn, *hull.T, "convex hull", GREY, dash="dot", width=1.5, hoverinfo="skip")
+    line(drawn, *hull.T, "convex hull", GREY, dash="dot", width=1.5, hoverinfo="skip", legend=False)
     for tip in g:
         _arrow(drawn, tip, INK)
     for i, rule in enumerate(result.rules):
@@ -83,8 +86,8 @@ def draw_directions(result: Directions) -> list:
             length = np.linalg.norm(vector)
             if length > 0:
                 _arrow(drawn, (4.3 - 0.22 * i) / length * vector, RULE_COLOR[rule], "" if dash else RULES[rule], dash)
-    points(drawn, *result.nearest[:, None], "min-norm point", RULE_COLOR["min_norm"], size=10, symbol="x")
-    points(drawn, *g.T, "gradients (drag)", INK, size=13, hover="(%{x:.3~g}, %{y:.3~g})")
+    points(drawn, *result.nearest[:, None], "min-norm point", RULE_COLOR["min_norm"], size=10, symbol="x", legend=False)
+    points(drawn, *g.T, "gradients (drag)", INK, size=13, hover="(%{x:.3~g}, %{y:.3~g})", legend=False)
     drag(drawn, len(drawn.data) - 1, x="x", y="y", item=True)
     for i, (x, y) in enumerate(g):
         label(drawn, x, y, f"g{'₁₂₃'[i]}", xshift=9, yshift=4)
