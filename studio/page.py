@@ -241,7 +241,7 @@ def sent_file(control: Drawing | Upload, raw: Any) -> str:
 
 
 def _language(language: Any) -> str:
-    return language if language in LANGUAGES else "en"
+    return language if isinstance(language, str) and language in LANGUAGES else "en"
 
 
 def _story(exhibit: Exhibit, said: str) -> list[int] | None:
