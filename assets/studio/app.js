@@ -132,7 +132,7 @@ const makeExhibit = (exhibit, host) => {
       const notes = stage.last.pinned;
       pin.textContent = notes ? t("Unpin") : t("Pin");
       pinnedNote.hidden = !notes;
-      if (notes) pinnedNote.textContent = `${t("Pinned")}: ${notes.map(([label, value]) => `${label} ${value}`).join(", ") || t("the defaults")}`;
+      if (notes) pinnedNote.textContent = t("Pinned: {title}", { title: notes.map(([label, value]) => `${label} ${value}`).join(t(", ")) || t("the defaults") });
     },
     address: (query) => {
       if (!root.hidden) host.write(query, place());
@@ -287,7 +287,7 @@ const makeExhibit = (exhibit, host) => {
   const offer = () => {
     if (!exhibit.stories.length || story || host.hasSeen(exhibit.slug)) return;
     const note = node("div", "offer");
-    const take = button(`${t("A first look")}: ${exhibit.stories[0].title}`, () => { note.remove(); tell(0, 0); }, "primary");
+    const take = button(t("A first look: {title}", { title: exhibit.stories[0].title }), () => { note.remove(); tell(0, 0); }, "primary");
     const no = button("×", () => note.remove(), "walk-close");
     no.ariaLabel = t("No, thanks");
     note.append(take, no);

@@ -105,12 +105,12 @@ const makeHome = (go) => {
       const posts = exhibit.sources.filter(([, address]) => /kexue\.fm|spaces\.ac\.cn/.test(address)).slice(0, 3);
       if (posts.length) {
         const line = node("p", "card-posts");
-        line.append(`${t("Posts")}: `);
+        line.append(t("Posts: "));
         posts.forEach(([name, address], i) => {
           const post = node("a", "", address.match(/\d+/)?.[0] ?? name);
           post.href = address;
           post.title = name;
-          line.append(...(i ? [", "] : []), post);
+          line.append(...(i ? [t(", ")] : []), post);
         });
         card.append(line);
       }
