@@ -259,7 +259,7 @@ def ladder(
     rungs: Annotated[int, Between(1, 4)] = 4,
     batch: Annotated[int, Between(1, 32)] = 16,
     length: Annotated[int, Between(16, 64)] = 64,
-    steps: Annotated[int, Between(10, 200)] = 60,
+    steps: Annotated[int, Between(10, 200)] = 100,
     seed: Annotated[int, Between(0, 9999)] = 0,
 ) -> Iterator[Progress]:
     """Bytes, times and, with a task, accuracy of ways of tuning bert-storybook; yields a `LadderCosts`.
