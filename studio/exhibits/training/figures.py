@@ -447,6 +447,9 @@ def draw_averaging(result: Averaging) -> list:
                 size=7,
                 symbol="x-thin-open",
             )
+    # the first steps are far above all that is compared
+    lowest, end = float(result.loss.min()), float(result.loss[:, -1].max())
+    drawing.y(span=(0.85 * lowest, max(2.5 * end, 4 * lowest)))
     after = figure(x="relative width σ_rel", y=what, log="x", height=340)
     line(after, result.sigma, result.direct, "averaged during training", RED, marks=6)
     line(after, result.sigma, result.post_hoc, "made afterwards", PURPLE, dash="dash", marks=6)
