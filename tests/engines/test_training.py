@@ -371,3 +371,34 @@ def test_results_say_every_field():
     for result in (schedules(steps=100), dropout(draws=1000), inside()):
         for field in dataclasses.fields(result):
             assert f"{field.name}:" in type(result).__doc__
+
+
+# ---- the checks fail on a wrong engine
+
+WRONG = {
+    "α_t/α_0 after": (
+        "su_recursion",
+        lambda *a: training.su_schedule(a[0], a[1], 1, a[2])[0],
+    ),  # the closed form for it
+    "first ρ": ("su_schedule", lambda a, p, q, n, law="slowing": training.su_schedule(a, p, q / 2, n, law)),
+    "Amos, ten": ("amos", lambda w, g, s, t, r, e: training.amos(w, g, s, t, r, e, beta=0.99)),
+    "loss under Su's rule": ("optimise", lambda rules, **k: optimise(rules=("adamw",), **k)),
+    "variance of SGD's": ("dropout_moments", lambda m, s, p, o="sgd": (m, (m * m + s * s) / p)),  # the mean forgotten
+    "variance of Adam's": ("dropout_moments", lambda m, s, p: training.dropout_moments(m, s, p, drop="update")),
+    "Fisher information": ("fisher", lambda w, x, y, batch=1: fisher(w, x, y)),  # batches ignored
+    "inequality of": ("gradient_penalty_sides", lambda w, b, a, x, r: gradient_penalty_sides(w, b, "relu", x, r)),
+    "variance of an EMA": ("exact_loss", lambda d, r: exact_loss([v**0.5 for v in d], r)),
+    "γ of the power": ("power_ema_gamma", lambda s: training.power_ema_gamma(s) + 1),  # the other convention
+    "bytes kept": ("stack_bytes", lambda m: stack_bytes(m, layers=7)),
+    "rows of the first": ("inside", lambda: inside(tensor="layer 0 scaled products")),
+}
+
+
+@pytest.mark.parametrize("claim", WRONG)
+def test_a_check_fails_on_a_wrong_engine(claim, monkeypatch):
+    from engines.training import checks
+
+    name, wrong = WRONG[claim]
+    monkeypatch.setattr(checks, name, wrong)
+    (check,) = (check for check in CHECKS if check.claim.startswith(claim))
+    assert not check.outcome().holds
