@@ -3,7 +3,8 @@
     python -m studio.firsts [exhibit ...]
 
 computes them anew (of all exhibits, unless some are named) and writes assets/firsts/<exhibit>/<view>.jsonl.br: the panels
-as the browser draws them, one line a language. A view that is computed and drawn within QUICK seconds needs none.
+as the browser draws them, one line a language. What draws at once follows with a figure of its own; what takes long shows
+the first one until Run is pressed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from studio.results import known, run
 from studio.theme import ASSETS
 
 FOLDER = ASSETS / "firsts"
-QUICK = 0.1  # s; twice that on a busy server is still at once
 MOST = 6_000_000  # bytes of all files together
 
 
@@ -69,23 +69,10 @@ def draw(view: View, exhibit: Exhibit) -> tuple[dict[str, str], float]:
     return made, seconds + drawing
 
 
-def is_quick(view: View, seconds: float) -> bool:
-    """Whether a view is drawn live at once; seconds: of a first run, which may have loaded and imported much."""
-    if not view.is_direct or seconds > 20 * QUICK:
-        return False
-    started = time.perf_counter()
-    view.draw(view.compute(**{name: view.defaults[name] for name in view.controls}))
-    return min(seconds, time.perf_counter() - started) < QUICK
-
-
 def write(exhibit: Exhibit, view: View) -> None:
-    """Compute a view's first figure, keep it if the view needs one, and say what it takes."""
+    """Compute a view's first figure, keep it, and say what it takes."""
     made, seconds = draw(view, exhibit)
     place = file(exhibit, view)
-    if is_quick(view, seconds):
-        place.unlink(missing_ok=True)
-        print(f"{exhibit.slug}/{view.slug}: {seconds:.2f} s, drawn live", flush=True)
-        return
     place.parent.mkdir(parents=True, exist_ok=True)
     # the window spans all languages: they differ in their texts alone
     place.write_bytes(brotli.compress("\n".join(made.values()).encode(), quality=11, lgwin=24))

@@ -8,17 +8,20 @@ const makeExhibit = (exhibit, host) => {
   let story = null; // [number, step]
   let inFlight = null;
   let wanted = false;
+  let opening = false;
   let took = 0;
 
   const ask = () => [exhibit.slug, view.slug, controls.values, pinned, declared.language];
   // One question at a time; while it is answered only the latest setting waits.
-  const request = () => {
+  // isOpening: a figure that was prepared may be shown until the view itself has drawn
+  const request = (isOpening = false) => {
     wanted = true;
+    opening = isOpening || !view.direct;
     inFlight ??= (async () => {
       try {
         while (wanted) {
           wanted = false;
-          const asked = ask();
+          const asked = [...ask(), ...(opening ? [true] : [])];
           const begun = performance.now();
           const said = JSON.parse(await host.server.draw(asked));
           took = performance.now() - begun;
@@ -33,6 +36,7 @@ const makeExhibit = (exhibit, host) => {
   const take = (said) => {
     if (said.view && said.view !== view.slug) return;
     stage.show(said);
+    if (said.prepared && view.direct) request();
     if (said.waits && isFresh && view.auto) run();
     isFresh = false;
   };
@@ -123,11 +127,10 @@ const makeExhibit = (exhibit, host) => {
     words: () => [walk],
     status: ({ status: text, busy, progress }) => {
       if (text === undefined) return;
-      status.hidden = !text;
+      status.hidden = !text || (stage.last.prepared && view.direct); // which is about to draw itself
       said.textContent = text ?? "";
       bar.hidden = !busy;
       stop.disabled = !busy;
-      go.hidden = !(view.pressed || stage.last.prepared);
       if (progress == null) bar.removeAttribute("value"); else bar.value = progress;
       const notes = stage.last.pinned;
       pin.textContent = notes ? t("Unpin") : t("Pin");
@@ -221,7 +224,7 @@ const makeExhibit = (exhibit, host) => {
       if (isChosen) strip.scrollLeft = tab.offsetLeft - strip.offsetLeft - (strip.clientWidth - tab.offsetWidth) / 2;
     });
     many.hidden = !view.direct || !sweep.offered(view).length;
-    go.hidden = stop.hidden = !view.pressed; // (a figure that was drawn beforehand brings Run back)
+    go.hidden = stop.hidden = !view.pressed;
     stop.disabled = true;
     controls.open(view);
     stage.dress(view);
@@ -236,7 +239,7 @@ const makeExhibit = (exhibit, host) => {
     isFresh = true;
     stage.say("");
     dress();
-    request();
+    request(true);
   };
   const leaveStory = () => {
     story = null;
@@ -280,7 +283,7 @@ const makeExhibit = (exhibit, host) => {
     if (isOther) stage.say("");
     dress();
     dressStory();
-    request();
+    request(true);
   };
   const run = () => host.run(exhibit.slug, ask());
   // A first visit is offered the first story.
