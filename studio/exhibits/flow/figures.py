@@ -42,17 +42,25 @@ HEADS = {
 }
 
 
+SHOWN = 3.5  # of the plane, to each side
+
+
+def titled(drawing: Figure, left: int = 60) -> Figure:
+    """Room for a title above the legend."""
+    return drawing.update(margin={"t": 72, "l": left}, title={"y": 0.99, "yref": "container", "yanchor": "top"})
+
+
 def plane(title: str = "", height: int = 460) -> Figure:
     """An empty square plane."""
     drawing = figure(x="x₁", y="x₂", height=height, square=True, title=title)
     for axis in (drawing.x, drawing.y):
-        axis(range=[-EXTENT, EXTENT])
-    return drawing
+        axis(range=[-SHOWN, SHOWN])
+    return titled(drawing) if title else drawing
 
 
 def ground(drawing: Figure, axis: np.ndarray, density: np.ndarray) -> None:
     """The exact density, without a bar."""
-    heat(drawing, density, axis, axis, showscale=False, hoverinfo="skip", hovertemplate=None)
+    heat(drawing, density, axis, axis, showscale=False, zsmooth="fast", hoverinfo="skip", hovertemplate=None)
 
 
 def draw_order(result: Order) -> list:
@@ -197,9 +205,9 @@ def draw_likelihood(result: Likelihood) -> list:
     drawing = figure(x="label", y="log q(x | label) (nats)", height=420)
     best = int(result.log_q.argmax())
     colors = [ORANGE if i == best else BLUE for i in range(10)]
-    bars(drawing, list(range(10)), result.log_q, "log q", colors, legend=False, hover="%{x}: %{y:.2f}")
+    points(drawing, list(range(10)), result.log_q, "log q", colors, size=15, legend=False, hover="%{x}: %{y:.2f}")
     across(drawing, y=result.without, text=say("told no label: {value}", value=short(result.without)))
-    drawing.x(dtick=1)
+    drawing.x(dtick=1, range=[-0.6, 10.4])
     low, high = float(result.log_q.min()), float(result.log_q.max())
     drawing.y(range=[low - 0.1 * (high - low) - 1, high + 0.15 * (high - low) + 1])
     drawing.alt = say("The likeliest label is {label}.", label=best)
@@ -253,9 +261,11 @@ def draw_heads(result: Heads) -> list:
     points(drawing, [result.x1], [0], "x₁", RED, size=14, hover="x₁ = %{x:.2f}", legend=False)
     drag(drawing, 1, x="x1")
     ground(drawing, result.axis, result.density)
-    law = figure(x="x₂", y="p(x₂ | x₁)", height=420, title="The law of x₂ at this x₁")
+    law = titled(figure(x="x₂", y="p(x₂ | x₁)", height=420, title="The law of x₂ at this x₁"))
     line(law, result.x2, result.exact, "exact", INK, width=3)
-    curves = figure(x="noise σ", y="excess of −log q (nats)", height=380, title="What each head loses at its best")
+    curves = titled(
+        figure(x="noise σ", y="excess of −log q (nats)", height=420, title="What each head loses at its best")
+    )
     rows = []
     for i, key in enumerate(result.heads):
         name, color = HEADS[key]
@@ -280,13 +290,8 @@ def draw_codes(result: Codes) -> list:
         columns=[""] * few,
         size=56,
     )
-    rate = figure(
-        x="rate R (bits)",
-        y="mean squared error",
-        log="y",
-        height=400,
-        title="N(0, 1): scalar codes beside Shannon's bound",
-    )
+    rate = figure(x="rate R of a code of N(0, 1) (bits)", y="mean squared error", log="y", height=400)
+    rate.update(margin={"t": 80})
     grid = np.linspace(0.8, 4.2, 60)
     line(rate, grid, 4.0**-grid, "Shannon: 2^(−2R)", INK)
     line(rate, result.rate, result.distortion, "Lloyd-Max, log2 of its levels", BLUE, marks=6)
