@@ -53,9 +53,9 @@ def test_exhibits_know_nothing_of_the_page():
 def test_a_subject_builds_on_no_other_but_shared_models():
     """What one subject's engine takes from another is named here, each with its reason."""
     allowed = {
+        ("flow", "diffusion"),  # its plane targets are the exact mixtures
         ("hubness", "diffusion"),  # pictures of its latents are made by the samplers
-        ("flow", "diffusion"),  # its targets in the plane have exact densities and scores
-        ("transport", "diffusion"),  # its laws of the plane are those targets
+        ("softmax", "objectives"),  # the losses show ZLPR beside them
     }
     found = set()
     subjects = {path.name for path in (ROOT / "engines").iterdir() if path.is_dir()} - {"recipes", "__pycache__"}
