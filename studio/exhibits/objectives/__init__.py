@@ -35,7 +35,7 @@ VIEWS = (
     View(
         slug="directions",
         title="Directions",
-        caption="Black arrows are the gradients of two tasks; drag their tips. Grey: the directions in which no task gets worse. On the dotted hull of the gradients a cross marks the min-norm vector's tip. Coloured arrows: the direction u of each rule (the weights step by −u; lengths say nothing). Dotted: the same rule after the first loss is multiplied by a scale and shifted, which changes neither loss in substance. Only 1/‖g‖, IMTL-G and Nash-MTL keep their direction under both changes. Below: degrees turned, and how slowly iterations approach the exact min-norm vector.",
+        caption="The arrows that end in discs are the gradients of the tasks; drag the discs. Grey: the directions in which no task gets worse. On the dotted hull of the gradients a cross marks the min-norm vector's tip. Coloured arrows: the direction u of each rule (the weights step by −u; lengths say nothing). Dotted: the same rule after the first loss is multiplied by a scale and shifted, which changes neither loss in substance. Only 1/‖g‖, IMTL-G and Nash-MTL keep their direction under both changes. Below: degrees turned, and how slowly iterations approach the exact min-norm vector.",
         compute=directions,
         controls={
             "rules": Choice("Rules", AT_A_POINT, several=True),
