@@ -312,7 +312,7 @@ def heads(
         filled.diff()[which] / (edges[1] - edges[0]),
         other / (other.sum() * (x2[1] - x2[0])),
     )
-    noise = np.array([0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.9, 1.2])
+    noise = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 1.2])
     return Heads(
         x1,
         *picture(mixture, sigma),

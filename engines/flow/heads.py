@@ -80,13 +80,13 @@ def mixture_head(laws: Tensor, x: Tensor, components: int, rounds: int = 60) -> 
 def mixture_gap(target: str | GaussianMixture, sigma: float, components: int) -> float:
     """Excess of a mixture head fitted by EM, nats: a bound from above on the best one's."""
     mixture, sigma = mixture_of(target), number("sigma", sigma, 0, 1e3)
-    axis, share = _places(mixture, sigma, 61)
+    axis, share = _places(mixture, sigma, 41)
     weights, variances = conditional(mixture, axis, sigma)
-    x = torch.linspace(float(axis[0]) - 1, float(axis[-1]) + 1, 241, dtype=torch.float64)
+    x = torch.linspace(float(axis[0]) - 1, float(axis[-1]) + 1, 161, dtype=torch.float64)
     means = mixture.means[:, 1]
     kernel = torch.exp(-0.5 * (x[:, None] - means).square() / variances) / (2 * math.pi * variances).sqrt()
     laws = weights @ kernel.T
-    w, m, s = mixture_head(laws, x, components)
+    w, m, s = mixture_head(laws, x, components, rounds=30)
     fitted = (w * torch.exp(-0.5 * ((x[:, None, None] - m) / s).square()) / (math.sqrt(2 * math.pi) * s)).sum(2).T
     step = float(x[1] - x[0])
     loss = (torch.special.xlogy(laws, laws) - laws * fitted.clamp(min=1e-300).log()).sum(1) * step
