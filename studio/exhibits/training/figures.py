@@ -77,7 +77,7 @@ def _plus_minus(mean: float, error: float) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return raw(", ".join(names) or "–")
+    return raw(" · ".join(names) or "–")
 
 
 def _curve(drawing: Figure, x, y, error, name: str, color: str, **more) -> None:
@@ -157,7 +157,7 @@ def draw_optimisers(result: Optimisers) -> list:
         verdict = _apart(result.behind[i], result.behind_error[i], count)
         (same, worse, better)[verdict].append(say(RULE[key]))
     for i, key in enumerate(result.rules):
-        if key.startswith("amos") and "adamw" in result.rules:
+        if "adamw" in result.rules and key.startswith(("adamw", "amos")):
             fewer.append(raw(f"{say(RULE[key])}: {short(result.reach[i])}"))
     columns = (
         "rule",
@@ -186,7 +186,7 @@ def draw_optimisers(result: Optimisers) -> list:
     if fewer:
         said.append(
             say(
-                "Steps until the mean test loss is as low as AdamW's after {steps} steps (– where it never is): {found}.",
+                "Steps until the mean test loss is first as low as AdamW's after {steps} steps (– where it never is): {found}.",
                 steps=last,
                 found=_listed(fewer),
             )
