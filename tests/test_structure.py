@@ -56,6 +56,7 @@ def test_a_subject_builds_on_no_other_but_shared_models():
         ("flow", "diffusion"),  # its plane targets are the exact mixtures
         ("hubness", "diffusion"),  # pictures of its latents are made by the samplers
         ("softmax", "objectives"),  # the losses show ZLPR beside them
+        ("transport", "diffusion"),  # its laws of the plane are those targets
     }
     found = set()
     subjects = {path.name for path in (ROOT / "engines").iterdir() if path.is_dir()} - {"recipes", "__pycache__"}
