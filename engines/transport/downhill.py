@@ -205,10 +205,10 @@ def quantile_energy(energy: str, x: np.ndarray) -> np.ndarray:
 
 
 def smooth_density(x: np.ndarray) -> np.ndarray:
-    """Kernel estimate on GRID of particles [f, n], Silverman's bandwidth; for the eye alone; [f, grid]."""
+    """Kernel estimate on GRID of particles [f, n], half of Silverman's bandwidth, for there may be two modes; [f, grid]."""
     made = []
     for row in x:
-        width = max(1.06 * row.std() * len(row) ** -0.2, 0.04)
+        width = max(0.53 * row.std() * len(row) ** -0.2, 0.04)
         counts, _ = np.histogram(row, np.append(GRID - 0.0125, GRID[-1] + 0.0125))
         kernel = np.exp(-((GRID / width) ** 2) / 2)
         made.append(np.convolve(counts, kernel / kernel.sum(), "same") / (len(row) * (GRID[1] - GRID[0])))

@@ -160,7 +160,7 @@ VIEWS = (
         caption=(
             "Steps of several methods over the level lines of one function, and the gradient flow that a small enough step follows "
             "(dotted). Drag the start. Gradient steps diverge once h passes 2/λ, λ being the greatest curvature; implicit steps, "
-            "$\\arg\\min f(x)+|x-x_t|^2/2h$, never do. Momentum is faster where curvatures differ, and no longer follows the flow: "
+            "$\\mathrm{argmin}\\, f(x)+|x-x_t|^2/2h$, never do. Momentum is faster where curvatures differ, and no longer follows the flow: "
             "Nesterov's steps follow an ODE of second order on the clock $k\\sqrt h$. Another norm in place of $|x-x_t|$ gives another "
             "steepest descent."
         ),
@@ -187,7 +187,7 @@ VIEWS = (
         caption=(
             "A law on its way to the least energy, by several methods on one clock. Scrub the time, drag the grey diamond. The exact flow "
             "of KL in the Wasserstein metric is Fokker and Planck's equation. JKO makes implicit steps of it, "
-            "$\\arg\\min F(p)+W_2^2(p,p_t)/2\\tau$; Langevin follows it with noisy particles; SVGD and blob with particles that push "
+            "$\\mathrm{argmin}\\, F(p)+W_2^2(p,p_t)/2\\tau$; Langevin follows it with noisy particles; SVGD and blob with particles that push "
             "each other. Energy falls at the rate of the Fisher information, exactly. Fisher–Rao is the same energy in another metric, where "
             "mass may vanish and appear: no barrier holds it up. Its clock is its own."
         ),

@@ -188,14 +188,15 @@ def draw_critics(result: Critics, shown: str = "gp_at_1", log: bool = False) -> 
 
 def draw_generators(result: Generated) -> list:
     """Pictures by each, and the distances that rank them differently."""
-    drawing = figure(x="exact W₁ to fresh pictures", y="Fréchet distance", log="y", height=420)
+    drawing = figure(x="exact W₁ to fresh pictures", y="Fréchet distance", height=420)
     for i, name in enumerate(result.names):
         color = INK if name == "real" else COLORS[i - 1]
         hover = "W₁ = %{x:.3f}<br>%{y:.3f}"
         points(drawing, [result.w1[i]], [result.frechet[i]], GENERATORS[name], color, size=13, hover=hover)
     across(drawing, x=float(result.w1[0]))
-    count = result.pictures.shape[1]
-    shown = result.pictures.reshape(-1, *result.pictures.shape[2:])
+    drawing.y(rangemode="tozero")
+    count = min(result.pictures.shape[1], 10)
+    shown = result.pictures[:, :count].reshape(-1, *result.pictures.shape[2:])
     heads = [say(GENERATORS[name]) for name in result.names]
     rows = [
         [
