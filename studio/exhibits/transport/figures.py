@@ -56,6 +56,8 @@ STEPPERS = {
     "sign": "steepest in l∞ (sign)",
     "coordinate": "steepest in l₁ (coordinate)",
 }
+# where a figure has a title, its legend stands within
+INSIDE = {"orientation": "v", "x": 0.98, "xanchor": "right", "y": 0.98, "yanchor": "top"}
 LAWS = {
     "exact": "exact flow",
     "jko": "JKO",
@@ -216,13 +218,18 @@ def draw_critic_flow(result: CriticFlow) -> list:
     slope = figure(x="z", y="slope dD/dz", height=440)
     critic = figure(x="z", y="critic D(z)", height=340, title="The critics themselves", showlegend=False)
     measure = figure(
-        x="distance of the two laws", y="E D(x) − E D(y)", log="y", height=440, title="What the difference measures"
+        x="distance of the two laws",
+        y="E D(x) − E D(y)",
+        log="y",
+        height=440,
+        title="What the difference measures",
+        legend=INSIDE,
     )
     for i, kind in enumerate(result.kinds):
         color, name = KIND_HUES[kind], KINDS[kind]
         line(slope, result.z, result.slope[i], name, color, hover="z = %{x:.2f}<br>%{y:.3f}")
         line(critic, result.z, result.critic[i], name, color, legend=False)
-        line(measure, result.distances, result.difference[i], name, color, hover="%{x:.2f}: %{y:.3f}")
+        line(measure, result.distances, result.difference[i], name, color, legend=False, hover="%{x:.2f}: %{y:.3f}")
         points(measure, [result.distance], [result.now[i]], color=color, size=9, hover="%{y:.4f}")
     line(measure, result.distances, result.w1, "W₁", INK, dash="dot")
     line(measure, result.distances, result.w2_squared, "W₂²", INK, dash="dash")
@@ -234,7 +241,8 @@ def draw_critic_flow(result: CriticFlow) -> list:
         ):
             line(slope, result.z, low + density, name, color, width=1, hoverinfo="skip")
     low = -0.9 if result.case == "gaussians" else 0.0
-    points(slope, [0, result.distance], [low, low], color=[GREY, INK], size=12, hover="z = %{x:.2f}")
+    points(slope, [0], [low], color=GREY, size=8, hoverinfo="skip")
+    points(slope, [result.distance], [low], color=INK, size=13, hover="z = %{x:.2f}")
     drag(slope, len(slope.data) - 1, x="distance")
     across(slope, y=1, text="slope 1, that of a potential")
     shown = result.slope[:, np.abs(result.z - result.distance / 2) < result.distance + 1.5]
@@ -263,7 +271,9 @@ def draw_descent(result: Descent, log: bool = True) -> list:
     drag(drawing, len(drawing.data) - 1, x="x", y="y")
     drawing.x(range=[result.x[0], result.x[-1]])
     drawing.y(range=[result.y[0], result.y[-1]])
-    value = figure(x="iteration k", y="f − min f", log="y" if log else "", height=400, title="Value over iterations")
+    value = figure(
+        x="iteration k", y="f − min f", log="y" if log else "", height=400, title="Value over iterations", legend=INSIDE
+    )
     k = np.arange(result.paths.shape[1])
     floor = 1e-16
     line(value, k, np.maximum(result.flow_value, floor), "gradient flow at t = kh", INK, dash="dot")
@@ -271,7 +281,7 @@ def draw_descent(result: Descent, log: bool = True) -> list:
         line(value, k, np.maximum(result.nesterov_value, floor), "Nesterov's ODE at t = k√h", GREY, dash="dash")
     for i, name in enumerate(result.methods):
         color = COLORS[list(STEPPERS).index(name)]
-        line(value, k, np.maximum(result.value[i], floor), STEPPERS[name], color)
+        line(value, k, np.maximum(result.value[i], floor), STEPPERS[name], color, legend=False)
     if log:
         most = min(float(np.nanmax(result.value)), 1e4)
         value.y(span=(max(1e-16, float(np.nanmin(result.value)) / 2, most * 1e-14), most * 2))
@@ -279,7 +289,7 @@ def draw_descent(result: Descent, log: bool = True) -> list:
         x="step size h", y="distance from the flow at t = 1", log="xy", height=360, title="Error over step size"
     )
     for values, name, color in zip(result.error, ("gradient", "implicit"), COLORS, strict=False):
-        line(error, result.sizes, values, STEPPERS[name], color, marks=6)
+        line(error, result.sizes, values, STEPPERS[name], color, marks=6, legend=False)
     across(error, x=result.limit, text=say("h = 2/λ = {limit}", limit=short(result.limit)))
     rows = [
         [say(STEPPERS[name]), final_value(result.value[i]), result.contraction[i]]
@@ -317,10 +327,10 @@ def draw_downhill(result: Downhill) -> list:
     drawing.y(range=[-0.02, 1.15 * float(np.nanmax(np.append(later.max(), np.nan_to_num(target))))])
     kl = result.energy != "porous"
     unit = "KL (nats)" if kl else "∫ p²"
-    energy = figure(x="time t", y=unit, log="y", height=380, title="Energy, and what it loses")
+    energy = figure(x="time t", y=unit, log="y", height=380, title="Energy, and what it loses", legend=INSIDE)
     for i, name in enumerate(result.methods):
         if np.isfinite(result.energies[i]).all():
-            line(energy, result.times, np.maximum(result.energies[i], 1e-8), LAWS[name], LAW_HUES[name])
+            line(energy, result.times, np.maximum(result.energies[i], 1e-8), LAWS[name], LAW_HUES[name], legend=False)
     line(
         energy, result.times, np.maximum(result.rate, 1e-8),
         "Fisher information of the exact flow" if kl else "dissipation of the exact flow", GREY, dash="dash",
