@@ -357,7 +357,11 @@ class Task:
         return self.descend(0, identity_loss(x_t + away * real, x_t + away * fake, made, self.alpha).mean())
 
     def play(self) -> float:
-        """Critic steps, then one generator step; the ReFlow view has the critic's gradient match x_1 − x_0."""
+        """Critic steps, then one generator step.
+
+        WGAN-GP's penalty is centred at 1. The ReFlow view (kexue.fm 9668) has the critic's gradient match x_1 − x_0: but for
+        a constant that is WGAN-GP with the penalty centred at 0 and λ = ½ (`engines.transport.two_point_critic`).
+        """
         reflow = self.model.method == "gan_reflow"
         for _ in range(3):
             with torch.no_grad():
@@ -367,7 +371,7 @@ class Task:
             (slope,) = torch.autograd.grad(self.other(middle).sum(), middle, create_graph=True)
             if reflow:
                 loss = 0.5 * (slope - (real - made)).square().sum(-1).mean()
-            else:  # Gulrajani et al. 2017, arXiv 1704.00028, Eq. 3
+            else:  # Gulrajani et al. 2017, arXiv 1704.00028, Eq. 3, with λ = 1 for their 10
                 penalty = (slope.norm(dim=1) - 1).square().mean()
                 loss = self.other(made).mean() - self.other(real).mean() + penalty
             critic = self.descend(1, loss)

@@ -183,7 +183,8 @@ VIEWS = (
             "shortcut models learn to jump along them; SiD, FGM and the critics match the distribution alone. Points "
             "between the modes are the network's: a smooth map of the plane cannot tear. Five targets have trained "
             "models. For any other, or to see a model learn, choose how much of the training to do now: all of it takes "
-            "10 to 20 seconds of one core a model."
+            "10 to 20 seconds of one core a model. [What the critics measure](?tab=transport&view=critic_flow) is a page "
+            "of its own."
         ),
         compute=few_steps,
         controls={
