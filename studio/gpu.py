@@ -6,7 +6,7 @@ is no card, and computes on the CPU. A card is asked for where a model of the Hu
 
 from __future__ import annotations
 
-import io
+import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -33,9 +33,8 @@ def compute(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Prog
     models.fetch(hub)
     has_begun = False
     try:
-        for packed in _on_card(exhibit, view.slug, settings):
+        for made in _on_card(exhibit, view.slug, settings):
             has_begun = True
-            made = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=False)
             if isinstance(made, ValueError):
                 raise made
             yield made
@@ -81,19 +80,27 @@ def _compute(exhibit: str, slug: str, settings: dict[str, Any]) -> Iterator[Prog
         yield Progress(1, 1, view.compute(**settings))
 
 
-def _lent(exhibit: str, slug: str, settings: dict[str, Any]) -> Iterator[bytes]:
-    """What `_compute` yields, or the ValueError that ended it, as bytes: other errors cross as the name of their class."""
-
-    def packed(made: Any) -> bytes:
-        file = io.BytesIO()
-        torch.save(made, file)
-        return file.getvalue()
-
+def _lent(exhibit: str, slug: str, settings: dict[str, Any]) -> Iterator[Progress | ValueError]:
+    """What `_compute` yields, off the card; a ValueError that ends it is yielded: raised, it would cross as a bare name."""
     try:
         for progress in _compute(exhibit, slug, settings):
-            yield packed(progress)
+            yield progress._replace(result=_off_card(progress.result))
     except ValueError as fault:
-        yield packed(fault)
+        yield fault
+
+
+def _off_card(value: Any) -> Any:
+    """A result with its tensors in the machine's own memory."""
+    if isinstance(value, torch.Tensor):
+        return value.cpu()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _off_card(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **fields)
+    if isinstance(value, dict):
+        return {key: _off_card(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_off_card(item) for item in value)
+    return value
 
 
 _on_card = None
