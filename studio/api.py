@@ -93,7 +93,7 @@ async def compute(exhibit: Exhibit, view: View, given: Mapping[str, Any]) -> tup
             return settings, await inside(SHORT, _last, progress)
         request, alive = LocalContext.request.get(), _alive()
         result = None
-        async with aclosing(TURNS.stream(getattr(request, "session_hash", None) or "", progress)) as running:
+        async with aclosing(TURNS.stream(getattr(request, "session_hash", None) or "", progress)) as running:  # pyright: ignore[reportArgumentType]
             async for made in running:
                 if not alive():
                     raise gr.Error("The caller is gone.", print_exception=False)

@@ -81,7 +81,7 @@ def write(exhibit: Exhibit, view: View) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the first figures; 1 where they are too large together."""
-    parser = argparse.ArgumentParser(prog="python -m studio.firsts", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m studio.firsts", description=__doc__.split("\n")[0])  # pyright: ignore[reportOptionalMemberAccess]
     parser.add_argument("exhibit", nargs="*", help="slug of an exhibit (default: all)")
     named = parser.parse_args(arguments).exhibit
     unknown = set(named) - {exhibit.slug for exhibit in EXHIBITS}

@@ -99,7 +99,7 @@ def _off_card(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _off_card(item) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_off_card(item) for item in value)
+        return type(value)(_off_card(item) for item in value)  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue]
     return value
 
 

@@ -172,7 +172,7 @@ async def _in_turn(asked: Any, request: gr.Request) -> AsyncIterator:
         return
     try:
         async with aclosing(
-            TURNS.stream(visitor, stages, lambda ahead: waiting(exhibit, view, ahead, language), only=True)
+            TURNS.stream(visitor, stages, lambda ahead: waiting(exhibit, view, ahead, language), only=True)  # pyright: ignore[reportArgumentType]
         ) as running:
             async for stage in running:
                 yield stage

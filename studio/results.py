@@ -60,7 +60,7 @@ def arrays(result: Any, name: str = "") -> dict[str, np.ndarray]:
     ):
         parts = ((str(i), item) for i, item in enumerate(result))
     else:
-        array = result.detach().cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
+        array = result.detach().cpu().numpy() if isinstance(result, torch.Tensor) else np.asarray(result)  # pyright: ignore[reportAttributeAccessIssue]
         # A field that is None, or any object that is no number and no text, has no place in a file without pickle.
         return {} if array.dtype == object else {name or "result": array}
     found: dict[str, np.ndarray] = {}
@@ -111,7 +111,7 @@ def as_json(result: Any) -> dict[str, Any]:
 
 def _listed(array: np.ndarray) -> Any:
     if array.dtype.kind == "c":
-        return {"real": _listed(array.real), "imag": _listed(array.imag)}
+        return {"real": _listed(array.real), "imag": _listed(array.imag)}  # pyright: ignore[reportAttributeAccessIssue]
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         held = array.astype(object)
         held[~np.isfinite(array)] = None

@@ -87,7 +87,7 @@ class Front:
     def __init__(self, app: ASGIApp, files: dict[str, Kept]):
         self._app, self._files = app, files
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # pyright: ignore[reportRedeclaration]
         """Answer a request; only the page itself is changed. It may stand in a frame of any other page, on purpose."""
         outer = send
 
@@ -180,7 +180,7 @@ class Front:
 
 def files() -> dict[str, Kept]:
     """Everything that the page loads from us, by name."""
-    bundle = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+    bundle = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()  # pyright: ignore[reportArgumentType]
     previews = {file.stem: file for file in (ASSETS / "studio.png", *(ASSETS / "previews").glob("*.png"))}
     return {
         **{f"preview-{name}": Kept(f"{name}.png", "image/png", file.read_bytes()) for name, file in previews.items()},

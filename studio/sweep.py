@@ -144,7 +144,7 @@ def work(name: str, settings: Mapping[str, Any], threads: int) -> Outcome:
     seconds = time.perf_counter() - started
     found = arrays(result)
     file = io.BytesIO()
-    np.savez_compressed(file, **found)
+    np.savez_compressed(file, **found)  # pyright: ignore[reportArgumentType]
     scalars = {name: array.item() for name, array in found.items() if array.ndim == 0 and array.dtype.kind in "biufU"}
     return Outcome(file.getvalue(), scalars, seconds, "")
 

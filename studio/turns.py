@@ -33,7 +33,7 @@ def bound_threads() -> None:
 async def inside(pool: Executor, function: Callable, *arguments: Any) -> Any:
     """The function's value, computed in a thread of the pool with the caller's context."""
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(pool, context.run, function, *arguments)
+    return await asyncio.get_running_loop().run_in_executor(pool, context.run, function, *arguments)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(eq=False)

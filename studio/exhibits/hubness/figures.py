@@ -155,7 +155,7 @@ def _cut_out(picture: np.ndarray) -> np.ndarray:
     import scipy.ndimage  # a second to load
 
     picture = np.repeat(picture[..., None], 3, 2) if picture.ndim == 2 else picture
-    ground, _ = scipy.ndimage.label((picture > 248).all(2))
+    ground, _ = scipy.ndimage.label((picture > 248).all(2))  # pyright: ignore[reportGeneralTypeIssues]
     outside = np.setdiff1d(np.concatenate([ground[[0, -1]].ravel(), ground[:, [0, -1]].ravel()]), [0])
     return np.dstack([picture, np.where(np.isin(ground, outside), 0, 255).astype(np.uint8)])
 
@@ -243,7 +243,7 @@ def _read(result: Survey) -> str:
         say(template, **{key: verbatim(value) if isinstance(value, str) else value for key, value in fields.items()})
         for template, fields in sentences(result.reading)
     ]
-    if result.n < result.reading.rows:
+    if result.n < result.reading.rows:  # pyright: ignore[reportOptionalMemberAccess]
         said.append(
             say(
                 "{n} of the rows, chosen at random by the seed, are counted; raise the number of points for more.",
