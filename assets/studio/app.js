@@ -359,7 +359,9 @@ const app = (() => {
       const full = host.full(address, place);
       const key = (text) => { const q = new URLSearchParams(text); return `${q.get("tab")}/${q.get("view")}/${q.get("story")}`; };
       isOurs = full;
-      if (key(full) === key(location.search) || !query().has("view")) replaceState(null, "", location.pathname + full);
+      // a tab that was named alone, or whose view gradio borrowed, is the same page
+      const isSame = !query().has("view") && query().get("tab") === new URLSearchParams(full).get("tab");
+      if (key(full) === key(location.search) || isSame) replaceState(null, "", location.pathname + full);
       else history.pushState(null, "", location.pathname + full);
       if (window.parent !== window) window.parent.postMessage({ queryString: full.replace(/^\?/, ""), hash: "" }, "https://huggingface.co");
     },

@@ -51,7 +51,7 @@ def test_weights_match_their_card(name):
 
 
 def test_all_weights_together_are_small():
-    assert sum(path.stat().st_size for path in models.ASSETS.rglob("*.safetensors")) <= 40e6
+    assert sum(path.stat().st_size for path in models.ASSETS.rglob("*.safetensors")) <= 72e6
 
 
 @pytest.mark.parametrize("base", rope_decoders.BASES)
