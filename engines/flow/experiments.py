@@ -35,7 +35,7 @@ def picture(mixture: GaussianMixture, sigma: float) -> tuple[np.ndarray, np.ndar
 
 
 def net_of_lines(each: int = 49, lines: int = 13, reach: float = 2.4) -> Tensor:
-    """A square grid's lines one after another, [points, 2], parted by rows of NaN."""
+    """A square grid's lines one after another, [points, 2], separated by rows of NaN."""
     along, places = torch.linspace(-reach, reach, each), torch.linspace(-reach, reach, lines)
     gap = torch.full((1, 2), torch.nan)
     parts = []
@@ -55,7 +55,7 @@ class Order:
     axis: float64 [m]; of the density's picture
     density: float64 [m, m]; the exact density of the noised data, rows along x₂
     states: float32 [blocks + 1, n, 2]; particles from z to x
-    lines: float32 [blocks + 1, k, 2]; a square grid, carried along; its lines are parted by NaN
+    lines: float32 [blocks + 1, k, 2]; a square grid, carried along; its lines are separated by NaN
     stacks: the keys of all flows of the target
     gaps: float64 [stacks], nats; KL(exact law to flow), by quadrature
     entropy: nats; of the exact law
