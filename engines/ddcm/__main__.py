@@ -3,6 +3,9 @@
 encode writes picture.ddcm beside each picture.png (.jpg, .jpeg, .webp, .gif, .bmp, in any case), or picture.png.ddcm where
 another picture has the same name; decode writes picture.decoded.png beside each picture.ddcm, and says how near it is to
 the picture if that is still there. What exists is not written over unless --overwrite is given.
+
+With --ray ADDRESS the pictures, or codes, are shared among the machines of a Ray cluster (requirements-ray.txt); files are
+read and written here alone, and are the same as without.
 """
 
 from __future__ import annotations
@@ -10,19 +13,24 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engines.arguments import Refusal
-from engines.ddcm.codec import EMBEDDED, PixelModel, decode, encode_batch, open_model
+from engines.ddcm.codec import EMBEDDED, Encoded, PixelModel, decode, encode_batch, open_model
 from engines.ddcm.file import count_tiles, unpack
 from engines.ddcm.pictures import ENDINGS, open_picture
 from engines.ddcm.plan import VARIANTS, Plan
 from engines.ddcm.quality import psnr, ssim
 
 DECODED = ".decoded.png"
+ROOT = Path(__file__).parents[2]
+Job = tuple[Path, int, Any]  # path, its tiles, the arguments of the work (or the fault that keeps it from being done)
 LONG = 10  # seconds, from which on the time that a file takes is printed
 
 
@@ -64,29 +72,139 @@ def target(path: Path, overwrite: bool) -> Path:
     return path
 
 
-def encode_file(path: Path, written: Path, model: PixelModel, plan: Plan) -> str:
-    """Write the code of a picture; the line of the table."""
-    picture = open_picture(path)
-    if picture.frames > 1:
-        print(f"{path.name}: the first of {picture.frames} frames", file=sys.stderr, flush=True)
-    height, width = picture.pixels.shape[:2]
-    tiles = count_tiles(height, width, model.side)
-    (coded,) = encode_batch([picture.pixels], model, plan, Watch(path.name, tiles))
-    written.write_bytes(coded.code)
-    return row(path.name, len(coded.code), picture.pixels, coded.picture)
+def encode_picture(pixels: np.ndarray, model: str | PixelModel, plan: Plan, watch: Watch | None = None) -> Encoded:
+    """The code of one picture."""
+    return encode_batch([pixels], model, plan, watch or _unwatched)[0]
 
 
-def decode_file(path: Path, written: Path, original: Path | None, model: PixelModel) -> str:
-    """Write the picture of a code; the line of the table."""
+def decode_code(code: bytes, model: str | PixelModel, watch: Watch | None = None) -> np.ndarray:
+    """The picture of a code, uint8 [h, w, 3]."""
+    return decode(code, model, watch or _unwatched)
+
+
+def _unwatched(done: int, total: int) -> None:
+    pass
+
+
+class Here:
+    """One after the other in this process, with a progress bar."""
+
+    def results(self, work: Callable[..., Any], jobs: Iterable[Job]) -> Iterator[tuple[Path, Any]]:
+        """The path of each job, with what `work` made of its arguments, or the fault."""
+        for path, tiles, arguments in jobs:
+            try:
+                found = arguments if isinstance(arguments, Exception) else work(*arguments, Watch(path.name, tiles))
+            except (ValueError, OSError) as fault:
+                found = fault
+            yield path, found
+
+
+class Cluster:
+    """On the machines of a Ray cluster, two jobs for each core ahead."""
+
+    def __init__(self, address: str):
+        import ray
+
+        if not ray.is_initialized():
+            # the workers need this project, wherever they are
+            environment = {"working_dir": str(ROOT), "excludes": [".git", "tests", "benchmarks", "node_modules"]}
+            ray.init(address, runtime_env=environment, log_to_driver=False)
+
+    def results(self, work: Callable[..., Any], jobs: Iterable[Job]) -> Iterator[tuple[Path, Any]]:
+        """As Here.results, in the same order. What a machine that dies takes along is run again elsewhere."""
+        import ray
+
+        remote = ray.remote(num_cpus=1, max_retries=3)(work)
+        ahead: deque[tuple[Path, Any]] = deque()
+        for path, _, arguments in jobs:
+            ahead.append((path, arguments if isinstance(arguments, Exception) else remote.remote(*arguments)))
+            if len(ahead) > 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1):
+                yield self._end(*ahead.popleft())
+        while ahead:
+            yield self._end(*ahead.popleft())
+
+    @staticmethod
+    def _end(path: Path, running: Any) -> tuple[Path, Any]:
+        import ray
+
+        if isinstance(running, Exception):
+            return path, running
+        try:
+            return path, ray.get(running)
+        except ray.exceptions.RayTaskError as fault:
+            return path, fault.cause
+        except ray.exceptions.RayError as fault:
+            return path, fault
+
+
+def encode_folder(
+    pictures: Sequence[Path], model: str | PixelModel, side: int, plan: Plan, overwrite: bool, where: Here | Cluster
+) -> Iterator[tuple[str, bool]]:
+    """Write the code of each picture; the lines of the table, and whether each went through."""
+    # some file systems take photo and Photo for one name
+    named = Counter(path.stem.lower() for path in pictures)
+    open_pictures: dict[Path, np.ndarray] = {}
+
+    def written(path: Path) -> Path:
+        stem = path.stem if named[path.stem.lower()] == 1 else path.name
+        return path.with_name(f"{stem}.ddcm")
+
+    def jobs() -> Iterator[Job]:
+        for path in pictures:
+            try:
+                target(written(path), overwrite)
+                picture = open_picture(path)
+            except (ValueError, OSError) as fault:
+                yield path, 0, fault
+                continue
+            if picture.frames > 1:
+                print(f"{path.name}: the first of {picture.frames} frames", file=sys.stderr, flush=True)
+            open_pictures[path] = picture.pixels
+            yield path, count_tiles(*picture.pixels.shape[:2], side), (picture.pixels, model, plan)
+
+    for path, found in where.results(encode_picture, jobs()):
+        pixels = open_pictures.pop(path, None)
+        if isinstance(found, Exception):
+            yield f"{path.name:32} {found}", False
+        else:
+            written(path).write_bytes(found.code)
+            yield row(path.name, len(found.code), pixels, found.picture), True
+
+
+def decode_folder(
+    codes: Sequence[Path],
+    pictures: Sequence[Path],
+    model: str | PixelModel,
+    side: int,
+    overwrite: bool,
+    where: Here | Cluster,
+) -> Iterator[tuple[str, bool]]:
+    """Write the picture of each code; as encode_folder."""
     from PIL import Image
 
-    code = path.read_bytes()
-    decoded = decode(code, model, Watch(path.name, unpack(code).tiles(model.side)))
-    Image.fromarray(decoded).save(written)
-    return row(path.name, len(code), None if original is None else open_picture(original).pixels, decoded)
+    def written(path: Path) -> Path:
+        return path.with_name(path.name[: -len(path.suffix)] + DECODED)
+
+    def jobs() -> Iterator[Job]:
+        for path in codes:
+            try:
+                target(written(path), overwrite)
+                code = path.read_bytes()
+                yield path, unpack(code).tiles(side), (code, model)
+            except (ValueError, OSError) as fault:
+                yield path, 0, fault
+
+    for path, found in where.results(decode_code, jobs()):
+        if isinstance(found, Exception):
+            yield f"{path.name:32} {found}", False
+        else:
+            Image.fromarray(found).save(written(path))
+            original = original_of(path, pictures)
+            seen = None if original is None else open_picture(original).pixels
+            yield row(path.name, path.stat().st_size, seen, found), True
 
 
-def original_of(code: Path, pictures: list[Path]) -> Path | None:
+def original_of(code: Path, pictures: Sequence[Path]) -> Path | None:
     """The picture that a code was made of, by its name, or None."""
     stem = code.name[: -len(code.suffix)]
     return next((p for p in pictures if p.name == stem), next((p for p in pictures if p.stem == stem), None))
@@ -105,7 +223,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--variant", choices=VARIANTS, default="shuffled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="write over files that exist")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="share the files among a Ray cluster (auto: the one found here)"
+    )
     a = parser.parse_args(argv)
+    if a.ray and find_spec("ray") is None:
+        parser.error("ray is not installed: pip install -r requirements-ray.txt")
     try:
         plan = Plan(a.steps, a.codebook_size, a.atoms, a.coefficient_bits, a.variant, a.seed)
         model = open_model(a.model)
@@ -118,21 +241,17 @@ def main(argv: list[str] | None = None) -> int:
     codes = [f for f in files if f.suffix.lower() == ".ddcm"]
     if not (pictures if a.do == "encode" else codes):
         parser.error(f"{a.folder} holds no {', '.join(ENDINGS if a.do == 'encode' else ('.ddcm',))}")
-    # some file systems take photo and Photo for one name
-    named = Counter(f.stem.lower() for f in pictures)
     print(f"{'file':32} {'size':>9} {'bytes':>7} {'bpp':>8} {'PSNR dB':>8} {'SSIM':>6}")
+    where = Cluster(a.ray) if a.ray else Here()
+    own = a.model if a.ray else model  # the machines of a cluster open their own
+    if a.do == "encode":
+        rows = encode_folder(pictures, own, model.side, plan, a.overwrite, where)
+    else:
+        rows = decode_folder(codes, pictures, own, model.side, a.overwrite, where)
     failed = 0
-    for path in pictures if a.do == "encode" else codes:
-        try:
-            if a.do == "encode":
-                stem = path.stem if named[path.stem.lower()] == 1 else path.name
-                print(encode_file(path, target(path.with_name(f"{stem}.ddcm"), a.overwrite), model, plan), flush=True)
-            else:
-                written = target(path.with_name(path.name[: -len(path.suffix)] + DECODED), a.overwrite)
-                print(decode_file(path, written, original_of(path, pictures), model), flush=True)
-        except (ValueError, OSError) as fault:
-            failed += 1
-            print(f"{path.name:32} {fault}", flush=True)
+    for line, is_right in rows:
+        failed += not is_right
+        print(line, flush=True)
     return int(failed > 0)
 
 
