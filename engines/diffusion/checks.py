@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engines.checks import Check
+from engines.diffusion import checks_exact
 from engines.diffusion.experiments import convergence
 from engines.diffusion.fewstep import exact_flow, identity_loss, load, matching_loss, shortcut_loss
 from engines.diffusion.images import SCHEDULERS, sample_images, scheduler_for
@@ -259,4 +260,5 @@ CHECKS = (
         1e-6,
         picture_error,
     ),
+    *checks_exact.CHECKS,
 )

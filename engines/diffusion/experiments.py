@@ -19,6 +19,7 @@ from engines.diffusion.mixture import ANY_TARGET, TARGETS, GaussianMixture, targ
 from engines.diffusion.paths import AYS_KNOTS, GRIDS, PATHS, karras_sigmas, sigma_grid
 from engines.diffusion.samplers import SAMPLERS, evaluations, solve, steps_within, trajectory
 from engines.diffusion.sde import VARIANCES, Share
+from engines.diffusion.variances import mean_covariance
 from engines.progress import Progress
 
 EXTENT = 3.4  # half the side of the square that the figures show
@@ -54,10 +55,12 @@ def figure_scale(path: str, sigma: float) -> float:
     return 1 / math.hypot(1, sigma) if path == "ve" else PATHS[path].scale(sigma)
 
 
-def options_of(name: str, ddim_eta: float = 0.0, ddpm_variance: str = "fixed_small", lms_order: int = 4) -> dict:
+def options_of(
+    name: str, mixture: GaussianMixture, ddim_eta: float = 0.0, ddpm_variance: str = "fixed_small", lms_order: int = 4
+) -> dict:
     """The options of `solve` for one sampler, of those that the page sets."""
-    of = {"ddim": {"eta": ddim_eta}, "ddpm": {"variance": ddpm_variance}, "lms": {"order": lms_order}}
-    return of.get(name, {})
+    ddpm = {"variance": ddpm_variance, "covariance": lambda sigma: mean_covariance(mixture, sigma)}
+    return {"ddim": {"eta": ddim_eta}, "ddpm": ddpm, "lms": {"order": lms_order}}.get(name, {})
 
 
 # -- samplers side by side --------------------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ def sampler_panels(
     positions, traces, sigma, spent, distance = [], [], [], [], []
     for name, count in zip(samplers, counts, strict=True):
         levels = sigma_grid(grid, count, path, rho=rho, knots=knots)
-        start, options = data + levels[0] * noise, options_of(name, ddim_eta, ddpm_variance)
+        start, options = data + levels[0] * noise, options_of(name, mixture, ddim_eta, ddpm_variance)
         states, _ = trajectory(name, mixture.denoise, start, levels, path=path, seed=seed + 3, **options)
         scales = torch.tensor([figure_scale(path, s) for s in levels.tolist()], dtype=torch.float64)
         calls = np.array([evaluations(name, i + 1) - 1 for i in range(count)] + [evaluations(name, count)])
@@ -345,7 +348,7 @@ def convergence(
     error = np.full((len(samplers), len(counts)), np.nan)
     work = (stages[:, None] * np.array(counts)).cumsum().reshape(error.shape)
     for i, name in enumerate(samplers):
-        options = options_of(name, lms_order=lms_order)
+        options = options_of(name, mixture, lms_order=lms_order)
         for j, count in enumerate(counts):
             ends = solve(name, mixture.denoise, start, karras_sigmas(count + 1, LOW, HIGH), path=path, **options)
             error[i, j] = float((ends - exact).norm(dim=1).median())
@@ -435,7 +438,7 @@ def distances(
     counts = [[steps_within(name, budget) for budget in budgets] for name in samplers]
     nfe = np.array([[evaluations(n, c) for c in row] for n, row in zip(samplers, counts, strict=True)])
     for i, name in enumerate(samplers):
-        options = options_of(name, ddim_eta, ddpm_variance)
+        options = options_of(name, mixture, ddim_eta, ddpm_variance)
         for j, count in enumerate(counts[i]):
             levels = sigma_grid("karras", count, path, LOW, HIGH)
             found[:, i, j] = measured(solve(name, mixture.denoise, start, levels, path=path, seed=seed + 3, **options))

@@ -20,6 +20,8 @@ from engines.diffusion.mixture import GaussianMixture
 
 WIDTH = 96
 BATCH = 512
+# of WGAN-GP for each of its generator, and its λ: those of its authors' code for the plane (gan_toy.py); their λ for pictures is 10
+CRITIC_STEPS, PENALTY = 5, 0.1
 NEAR = 0.98  # t beyond this is data for every practical purpose; the exact score has little left to say there
 
 
@@ -359,11 +361,12 @@ class Task:
     def play(self) -> float:
         """Critic steps, then one generator step.
 
-        WGAN-GP's penalty is centred at 1. The ReFlow view (kexue.fm 9668) has the critic's gradient match x_1 − x_0: but for
-        a constant that is WGAN-GP with the penalty centred at 0 and λ = ½ (`engines.transport.two_point_critic`).
+        WGAN-GP's penalty is centred at 1 (Gulrajani et al. 2017, arXiv 1704.00028, Eq. 3). The ReFlow view (kexue.fm 9668)
+        has the critic's gradient match x_1 − x_0: but for a constant that is WGAN-GP with the penalty centred at 0 and
+        λ = ½ (`engines.transport.critic_flow`).
         """
         reflow = self.model.method == "gan_reflow"
-        for _ in range(3):
+        for _ in range(3 if reflow else CRITIC_STEPS):
             with torch.no_grad():
                 made = self.model.generate(self.noise(BATCH // 2))
             real = self.data(BATCH // 2)
@@ -371,9 +374,9 @@ class Task:
             (slope,) = torch.autograd.grad(self.other(middle).sum(), middle, create_graph=True)
             if reflow:
                 loss = 0.5 * (slope - (real - made)).square().sum(-1).mean()
-            else:  # Gulrajani et al. 2017, arXiv 1704.00028, Eq. 3, with λ = 1 for their 10
+            else:
                 penalty = (slope.norm(dim=1) - 1).square().mean()
-                loss = self.other(made).mean() - self.other(real).mean() + penalty
+                loss = self.other(made).mean() - self.other(real).mean() + PENALTY * penalty
             critic = self.descend(1, loss)
         made = self.model.generate(self.noise(BATCH // 2))
         if reflow:  # regress on an Euler step along the critic's gradient

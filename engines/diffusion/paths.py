@@ -167,21 +167,29 @@ def knot_sigmas(n: int, knots: Sequence[float] = AYS_KNOTS, low: float = 0.002, 
     return torch.as_tensor(np.exp(math.log(low) + unit * math.log(high / low)))
 
 
+def spaced_timesteps(n: int, spacing: str = "leading", train_steps: int = 1000) -> np.ndarray:
+    """n of the timesteps 0 to train_steps − 1, rising, as diffusers names them. int64 [n].
+
+    spacing: leading (0, k, 2k, ...), trailing (... T − 1), or linspace (both ends)
+    Lin et al. 2023, arXiv 2305.08891, Table 2.
+    """
+    train_steps = whole("train_steps", train_steps, 1, 100_000)
+    n = whole("n", n, 1, train_steps)
+    if one_of("spacing", spacing, SPACINGS) == "leading":
+        return np.arange(n) * (train_steps // n)
+    if spacing == "trailing":
+        return np.round(train_steps - np.arange(n)[::-1] * train_steps / n).astype(int) - 1
+    return np.round(np.linspace(0, train_steps - 1, n)).astype(int)
+
+
 def ddpm_sigmas(n: int, spacing: str = "leading", train_steps: int = 1000) -> Tensor:
     """The levels √(1/ᾱ − 1) of DDPM's 1,000 linear βs (1e-4 to 0.02) at n timesteps, then 0. [n + 1] float64.
 
-    spacing: which timesteps, as diffusers names them: leading (0, k, 2k, ...), trailing (... T − 1), linspace (both)
     Ho et al. 2020, arXiv 2006.11239, Section 4.
     """
-    train_steps = whole("train_steps", train_steps, 1, 100_000)
-    n, spacing = whole("n", n, 1, train_steps), one_of("spacing", spacing, SPACINGS)
-    steps = {
-        "leading": np.arange(n) * (train_steps // n),
-        "trailing": np.round(train_steps - np.arange(n)[::-1] * train_steps / n).astype(int) - 1,
-        "linspace": np.round(np.linspace(0, train_steps - 1, n)).astype(int),
-    }
+    steps = spaced_timesteps(n, spacing, train_steps)
     kept = np.cumprod(1 - np.linspace(1e-4, 0.02, train_steps))
-    return append_zero(torch.as_tensor(np.sqrt(1 / kept[steps[spacing][::-1]] - 1)))
+    return append_zero(torch.as_tensor(np.sqrt(1 / kept[steps[::-1]] - 1)))
 
 
 GRIDS = ("karras", "time", "quadratic", "logsnr", "ays")

@@ -105,7 +105,8 @@ def sampler_steps(
     one_of("path", path, PATHS)
     if not (isinstance(x, Tensor) and x.is_floating_point() and x.ndim):
         raise Refusal("{parameter} must be a tensor of floating-point numbers, a row a sample.", parameter="x")
-    for name, function in (("denoise", denoise), ("noise", noise), ("middle", options.get("middle", len))):
+    callables = {name: options.get(name, len) for name in ("middle", "covariance")}
+    for name, function in {"denoise": denoise, "noise": noise, **callables}.items():
         if not (callable(function) or (name == "noise" and function is None)):
             raise Refusal("{parameter} must be a function.", parameter=name)
     unknown = sorted(set(options) - entry.options)

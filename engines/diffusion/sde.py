@@ -16,7 +16,7 @@ from engines.diffusion.paths import Path
 
 Noise = Callable[[Tensor], Tensor]
 Share = Annotated[float, Between(0, 1)]
-VARIANCES = ("fixed_small", "fixed_large")
+VARIANCES = ("fixed_small", "fixed_large", "optimal")
 
 
 def ancestral_levels(sigma: float, sigma_next: float, eta: float) -> tuple[float, float]:
@@ -101,11 +101,15 @@ def ddpm(
     *,
     noise: Noise,
     variance: Annotated[str, OneOf(VARIANCES)] = "fixed_small",
+    covariance: Callable[[float], float] = lambda sigma: 0.0,
 ) -> Steps:
     """DDPM's ancestral sampling, without noise in the last step. Stochastic, 1 call a step.
 
-    variance: of the added noise, the posterior's ("fixed_small") or the forward step's β ("fixed_large")
-    Ho et al. 2020, arXiv 2006.11239, Eq. 7 and Section 3.2.
+    variance: of the added noise, the posterior's ("fixed_small"), the forward step's β ("fixed_large"), or the best one
+        ("optimal")
+    covariance: σ -> mean variance of the data given x, a dimension, which the best variance needs (`variances`); 0 is
+        that of one point
+    Ho et al. 2020, arXiv 2006.11239, Eq. 7 and Section 3.2; Bao et al. 2022, arXiv 2201.06503, Theorem 1.
     """
     for sigma, sigma_next in pairwise(sigmas):
         denoised = denoise(x, sigma)
@@ -114,6 +118,8 @@ def ddpm(
             spread = (sigma_next / sigma) ** 2 * (sigma**2 - sigma_next**2)
             if variance == "fixed_large":  # β/ᾱ', as x here is the path's divided by √ᾱ'
                 spread = (1 + sigma_next**2) * (sigma**2 - sigma_next**2) / (1 + sigma**2)
+            elif variance == "optimal":
+                spread += (1 - (sigma_next / sigma) ** 2) ** 2 * covariance(sigma)
             x.add_(noise(x), alpha=math.sqrt(spread))
         yield x, denoised
 

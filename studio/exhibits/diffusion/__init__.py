@@ -6,12 +6,16 @@ import torch
 
 from engines.diffusion import TARGETS as NAMED
 from engines.diffusion import convergence, distances, few_steps, image_grid, sampler_panels, vector_field
+from engines.diffusion.brightness import terminal_brightness
 from engines.diffusion.checks import CHECKS
+from engines.diffusion.consistency import consistency
 from engines.diffusion.experiments import DETERMINISTIC
+from engines.diffusion.identities import identities
 from engines.diffusion.images import SCHEDULERS
 from engines.diffusion.mixture import target_mixture
+from engines.diffusion.variances import step_variances
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Text, View, read_stories
-from studio.exhibits.diffusion import figures
+from studio.exhibits.diffusion import figures, figures_exact
 from studio.exhibits.diffusion.figures import METHODS, SAMPLERS
 from studio.figure import COLORS
 
@@ -62,7 +66,7 @@ VARIANTS = {
     "ddim_eta": Range("DDIM's η", step=0.05, help="0 is an ODE; 1 is DDPM.", when={"samplers": ["ddim"]}),
     "ddpm_variance": Choice(
         "DDPM's variance",
-        {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)"},
+        {"fixed_small": "small (the posterior's)", "fixed_large": "large (β)", "optimal": "optimal (Analytic-DPM)"},
         when={"samplers": ["ddpm"]},
     ),
 }
@@ -73,6 +77,7 @@ GRID = {
     "logsnr": "uniform in log-SNR",
     "ays": "Align Your Steps (knots)",
 }
+GRIDS = Choice("Noise levels", GRID)
 
 VIEWS = (
     View(
@@ -91,7 +96,7 @@ VIEWS = (
             **OWN,
             "samplers": Choice("Samplers (up to 4)", SAMPLERS, several=True),
             "match": Choice("Compare at equal", {"steps": "steps", "nfe": "denoiser calls (NFE)"}),
-            "grid": Choice("Noise levels", GRID),
+            "grid": GRIDS,
             "path": PATH,
             "rho": Range(
                 "Karras' ρ", step=0.5, help="A larger ρ: more steps near the data.", when={"grid": ["karras"]}
@@ -175,6 +180,48 @@ VIEWS = (
         brief={"samplers": ("ddpm",), "budgets": (8, 16)},
     ),
     View(
+        slug="variances",
+        title="Between DDIM and DDPM",
+        caption=(
+            "The noise that a step adds, as a share of the noise it removes, from noise (left) to data. DDIM adds none; DDPM adds "
+            "its small variance, right where the data are one point, or its large one, right where they are N(0, I). The "
+            "green line is the best variance for this target, Analytic-DPM's: given $x_t$ the data still vary, and a step that "
+            "jumps to their mean must put that back. Below, all four on a Gaussian: with the best variance no step but the "
+            "last, which adds no noise, loses any spread."
+        ),
+        compute=step_variances,
+        controls={
+            **OWN,
+            "steps": Range("Steps", step=1),
+            "eta": Range("η of the optimal step", step=0.05, help="Its mean is DDIM's at 0, DDPM's at 1."),
+            "std": Range("Width of the Gaussian", step=0.05),
+            "grid": GRIDS,
+        },
+        draw=figures_exact.draw_variances,
+        seconds=0.1,
+    ),
+    View(
+        slug="brightness",
+        title="Terminal SNR and brightness",
+        caption=(
+            "Pictures of random brightness and texture, a column a noise from dark to bright, by an exact denoiser. Compare each "
+            "row with the data. Training stops short of pure noise, $\\sqrt{\\bar\\alpha_T}>0$; sampling begins with pure noise all the "
+            "same. In a large picture the mean grey is still plain at that level, so the start says medium grey, and all greys "
+            "come out near the middle. Leading timesteps begin at a level with even less noise. With zero terminal SNR the "
+            "greys are right in the limit of many steps."
+        ),
+        compute=terminal_brightness,
+        controls={
+            "schedule": Choice("Schedule", figures_exact.SCHEDULES),
+            "steps": Range("Steps", step=1, log=True),
+            "side": Range("Pixels a side", step=1, log=True),
+            "spread": Range("Spread of the brightness", step=0.05, help="From −1, black, to 1, white."),
+            "seed": SEED,
+        },
+        draw=figures_exact.draw_brightness,
+        seconds=0.2,
+    ),
+    View(
         slug="few",
         title="Few steps",
         caption=(
@@ -198,6 +245,50 @@ VIEWS = (
         live=False,
         seconds=0.5,
         brief={"methods": ("exact", "reflow")},
+    ),
+    View(
+        slug="consistency",
+        title="Consistency on the line",
+        caption=(
+            "Where noise $x_1$ goes. A consistency model is trained level by level to agree with itself along lines from data to "
+            "noise. With one level it learns the mean, with more it comes near the exact flow (green); what it "
+            "lacks in variance is the sum of its squared residuals, exactly. Their lengths bound the error of one step, "
+            "$|f(x_1)-x_0|\\le\\sum|f_k-f_{k-1}|$, but that error grows as the samples get better. The exact function is no "
+            "field: followed as one, $(x-f)/t$, in many steps it makes the samples of a single Gaussian twice as wide as "
+            "the data."
+        ),
+        compute=consistency,
+        controls={
+            "levels": Range("Levels of training", step=1, log=True),
+            "steps": Range("Euler steps", step=1, log=True),
+            "gap": Range("Modes at ±", step=0.05, help="0 makes them one Gaussian."),
+            "std": Range("Width of a mode", step=0.05),
+        },
+        draw=figures_exact.draw_consistency,
+        seconds=0.3,
+    ),
+    View(
+        slug="identities",
+        title="SiD's losses on a Gaussian",
+        caption=(
+            "Gradient flows of a generator $N(m,\\tau^2)$ towards data N(0, 1), over level lines of the Fisher divergence F. Drag "
+            "the diamond. L₁ to L₄ have one value, F; trained with the fake model held (stop-gradient) they "
+            "have four gradients. L₄'s is ∇F. L₁ makes "
+            "the generator ever narrower and L₃ makes it a point. L₂ − λL₁ is half of L₄ at λ = ½. At λ = 1 it is half of L₅, "
+            "the gradient of F⁺, where places are held. With λ over 1 a generator that is too wide is driven farther off: "
+            "the dashed border comes down as λ grows."
+        ),
+        compute=identities,
+        controls={
+            "lam": Range("λ", step=0.05),
+            "losses": Choice("Losses", figures_exact.LOSSES, several=True),
+            "mean": Range("Start, m", step=0.05),
+            "std": Range("Start, τ", step=0.05),
+            "noise": Range("Noise level σ", step=0.05, log=True),
+            "duration": Range("Duration", log=True),
+        },
+        draw=figures_exact.draw_identities,
+        seconds=0.1,
     ),
     View(
         slug="images",
@@ -253,6 +344,7 @@ EXHIBIT = Exhibit(
         ("Karras et al., EDM", "https://arxiv.org/abs/2206.00364"),
         ("Lu et al., DPM-Solver", "https://arxiv.org/abs/2206.00927"),
         ("Lu et al., DPM-Solver++", "https://arxiv.org/abs/2211.01095"),
+        ("Bao et al., Analytic-DPM", "https://arxiv.org/abs/2201.06503"),
         ("Zhang & Chen, DEIS", "https://arxiv.org/abs/2204.13902"),
         ("Zhao et al., UniPC", "https://arxiv.org/abs/2302.04867"),
         ("Liu et al., Rectified flow", "https://arxiv.org/abs/2209.03003"),
@@ -264,7 +356,9 @@ EXHIBIT = Exhibit(
         ("Huang et al., FGM", "https://arxiv.org/abs/2410.19310"),
         ("Gulrajani et al., WGAN-GP", "https://arxiv.org/abs/1704.00028"),
         ("苏剑林, 生成扩散模型漫谈（一）: DDPM", "https://kexue.fm/archives/9119"),
+        ("（四）: DDIM", "https://kexue.fm/archives/9181"),
         ("（五）: SDE", "https://kexue.fm/archives/9209"),
+        ("（七）: the optimal variance", "https://kexue.fm/archives/9245"),
         ("（二十）: ReFlow, WGAN-GP", "https://kexue.fm/archives/9668"),
         ("（二十五）: SiD", "https://kexue.fm/archives/10085"),
         ("（二十六）: FGM", "https://kexue.fm/archives/10567"),

@@ -108,6 +108,8 @@ def sampler_names(samplers: Sequence[str], ddim_eta: float = 0.0, ddpm_variance:
             names[i] = say("DDIM, η = {eta}", eta=short(ddim_eta))
         if name == "ddpm" and ddpm_variance == "fixed_large":
             names[i] = "DDPM, large variance"
+        if name == "ddpm" and ddpm_variance == "optimal":
+            names[i] = "DDPM, optimal variance"
         if name == "lms" and lms_order != 4:
             names[i] = say("LMS, order {order}", order=lms_order)
     return names
