@@ -103,7 +103,7 @@ class StepVariances:
 
 @checked
 def step_variances(
-    target: Annotated[str, OneOf(ANY_TARGET)] = "ring",
+    target: Annotated[str, OneOf(ANY_TARGET)] = "spiral",
     eta: Annotated[float, Between(0, 1)] = 1.0,
     steps: Annotated[int, Between(2, 100)] = 20,
     std: Annotated[float, Between(0.05, 3)] = 0.5,
