@@ -56,8 +56,9 @@ const drawWriting = (holder, panel, name) => {
   if (holder.dataset.name !== name || holder.frame >= panel.frames.length) holder.frame = undefined;
   holder.dataset.name = name;
   const text = holder.querySelector(":scope > .writing") ?? node("div");
-  text.className = `writing${panel.large ? " large" : ""}`;
   const lines = panel.frames[holder.frame ?? panel.start] ?? [];
+  const isHan = lines.some((pieces) => pieces.some(([said]) => /\p{Script=Han}/u.test(said)));
+  text.className = `writing${panel.large ? ` large${isHan ? "" : " letters"}` : ""}`;
   text.replaceChildren(...lines.map((pieces) => {
     const line = node("p");
     for (const [said, color, shade, note] of pieces) {

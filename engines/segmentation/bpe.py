@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 
 from engines.arguments import Refusal, number, one_of, whole
-from engines.segmentation.vocabulary import MOST_CHARACTERS, UNKNOWN, Prepared, prepare
+from engines.segmentation.vocabulary import MOST_CHARACTERS, UNKNOWN, Prepared, Vocabulary, prepare
 
 MOST_CELLS = 40_000_000
+MOST_STATES = 20_000  # segmentations that the exact law of a word may pass through
 MOST_WORK = 400_000_000  # draws times the square of a word's length, summed over the words
 
 
@@ -110,6 +112,64 @@ class BytePairs:
             rows, first = rows[merges], first[merges]
             cuts[rows, first + 1] = False
         return cuts
+
+    def law(self, word: str, dropout: float) -> tuple[np.ndarray, np.ndarray]:
+        """The exact law of `draw`: cuts, bool [K, length + 1], and their probabilities, float64 [K].
+
+        What may be merged depends on the present pieces alone: a chain of states, followed from the characters on. Of r merges
+        that apply, in order of rank, the i-th is made with probability p^(i - 1) (1 - p), and none with p^r.
+        Refusal where the chain has more than 20,000 states.
+        """
+        size = len(word) + 1
+        if self.keeps_words and word + self.suffix in self.pieces:
+            return self.draw(word, 0, 1, np.random.default_rng(0)), np.ones(1)
+        keys, ranks = self._merges(word)
+        rank_of = dict(zip(keys.tolist(), ranks.tolist(), strict=True))
+        ended: dict[tuple[int, ...], float] = {}
+        level = {tuple(range(size)): 1.0}
+        seen = 1
+        while level:  # each merge takes away one cut: states of a level have equally many
+            following: dict[tuple[int, ...], float] = {}
+            for cuts, chance in level.items():
+                triples = zip(cuts, cuts[1:], cuts[2:], strict=False)
+                found = [(rank_of.get((i * size + j) * size + k), at + 1) for at, (i, j, k) in enumerate(triples)]
+                for _, at in sorted(option for option in found if option[0] is not None):
+                    merged = cuts[:at] + cuts[at + 1 :]
+                    following[merged] = following.get(merged, 0.0) + chance * (1 - dropout)
+                    chance *= dropout
+                ended[cuts] = chance
+            level = {cuts: chance for cuts, chance in following.items() if chance}
+            seen += len(level)
+            if seen > MOST_STATES:
+                raise Refusal("{parameter} holds a word too long for the exact law of BPE-dropout.", parameter="text")
+        rows = np.zeros((len(ended), size), bool)
+        for row, cuts in zip(rows, ended, strict=True):
+            row[list(cuts)] = True
+        return rows, np.array(list(ended.values()))
+
+
+@lru_cache(4)
+def merges_of(vocabulary: Vocabulary) -> BytePairs:
+    """The pieces of a unigram vocabulary with merges: any two pieces that give a piece, the most probable one first."""
+    return BytePairs.of_scores(list(zip(vocabulary.pieces, vocabulary.log_probs.tolist(), strict=True)), str.split)
+
+
+def words_of(prepared: Prepared) -> list[str]:
+    """The parts of a prepared text between its walls."""
+    ends = [0, *prepared.walls.tolist(), len(prepared.text)]
+    return [prepared.text[i:j] for i, j in pairwise(ends)]
+
+
+def bpe_law(prepared: Prepared, tokenizer: BytePairs, dropout: float) -> tuple[np.ndarray, np.ndarray]:
+    """The exact law of `draw_bpe`: cuts, bool [K, characters + 1], and probabilities [K]; those of the words, multiplied."""
+    cuts, law = np.ones((1, 1), bool), np.ones(1)
+    for word in words_of(prepared):
+        rows, chances = tokenizer.law(word, dropout)
+        if len(law) * len(chances) > MOST_STATES:
+            raise Refusal("{parameter} is too long for the exact law of BPE-dropout.", parameter="text")
+        cuts = np.hstack((np.repeat(cuts, len(rows), 0), np.tile(rows[:, 1:], (len(cuts), 1))))
+        law = np.repeat(law, len(rows)) * np.tile(chances, len(law))
+    return cuts, law
 
 
 @cache

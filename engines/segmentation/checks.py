@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import numpy as np
+
 from engines.checks import Check
 from engines.segmentation import (
+    Lattice,
     edge_posteriors,
     enumerate_segmentations,
     log_partition,
@@ -14,6 +17,8 @@ from engines.segmentation import (
     sample,
     viterbi_sampling_law,
 )
+from engines.segmentation.bpe import merges_of
+from engines.segmentation.lattice import sweep
 
 ABABAB = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
 WATCHING = "watch=1, ing=1, wat=1, ching=1, w=1, atching=1"
@@ -32,6 +37,31 @@ def published_distance() -> float:
     published, own = viterbi_sampling_law("ababab", parse_pieces(ABABAB))
     share = dict(zip(map(tuple, published), own, strict=True))
     return sum(abs(share.get(tuple(path), 0.0) - q) for path, q in zip(pieces, law, strict=True)) / 2
+
+
+def merged_distance(n: int = 20_000) -> float:
+    """Total variation between n draws of "ababab" by BPE-dropout and the law that follows its states."""
+    merges = merges_of(parse_pieces(ABABAB))
+    cuts, law = merges.law("ababab", 0.3)
+    counts = Counter(row.tobytes() for row in merges.draw("ababab", 0.3, n, np.random.default_rng(0)))
+    return sum(abs(counts[row.tobytes()] / n - q) for row, q in zip(cuts, law, strict=True)) / 2
+
+
+def merged_law(dropout: float = 0.3) -> list[float]:
+    """Of abc in pieces: abc, ab|c, a|bc, a|b|c."""
+    cuts, law = merges_of(parse_pieces("a=1, b=1, c=1, ab=0.3, bc=0.2, abc=0.1")).law("abc", dropout)
+    found = {tuple(row[1:3]): chance for row, chance in zip(cuts, law, strict=True)}
+    return [found[places] for places in ((False, False), (False, True), (True, False), (True, True))]
+
+
+def mean_pieces() -> tuple[float, float]:
+    """Of the segmentations of "ababab", by the lattice at alpha = 0, less those of the list; and at alpha = 2."""
+    lattice = Lattice(["ababab"], parse_pieces(ABABAB))
+    _, _, expected = sweep(lattice, np.array([0.0, 2.0]), np.ones(1))
+    listed = [enumerate_segmentations("ababab", parse_pieces(ABABAB), alpha) for alpha in (0.0, 2.0)]
+    return tuple(
+        e - sum(len(p) * q for p, q in zip(*found, strict=True)) for e, found in zip(expected, listed, strict=True)
+    )
 
 
 def last_posteriors() -> float:
@@ -96,6 +126,34 @@ CHECKS = (
         0.238851,
         1e-6,
         published_distance,
+    ),
+    Check(
+        "Viterbi Sampling on three ways 0.40, 0.31, 0.29, compared in turn: the best is not the likeliest",
+        "three coin tosses",
+        (0.4 / 0.71 * 0.29 / 0.69 + 0.31 / 0.71 * 0.29 / 0.60, 0.4 / 0.71 * 0.4 / 0.69, 0.31 / 0.71 * 0.31 / 0.60),
+        1e-14,
+        lambda: viterbi_sampling_law("abc", parse_pieces("abc=0.4, a=1, bc=0.31, ab=0.29, c=1"))[1],
+    ),
+    Check(
+        "abc with merges ab before bc, and abc: the law of BPE-dropout at p = 0.3",
+        "closed form, p = 0.3",
+        (0.7 * (1 - 0.3**2), 0.7 * 0.3, 0.7 * 0.3**2, 0.3**2),
+        1e-14,
+        merged_law,
+    ),
+    Check(
+        "ababab: total variation of 20,000 draws of BPE-dropout from its exact law (0.007 expected)",
+        "the chain of its states",
+        0.0,
+        0.02,
+        merged_distance,
+    ),
+    Check(
+        "ababab: expected number of pieces at α = 0 and 2 less the mean over all segmentations",
+        "enumeration",
+        (0.0, 0.0),
+        1e-12,
+        mean_pieces,
     ),
     Check(
         "posteriors of the pieces that end a text sum to 1",

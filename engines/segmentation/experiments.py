@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from typing import Annotated
 import numpy as np
 
 from engines.arguments import Between, Characters, OneOf, Refusal, SomeOf, checked
-from engines.segmentation.bpe import BytePairs, draw_bpe
+from engines.segmentation.bpe import BytePairs, bpe_law, draw_bpe, merges_of, words_of
 from engines.segmentation.files import VOCABULARIES, load_vocabulary
-from engines.segmentation.lattice import Lattice, posteriors
-from engines.segmentation.sampling import METHODS, all_paths, best_paths, draw, published_law
+from engines.segmentation.lattice import Lattice, posteriors, sweep, unique_chunks
+from engines.segmentation.sampling import METHODS, MOST_NBEST, all_paths, best_paths, draw, published_law
 from engines.segmentation.vocabulary import UNKNOWN, Prepared, Vocabulary
 
 MOST_WORD, MOST_PASSAGE = 60, 600  # characters
@@ -23,6 +24,9 @@ MOST_LISTED, MOST_TIES, MOST_SHOWN = 16, 4, 12
 SWEEP = 41
 OWN_PIECES = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
 SAMPLERS = (*METHODS, "bpe-dropout")
+EXACT = ("perfect", "ffbs")
+TIMED_BEST = 5_000  # characters of which the n best are timed
+LAW_OF_WORD = 16  # characters of a word whose law under BPE-dropout is followed in a passage
 
 Text = Annotated[str, Characters(MOST_WORD)]
 Name = Annotated[str, OneOf(VOCABULARIES)]
@@ -31,6 +35,7 @@ Alpha = Annotated[float, Between(0, 10)]
 Unknown = Annotated[str, OneOf(UNKNOWN)]
 Draws = Annotated[int, Between(1, 10_000)]
 Nbest = Annotated[int, Between(1, 64)]
+Dropout = Annotated[float, Between(0, 1)]
 Seed = Annotated[int, Between(0, 999)]
 
 
@@ -117,7 +122,7 @@ def lattice(
     cut = np.bincount(grid.target, posterior, size + 1)
     cut[0] = 1
     alphas = np.linspace(0, alpha_max, SWEEP)
-    sweep = [posteriors(grid, float(value)) for value in alphas]
+    sweep_z, sweep_entropy, sweep_pieces = sweep(grid, alphas, np.ones(1))
     return LatticeView(
         text=prepared.text,
         source=grid.source,
@@ -134,9 +139,9 @@ def lattice(
         best_probability=math.exp(alpha * float(scores[0]) - log_z),
         alpha=alpha,
         alphas=alphas,
-        sweep_entropy=np.array([nats for _, _, nats in sweep]),
-        sweep_pieces=np.array([edges.sum() for edges, _, _ in sweep]),
-        sweep_best=np.array([math.exp(a * scores[0] - z) for a, (_, z, _) in zip(alphas, sweep, strict=True)]),
+        sweep_entropy=sweep_entropy,
+        sweep_pieces=sweep_pieces,
+        sweep_best=np.exp(alphas * scores[0] - sweep_z),
     )
 
 
@@ -147,11 +152,14 @@ class Comparison:
     text: the prepared text, N characters
     cuts: bool [K, N + 1]; the segmentations, the most probable first
     exact: float64 [K]; their probabilities
-    methods: M names from METHODS
+    methods: M names from SAMPLERS
     frequency: float64 [M, K]; shares among the n draws
     published: float64 [K]; the exact law of Viterbi Sampling as first published, NaN where too long to follow
+    published_best: the place in the list of all segmentations of the one that this law gives most, -1 where too long
+    bpe: float64 [K]; the exact law of BPE-dropout with the same pieces, NaN where it is not asked for
     distance: float64 [M]; total variation between all draws and the exact law
-    published_distance: the same of the published law itself, NaN likewise
+    own_distance: float64 [M]; between all draws and the method's own law, NaN where that is not known
+    published_distance: of the published law itself from the exact one, NaN likewise
     chance: the distance to expect from n exact draws
     count: number of segmentations
     n: draws of each method
@@ -165,7 +173,10 @@ class Comparison:
     methods: tuple[str, ...]
     frequency: np.ndarray
     published: np.ndarray
+    published_best: int
+    bpe: np.ndarray
     distance: np.ndarray
+    own_distance: np.ndarray
     published_distance: float
     chance: float
     count: int
@@ -181,13 +192,17 @@ def compare(
     pieces: Pieces = OWN_PIECES,
     file: str | None = None,
     unknown: Unknown = "refuse",
-    methods: Annotated[Sequence[str], SomeOf(METHODS)] = ("viterbi-sampling", "perfect", "ffbs"),
+    methods: Annotated[Sequence[str], SomeOf(SAMPLERS)] = ("viterbi-sampling", "perfect", "ffbs"),
     alpha: Alpha = 0.3,
     n: Draws = 5000,
     nbest: Nbest = 4,
+    dropout: Dropout = 0.1,
     seed: Seed = 0,
 ) -> Comparison:
-    """The exact law of the segmentations, enumerated, beside the shares among n draws of each method."""
+    """The exact law of the segmentations, enumerated, beside the shares among n draws of each method.
+
+    methods: "bpe-dropout" merges the same pieces, the most probable first, and leaves out each merge with probability `dropout`
+    """
     prepared, table = _prepared(text, vocabulary, pieces, file, unknown)
     paths, scores = all_paths(prepared, table, MOST_SEGMENTATIONS)
     law = np.exp(alpha * (scores - scores[0]))
@@ -197,11 +212,25 @@ def compare(
     def by_path(cuts: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         return np.bincount([index[row.tobytes()] for row in cuts], weights, len(paths))
 
-    frequency = np.array([by_path(draw(prepared, table, m, alpha, n, seed, nbest)) / n for m in methods])
-    try:
+    def drawn(method: str) -> np.ndarray:
+        if method == "bpe-dropout":
+            return draw_bpe(prepared, merges_of(table), dropout, n, seed)
+        return draw(prepared, table, method, alpha, n, seed, nbest)
+
+    published = bpe = np.full(len(paths), np.nan)
+    if "bpe-dropout" in methods:
+        lacking = set(prepared.text) - set(table.pieces)
+        if lacking and unknown == "refuse":
+            raise Refusal(
+                "{parameter}: BPE-dropout begins with single characters, and {characters} is none of the pieces.",
+                parameter="methods",
+                characters=min(lacking, key=prepared.text.index),
+            )
+        bpe = by_path(*bpe_law(prepared, merges_of(table), dropout))
+    frequency = np.array([by_path(drawn(method)) / n for method in methods])
+    with contextlib.suppress(Refusal):  # too many comparisons
         published = by_path(*published_law(prepared, table, alpha))
-    except Refusal:
-        published = np.full(len(paths), np.nan)
+    own = {"viterbi-sampling": published, "bpe-dropout": bpe, **dict.fromkeys(EXACT, law)}
     top = slice(MOST_LISTED)
     return Comparison(
         text=prepared.text,
@@ -210,7 +239,12 @@ def compare(
         methods=tuple(methods),
         frequency=frequency[:, top],
         published=published[top],
+        published_best=-1 if np.isnan(published[0]) else int(published.argmax()),
+        bpe=bpe[top],
         distance=np.abs(frequency - law).sum(1) / 2,
+        own_distance=np.array(
+            [np.abs(share - own.get(m, np.nan)).sum() / 2 for m, share in zip(methods, frequency, strict=True)]
+        ),
         published_distance=float(np.abs(published - law).sum() / 2),
         chance=float(np.sqrt(2 / np.pi * law * (1 - law) / n).sum() / 2),
         count=len(paths),
@@ -227,9 +261,14 @@ class Reading:
     text: the prepared text, N characters
     cuts: bool [rows, N + 1]; the first draws, at most 12
     frequency: float64 [N + 1]; share of all draws with a cut at each place
-    exact: float64 [N + 1]; the probability of it; NaN for BPE-dropout, whose law is not worked out
+    exact: float64 [N + 1]; the probability of it; NaN for BPE-dropout where a word is longer than 16 characters
     distinct: different segmentations among the draws
-    entropy: bits, of the exact law; NaN likewise
+    size: bytes of the text in UTF-8, a space being one
+    pieces: mean number of pieces in a draw
+    alphas: float64 [21]; from 0 to 2, or to alpha
+    sweep_pieces: float64 [21]; expected number of pieces at each of them; NaN for BPE-dropout
+    best_pieces: number of pieces of a most probable segmentation; 0 for BPE-dropout
+    entropy: bits, of the exact law; NaN for BPE-dropout
     log10_count: decimal logarithm of the number of segmentations; NaN likewise
     method: as given
     alpha: as given
@@ -243,6 +282,11 @@ class Reading:
     frequency: np.ndarray
     exact: np.ndarray
     distinct: int
+    size: int
+    pieces: float
+    alphas: np.ndarray
+    sweep_pieces: np.ndarray
+    best_pieces: int
     entropy: float
     log10_count: float
     method: str
@@ -263,7 +307,7 @@ def read(
     unknown: Unknown = "refuse",
     method: Annotated[str, OneOf(SAMPLERS)] = "perfect",
     alpha: Alpha = 0.3,
-    dropout: Annotated[float, Between(0, 1)] = 0.1,
+    dropout: Dropout = 0.1,
     n: Draws = 5000,
     nbest: Nbest = 4,
     seed: Seed = 0,
@@ -282,28 +326,44 @@ def read(
             "{parameter} must be bpe-dropout: this file holds merges (BPE), which have no probabilities.",
             parameter="method",
         )
+    alphas = np.linspace(0, max(2, alpha), 21)
+    sweep_pieces, best_pieces = np.full(len(alphas), np.nan), 0
     if isinstance(table, BytePairs):
         cuts = draw_bpe(prepared, table, dropout, n, seed)
+        words = words_of(prepared)
+        if max(map(len, words)) <= LAW_OF_WORD:
+            with contextlib.suppress(Refusal):  # too many states
+                laws = {word: table.law(word, dropout) for word in set(words)}
+                exact = np.concatenate(([1.0], *(chances @ rows[:, 1:] for rows, chances in map(laws.get, words))))
     else:
         cuts = draw(prepared, table, method, alpha, n, seed, nbest)
+        distinct, which = unique_chunks(table.chunks(prepared)[0], table, unknown != "refuse")
+        sweep_pieces = sweep(distinct, alphas, np.bincount(which).astype(float))[2]
+        best_pieces = int(draw(prepared, table, "viterbi", alpha, 1, seed, 1).sum()) - 1
         grid = Lattice.of(prepared, table)
         posterior, _, entropy = posteriors(grid, alpha)
         exact = np.bincount(grid.target, posterior, len(exact))
         exact[0] = 1
         log_count = float(grid.forward(0 * grid.log_probs)[-1])
+    spells_bytes = isinstance(table, BytePairs) and table.byte_level
     return Reading(
         text=prepared.text,
         cuts=cuts[:MOST_SHOWN],
         frequency=cuts.mean(0),
         exact=exact,
         distinct=len({row.tobytes() for row in np.packbits(cuts, axis=1)}),
+        size=len(prepared.text if spells_bytes else prepared.text.replace("▁", " ").encode()),
+        pieces=float(cuts.sum(1).mean()) - 1,
+        alphas=alphas,
+        sweep_pieces=sweep_pieces,
+        best_pieces=best_pieces,
         entropy=entropy / math.log(2),
         log10_count=log_count / math.log(10),
         method=method,
         alpha=alpha,
         dropout=dropout,
         n=n,
-        byte_level=isinstance(table, BytePairs) and table.byte_level,
+        byte_level=spells_bytes,
     )
 
 
@@ -312,9 +372,10 @@ class Throughput:
     """Speed on a text whose pieces were drawn from the vocabulary itself.
 
     methods: M names from METHODS
-    seconds: float64 [M]; time to cut the text once
+    seconds: float64 [M]; time to cut its text once
     pieces: int [M]; pieces that each cut it into
-    size: bytes of the text in UTF-8
+    sizes: int [M]; bytes of its text in UTF-8: all of it, or its beginning for "n-best"
+    size: bytes of the whole text
     chunks: parts between forced cuts
     distinct: how many of these differ
     start: the first 60 characters
@@ -323,6 +384,7 @@ class Throughput:
     methods: tuple[str, ...]
     seconds: np.ndarray
     pieces: np.ndarray
+    sizes: np.ndarray
     size: int
     chunks: int
     distinct: int
@@ -336,29 +398,37 @@ def throughput(
     file: str | None = None,
     kilobytes: Annotated[int, Between(1, 500)] = 100,
     alpha: Alpha = 0.3,
+    nbest: Nbest = 4,
     seed: Seed = 0,
 ) -> Throughput:
-    """How fast each method cuts a long text, one after the other in this process."""
+    """How fast each method cuts a long text, one after the other in this process; "n-best" only its first 5,000 characters or
+    fewer, as the n best of a text are not made of those of its words."""
     _, table = _prepared("a", vocabulary, pieces, file, "piece")
     law = np.exp(table.log_probs - table.log_probs.max())
     mean = float((law / law.sum()) @ [len(piece.encode()) for piece in table.pieces])
     count = math.ceil(1000 * kilobytes / mean)
-    drawn = np.random.default_rng(seed).choice(len(table.pieces), count, p=law / law.sum())
-    text = "".join(table.pieces[i] for i in drawn)
-    prepared = table.prepare(text.replace("▁", " ") if "▁" in table.characters else text)
-    chunks, _ = table.chunks(prepared)
-    methods = tuple(method for method in METHODS if method != "n-best")
+    drawn = [table.pieces[i] for i in np.random.default_rng(seed).choice(len(table.pieces), count, p=law / law.sum())]
+
+    def prepared(pieces: list[str]) -> Prepared:
+        text = "".join(pieces)
+        return table.prepare(text.replace("▁", " ") if "▁" in table.characters else text)
+
+    whole = prepared(drawn)
+    few = np.searchsorted(np.cumsum([len(piece) for piece in drawn]), min(TIMED_BEST, MOST_NBEST // nbest - 100))
+    texts = [prepared(drawn[: max(1, int(few))]) if method == "n-best" else whole for method in METHODS]
+    chunks, _ = table.chunks(whole)
     seconds, found = [], []
-    for method in methods:
+    for method, text in zip(METHODS, texts, strict=True):
         started = time.perf_counter()
-        found.append(int(draw(prepared, table, method, alpha, 1, seed, 1).sum()) - 1)
+        found.append(int(draw(text, table, method, alpha, 1, seed, nbest).sum()) - 1)
         seconds.append(time.perf_counter() - started)
     return Throughput(
-        methods=methods,
+        methods=METHODS,
         seconds=np.array(seconds),
         pieces=np.array(found),
-        size=len(prepared.text.encode()),
+        sizes=np.array([len(text.text.encode()) for text in texts]),
+        size=len(whole.text.encode()),
         chunks=len(chunks),
         distinct=len(set(chunks)),
-        start=prepared.text[:60],
+        start=whole.text[:60],
     )

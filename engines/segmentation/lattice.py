@@ -78,11 +78,11 @@ class Lattice:
         return np.split(order, np.flatnonzero(np.diff(level[order])) + 1)
 
     def forward(self, weights: np.ndarray, add: np.ufunc = np.logaddexp) -> np.ndarray:
-        """log of the summed weight of all paths from its chunk's start to each node; `weights` are logs, by edge.
+        """log of the summed weight of all paths from its chunk's start to each node; `weights` are logs, by edge [E, ...].
 
         With np.maximum for `add`, of the greatest instead.
         """
-        total = np.full(self.nodes, -np.inf)
+        total = np.full((self.nodes, *weights.shape[1:]), -np.inf)
         total[self.start] = 0
         for edges in self.levels:
             source, target = self.source[edges], self.target[edges]
@@ -95,7 +95,7 @@ class Lattice:
 
     def backward(self, weights: np.ndarray, add: np.ufunc = np.logaddexp) -> np.ndarray:
         """The same from each node to its chunk's end."""
-        total = np.full(self.nodes, -np.inf)
+        total = np.full((self.nodes, *weights.shape[1:]), -np.inf)
         total[self.end] = 0
         for edges in reversed(self.levels):
             source, target = self.source[edges], self.target[edges]
@@ -187,3 +187,16 @@ def posteriors(lattice: Lattice, alpha: float) -> tuple[np.ndarray, float, float
     log_z = float(forward[-1])
     posterior = np.exp(np.minimum(forward[lattice.source] + weights + backward[lattice.target] - log_z, 0))
     return posterior, log_z, max(0.0, log_z - float(posterior @ weights))
+
+
+def sweep(lattice: Lattice, alphas: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log Z, entropy (nats) and expected number of pieces under p^alpha for each alpha, float64 [alphas] each, of a text in
+    which each chunk of the lattice occurs `times` [chunks] times."""
+    weights = lattice.log_probs[:, None] * alphas
+    forward, backward = lattice.forward(weights), lattice.backward(weights)
+    chunk = np.searchsorted(lattice.start, lattice.source, "right") - 1
+    log_z = forward[lattice.end]
+    share = np.exp(np.minimum(forward[lattice.source] + weights + backward[lattice.target] - log_z[chunk], 0))
+    share *= times[chunk, None]
+    total = times @ log_z
+    return total, np.maximum(0, total - (share * weights).sum(0)), share.sum(0)

@@ -377,3 +377,71 @@ def test_each_argument_wrong_in_turn_is_refused_with_a_sentence(function, right)
                 named = "vocabulary" if function is load_vocabulary and name == "name" else name
                 assert str(refusal).startswith(named) and str(refusal).endswith("."), str(refusal)
         assert refused >= 9, (name, refused)
+
+
+def by_tosses(text, table):
+    """The law of Viterbi Sampling by following whole states: the path that survives at each place; pieces longest first."""
+    states = [((((0.0, ()),) + (None,) * len(text)), 1.0)]
+    for j in range(1, len(text) + 1):
+        for i in range(j):
+            if text[i:j] not in table:
+                continue
+            following = []
+            for state, chance in states:
+                if state[i] is None:
+                    following.append((state, chance))
+                    continue
+                score, path = state[i]
+                new = (score + table[text[i:j]], (*path, text[i:j]))
+                taken = (*state[:j], new, *state[j + 1 :])
+                if state[j] is None:
+                    following.append((taken, chance))
+                    continue
+                share = 1 / (1 + math.exp(state[j][0] - new[0]))
+                following += [(taken, chance * share), (state, chance * (1 - share))]
+            states = following
+    law = Counter()
+    for state, chance in states:
+        law[state[-1][1]] += chance
+    return law
+
+
+def test_the_best_path_need_not_be_the_likeliest_under_viterbi_sampling():
+    """Of 100 random lattices of four letters (each longer piece there with probability 1/2, weights uniform), by another way."""
+    rng, text, wrong = np.random.default_rng(0), "abcd", 0
+    spans = [(i, j) for i in range(4) for j in range(i + 1, 5)]
+    for _ in range(100):
+        table = {text[i:j]: math.log(rng.random()) for i, j in spans if j == i + 1 or rng.random() < 0.5}
+        pieces, law = viterbi_sampling_law(text, table)
+        assert by_tosses(text, table) == pytest.approx(
+            {tuple(p): q for p, q in zip(pieces, law, strict=True)}, abs=1e-13
+        )
+        wrong += pieces[0] != enumerate_segmentations(text, table)[0][0]
+    assert 2 <= wrong <= 25
+    found = compare("abc", "own", "abc=0.4, a=1, bc=0.31, ab=0.29, c=1", alpha=1.0, n=100)
+    assert found.published_best == 2 and found.published[2] > found.published[0] + 0.12
+
+
+def test_bpe_dropout_over_the_same_pieces_has_a_law_of_its_own():
+    found = compare("unkindest", methods=("bpe-dropout", "ffbs"), n=10_000)
+    assert found.own_distance[0] < 0.02 and found.distance[0] > 0.9
+    assert found.own_distance[1] == found.distance[1] < 2 * found.chance
+    letters = compare("abab", "own", methods=("bpe-dropout",), dropout=1.0, n=10)
+    assert letters.bpe[[row.all() for row in letters.cuts]] == pytest.approx([1.0])
+    with pytest.raises(ValueError, match="a is none of the pieces"):
+        compare("watching", "own", "watch=1, ing=1, wat=1, ching=1, w=1, atching=1", methods=("bpe-dropout",))
+
+
+def test_compression_of_a_passage():
+    """Expected pieces by the distinct words are those of the whole lattice; many draws have as many on average."""
+    seen = read(alpha=0.2, n=2000)
+    _, _, posterior = edge_posteriors("Once upon a time there was a miller who was uncommonly quarrelsome.", alpha=0.2)
+    assert seen.sweep_pieces[2] == pytest.approx(posterior.sum(), abs=1e-9) and seen.alphas[2] == 0.2
+    assert seen.pieces == pytest.approx(posterior.sum(), abs=0.3)
+    assert (np.diff(seen.size / seen.sweep_pieces) > 0).all() and seen.size == 68 and seen.best_pieces == 15
+
+
+def test_the_n_best_are_timed_on_a_beginning():
+    found = throughput("english", kilobytes=20, nbest=2)
+    sizes = dict(zip(found.methods, found.sizes, strict=True))
+    assert sizes["n-best"] < 5100 < sizes["ffbs"] == found.size and (found.seconds > 0).all()

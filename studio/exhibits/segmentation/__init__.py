@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.segmentation.checks import CHECKS
-from engines.segmentation.experiments import METHODS, compare, lattice, read, throughput
+from engines.segmentation.experiments import compare, lattice, read, throughput
 from studio.exhibit import Choice, Exhibit, Former, Range, Text, Upload, View, read_stories
 from studio.exhibits.segmentation.figures import SAMPLERS, draw_lattice, draw_law, draw_reading, draw_throughput
 
@@ -34,6 +34,7 @@ UNKNOWN = Choice(
 ALPHA = Range("α", step=0.05, help="0: all segmentations alike; 1: the unigram law; large: nearly always the best.")
 SEED = Range("Seed", step=1)
 NBEST = Range("n of n-best", step=1, when={"method": ["n-best"], "methods": ["n-best"]})
+DROPOUT = Range("Dropout p", step=0.01, when={"method": ["bpe-dropout"], "methods": ["bpe-dropout"]})
 DRAWS = Range("Draws", step=1, log=True)
 SOURCE = {"vocabulary": VOCABULARY, "pieces": PIECES, "file": FILE}
 
@@ -41,15 +42,16 @@ VIEWS = (
     View(
         slug="law",
         title="Draws against the exact law",
-        caption="A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to $(p(w_1)\\cdots p(w_m))^\\alpha$. Bars: this law, every segmentation listed. Marks: shares of the draws. The perfect sampler and forward filtering, backward sampling lie on the bars up to chance. Viterbi Sampling tosses a coin by the two paths' odds wherever Viterbi's algorithm compares two; paths that are compared later get too much. Drawing from the n best never gives what it left out. “▁” stands for a space.",
+        caption="A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to $(p(w_1)\\cdots p(w_m))^\\alpha$. Bars: this law, every segmentation listed. Marks: shares of the draws. The perfect sampler and forward filtering, backward sampling lie on the bars up to chance. Viterbi Sampling tosses a coin by the two paths' odds wherever Viterbi's algorithm compares two; paths that are compared later get too much (open diamonds: its own law). Drawing from the n best never gives what it left out. BPE-dropout merges the same pieces, the most probable first, leaving out each merge with probability p: another law altogether (open circles). “▁” stands for a space.",
         compute=compare,
         controls={
             "text": TEXT,
             **SOURCE,
-            "methods": Choice("Samplers", {name: SAMPLERS[name] for name in METHODS}, several=True),
+            "methods": Choice("Samplers", SAMPLERS, several=True),
             "alpha": ALPHA,
             "n": DRAWS,
             "nbest": NBEST,
+            "dropout": DROPOUT,
             "unknown": UNKNOWN,
             "seed": SEED,
         },
@@ -59,7 +61,7 @@ VIEWS = (
     View(
         slug="lattice",
         title="Lattice and α",
-        caption="Every piece of the vocabulary that occurs in the text is an arc; a segmentation is a path from left to right. An arc is as thick as the probability that a random segmentation uses it. Orange: the best path, or all that tie. Dots grow with the probability of a cut. Below: at α = 0 all segmentations are equally probable; as α grows the entropy falls and the best takes everything. Drag the point on a curve.",
+        caption="Every piece of the vocabulary that occurs in the text is an arc; a segmentation is a path from left to right. An arc is as thick as the probability that a random segmentation uses it. Orange: the best path, or all that tie. Dots grow with the probability of a cut. Below: at α = 0 all segmentations are equally probable; as α grows the entropy falls, the best takes everything, and the expected number of pieces tends to that of the best. Drag the point on a curve.",
         compute=lattice,
         controls={
             "text": TEXT,
@@ -73,14 +75,14 @@ VIEWS = (
     View(
         slug="passage",
         title="A passage, cut again and again",
-        caption="What a language model reads that is trained with random segmentation: the same text, cut anew each time. Tiles are pieces, longer ones darker; play the draws. Below: how often each place was cut, and its probability; cuts that every segmentation has are left out. The file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
+        caption="What a language model reads that is trained with random segmentation: the same text, cut anew each time. Tiles are pieces, longer ones darker; play the draws. Below: how often each place was cut, and its probability; cuts that every segmentation has are left out. Last: compression, the bytes that a piece holds; random segmentation pays for its variety with more pieces, at α = 0 with most. The file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
         compute=read,
         controls={
             "text": Text("Passage", lines=3),
             **SOURCE,
             "method": Choice("Sampler", SAMPLERS),
             "alpha": ALPHA,
-            "dropout": Range("Dropout p", step=0.01, when={"method": ["bpe-dropout"]}),
+            "dropout": DROPOUT,
             "n": DRAWS,
             "nbest": NBEST,
             "unknown": UNKNOWN,
@@ -92,9 +94,15 @@ VIEWS = (
     View(
         slug="speed",
         title="Appendix: throughput",
-        caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal laws. So forward filtering runs once for each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share that work. Measured on this server when you press Run; benchmarks/segmentation.py compares with SentencePiece.",
+        caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal laws. So forward filtering runs once for each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share that work. The n best of a text are not made of the n best of its words: the search goes through every place, and only the beginning is timed. Measured on this server when you press Run; benchmarks/segmentation.py compares with SentencePiece.",
         compute=throughput,
-        controls={**SOURCE, "kilobytes": Range("Kilobytes", step=1, log=True), "alpha": ALPHA, "seed": SEED},
+        controls={
+            **SOURCE,
+            "kilobytes": Range("Kilobytes", step=1, log=True),
+            "alpha": ALPHA,
+            "nbest": NBEST,
+            "seed": SEED,
+        },
         draw=draw_throughput,
         live=False,
         seconds=2,
@@ -114,6 +122,7 @@ EXHIBIT = Exhibit(
         ("Su, From Viterbi Sampling to the perfect sampler", "https://kexue.fm/archives/9811"),
         ("Su, BytePiece", "https://kexue.fm/archives/9752"),
         ("Kudo, Subword Regularization", "https://arxiv.org/abs/1804.10959"),
+        ("Provilkov, Emelianenko, Voita, BPE-Dropout", "https://arxiv.org/abs/1910.13267"),
         ("Kudo & Richardson, SentencePiece", "https://arxiv.org/abs/1808.06226"),
     ),
     views=VIEWS,

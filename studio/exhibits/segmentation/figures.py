@@ -61,10 +61,17 @@ def draw_law(result: Comparison) -> list:
             symbol=SYMBOLS[method],
             hover="%{x:.4~g}",
         )
+    for method, name, law, symbol in (
+        ("viterbi-sampling", "law of Viterbi Sampling", result.published, "diamond-open"),
+        ("bpe-dropout", "law of BPE-dropout", result.bpe, "circle-open"),
+    ):
+        if method in result.methods and np.isfinite(law).all():
+            points(drawn, law[:top], y, name, COLOR[method], size=17, symbol=symbol, hover="p = %{x:.4~g}")
     drawn.y(autorange="reversed", tickvals=y, ticktext=[shown(name) for name in names[:top]], automargin=True)
     drawn.x(rangemode="tozero")
-    rows = [[SAMPLERS[m], d] for m, d in zip(result.methods, result.distance, strict=True)]
-    rows.append(["expected of exact draws", result.chance])
+    columns = (result.methods, result.distance, result.own_distance)
+    rows = [[SAMPLERS[method], far, own] for method, far, own in zip(*columns, strict=True)]
+    rows.append(["expected of exact draws", result.chance, result.chance])
     said = say(
         "**{count}** segmentations; the {top} shown hold {share} % of the probability.",
         count=result.count,
@@ -81,8 +88,16 @@ def draw_law(result: Comparison) -> list:
             published=short(result.published[worst]),
             exact=short(result.exact[worst]),
         )
+        likeliest = result.published_best
+        if 0 < likeliest < len(names) and result.exact[0] - result.exact[likeliest] > 1e-9:
+            said += " " + say(
+                "The most probable segmentation is {best}; Viterbi Sampling draws {other} most often.",
+                best=verbatim(names[0]),
+                other=verbatim(names[likeliest]),
+            )
     drawn.alt = say("{count} segmentations", count=result.count)
-    return [drawn, Prose(raw(said)), Table(("sampler", "total variation from the exact law"), rows)]
+    heads = ("sampler", "total variation from the exact law", "from its own law")
+    return [drawn, Prose(raw(said)), Table(heads, rows)]
 
 
 def draw_lattice(result: LatticeView) -> list:
@@ -127,6 +142,15 @@ def draw_lattice(result: LatticeView) -> list:
     points(best, here, [result.best_probability], "", BEST, size=13, hover="α = %{x:.3~g}: %{y:.3~g}")
     drag(best, 1, x="alpha")
     best.y(span=(0, 1.03))
+    pieces = figure(x="α", y="expected number of pieces", height=340)
+    line(pieces, result.alphas, result.sweep_pieces, "", EXACT, width=3)
+    points(pieces, here, [result.pieces], "", EXACT, size=13, hover="α = %{x:.3~g}: %{y:.3~g}")
+    drag(pieces, 1, x="alpha")
+    counted = result.best_cuts.sum(1) - 1
+    if result.ties == 1:
+        across(pieces, y=int(counted[0]), text="pieces of the best")
+    low, high = min(result.sweep_pieces.min(), counted.min()), result.sweep_pieces.max()
+    pieces.y(span=(low - 0.12 * (high - low) - 0.05, high + 0.12 * (high - low) + 0.05))
     rows = [
         ["segmentations", math.exp(result.log_count)],
         ["log Z (nats)", result.log_z],
@@ -139,7 +163,7 @@ def draw_lattice(result: LatticeView) -> list:
     )
     listed = [tiles(pieces_of(result.text, row), BEST) for row in result.best_cuts]
     found = Table(("of this text", say("at α = {alpha}", alpha=short(result.alpha))), rows)
-    return [drawn, entropy, best, found, Writing([listed], title=title)]
+    return [drawn, entropy, best, pieces, found, Writing([listed], title=title)]
 
 
 def draw_reading(result: Reading) -> list:
@@ -182,22 +206,48 @@ def draw_reading(result: Reading) -> list:
             bits=short(result.entropy),
             error=short(float(np.abs(result.frequency - result.exact).max()), 2),
         )
-    return [writing, drawn, Prose(raw(said)), Folded("All draws shown", [Writing([[frame[0] for frame in frames]])])]
+    return [
+        writing,
+        drawn,
+        *compression(result),
+        Prose(raw(said)),
+        Folded("All draws shown", [Writing([[frame[0] for frame in frames]])]),
+    ]
+
+
+def compression(result: Reading) -> list:
+    """Bytes a piece holds, over alpha; BPE-dropout has no alpha."""
+    if not result.best_pieces:
+        return []
+    drawn = figure(x="α", y="bytes per piece", height=340)
+    held = result.size / result.sweep_pieces
+    here = float(np.interp(result.alpha, result.alphas, held))
+    line(drawn, result.alphas, held, "exact", EXACT, width=3, hover="α = %{x:.3~g}: %{y:.3~g}")
+    points(drawn, [result.alpha], [here], "", EXACT, size=13, hover="α = %{x:.3~g}: %{y:.3~g}")
+    drag(drawn, 1, x="alpha")
+    count = say("{count} draws", count=result.n)
+    points(drawn, [result.alpha], [result.size / result.pieces], count, COLOR[result.method], size=9, hover="%{y:.3~g}")
+    best = result.size / result.best_pieces
+    across(drawn, y=best, text=say("the best: {bytes}", bytes=short(best)))
+    low, high = min(held.min(), best), max(held.max(), best)
+    drawn.y(span=(low - 0.1 * (high - low) - 0.02, high + 0.15 * (high - low) + 0.02))
+    return [drawn]
 
 
 def draw_throughput(result: Throughput) -> list:
     """Megabytes a second of each method."""
-    speed = result.size / result.seconds / 1e6
+    speed = result.sizes / result.seconds / 1e6
     names = [SAMPLERS[method] for method in result.methods]
-    drawn = figure(x="MB/s", height=320)
+    drawn = figure(x="MB/s", height=340, log="x")
     colors = [COLOR[method] for method in result.methods]
     bars(drawn, speed, names, "", colors, horizontal=True, text=[short(s, 2) for s in speed], hover="%{x:.3~g} MB/s")
-    drawn.y(autorange="reversed", automargin=True)
+    drawn.y(autorange="reversed", automargin=True).x(span=(speed.min() / 2, speed.max() * 4))
     title = say(
         "{kilobytes} kB in {chunks} parts between forced cuts, {distinct} of them different",
         kilobytes=round(result.size / 1000),
         chunks=result.chunks,
         distinct=result.distinct,
     )
-    rows = [list(row) for row in zip(names, result.seconds.tolist(), result.pieces.tolist(), strict=True)]
-    return [drawn, Table(("sampler", "seconds", "pieces"), rows, title)]
+    columns = (result.sizes / 1000, result.seconds, result.pieces)
+    rows = [list(row) for row in zip(names, *(column.tolist() for column in columns), strict=True)]
+    return [drawn, Table(("sampler", "kB", "seconds", "pieces"), rows, title)]

@@ -214,16 +214,20 @@ def draw_attention(result: Attention) -> list:
     """The attention matrix; each word's weights on the text itself; how wide each map spreads."""
     words, n = result.words, len(result.words)
     drawn = figure(x="attended word", y="attending word", height=640, square=True)
+    # categories, told apart by blanks of no width: where there is no room for every name, plotly then leaves some out
+    places = [raw(word + "\u200b" * i) for i, word in enumerate(words)]
     heat(
         drawn,
         result.attention,
+        places,
+        places,
         low=0,
         bar="weight",
         customdata=[[f"{a} → {b}" for b in words] for a in words],
         hover="%{customdata}: %{z:.3~g}",
     )
-    ticks = {"tickvals": list(range(n)), "ticktext": [raw(word) for word in words], "tickfont": {"size": 11}}
-    drawn.x(tickangle=-90, **ticks).y(autorange="reversed", **ticks)
+    drawn.x(tickangle=-90, type="category", tickfont={"size": 11})
+    drawn.y(autorange="reversed", type="category", tickfont={"size": 11})
     frames = [
         [
             [
