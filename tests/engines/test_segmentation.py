@@ -444,4 +444,4 @@ def test_compression_of_a_passage():
 def test_the_n_best_are_timed_on_a_beginning():
     found = throughput("english", kilobytes=20, nbest=2)
     sizes = dict(zip(found.methods, found.sizes, strict=True))
-    assert sizes["n-best"] < 5100 < sizes["ffbs"] == found.size and (found.seconds > 0).all()
+    assert 4000 < sizes["n-best"] < 8000 < sizes["ffbs"] == found.size and (found.seconds > 0).all()
