@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engines.checks import Check, Outcome
+from studio.errata import declared_errata
 from studio.exhibit import (
     THEMES,
     Choice,
@@ -45,6 +46,7 @@ def declared(language: str) -> str:
         "ui": {text: translate(text, language) for text in UI},
         "themes": {theme: translate(title, language) for theme, title in THEMES.items()},
         "exhibits": [_exhibit(exhibit, language) for exhibit in EXHIBITS],
+        "errata": declared_errata(language),
     }
     return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.declared import declared
+from studio.errata import SUBJECT, entries
 from studio.exhibit import Upload
 from studio.exhibits import EXHIBITS
 from studio.language import LANGUAGES, translate
@@ -41,6 +42,7 @@ SCRIPTS = (
     "sweep",
     "stage",
     "home",
+    "errata",
     "app",
 )  # joined in this order into one function
 
@@ -144,6 +146,8 @@ class Front:
             translate("The mathematics of Su Jianlin's blog, to be explored by hand.", language),
         )
         picture = "studio"
+        if slug == SUBJECT:
+            title = f"{translate('Errata', language)} · {title}"
         if exhibit:
             title = f"{translate(exhibit.title, language, slug)} · {title}"
             summary = plain(translate(exhibit.summary, language, slug))
@@ -210,6 +214,8 @@ def summary(request: Request) -> Response:
         lines += [
             f"- [{view.title}](?tab={exhibit.slug}&view={view.slug}): {plain(view.caption)}" for view in exhibit.views
         ]
+    lines += ["", "## Errata", ""]
+    lines += [f"- {plain(one.claim)} ({one.address}) {plain(one.told('en'))} [Shown]({one.show})" for one in entries()]
     return Response("\n".join(lines) + "\n", media_type="text/plain; charset=utf-8")
 
 

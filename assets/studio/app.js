@@ -336,7 +336,8 @@ const app = (() => {
   let element = null;
   let wired = null; // gradio's half: props, trigger, upload, server
   let home = null;
-  let present = null; // slug of the exhibit that is seen
+  let errata = null;
+  let present = null; // slug of the exhibit that is seen, or "errata"
   let saidLanguage = null; // a language that was chosen, so that the address says it
   const exhibits = new Map();
   const query = () => new URLSearchParams(location.search);
@@ -397,13 +398,15 @@ const app = (() => {
     present = slug;
     for (const [one, made] of exhibits) made.root.hidden = one !== slug;
     home.root.hidden = slug !== null;
-    element.querySelectorAll(".exhibits a").forEach((link) => {
+    errata.root.hidden = slug !== "errata";
+    element.querySelectorAll(".masthead a[data-tab]").forEach((link) => {
       if ((link.dataset.tab || null) === slug) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
     });
     const current = element.querySelector(".exhibits [aria-current]");
     const strip = current?.parentElement;
     if (strip) strip.scrollLeft = current.offsetLeft - strip.offsetLeft - (strip.clientWidth - current.offsetWidth) / 2;
     if (slug === null) document.title = t("Scientific Spaces Studio");
+    if (slug === "errata") document.title = `${t("Errata")} · ${t("Scientific Spaces Studio")}`;
   };
   const exhibitOf = (slug) => {
     if (!exhibits.has(slug)) {
@@ -419,6 +422,7 @@ const app = (() => {
     const isBare = [...new URLSearchParams(address).keys()].filter((name) => name !== "lang" && !name.startsWith("__")).join() === "tab";
     home.say("");
     if (!slug) { show(null); host.write("", {}); return; }
+    if (slug === "errata") { show(slug); host.write("?tab=errata", {}); scrollTo(0, 0); return; }
     if (isBare && exhibits.has(slug)) {
       show(slug);
       host.write(...exhibits.get(slug).address());
@@ -450,10 +454,13 @@ const app = (() => {
       link.dataset.tab = exhibit.slug;
       nav.append(link);
     }
+    const errors = node("a", "errata-link", t("Errata"));
+    errors.href = "?tab=errata";
+    errors.dataset.tab = "errata";
     const other = Object.keys(declared.languages).find((language) => language !== declared.language);
     const language = button(declared.languages[other], () => speak(other), "language");
     language.lang = other;
-    bar.append(brand, nav, makeSearch(go), language);
+    bar.append(brand, nav, makeSearch(go), errors, language);
     bar.addEventListener("click", (event) => {
       const link = event.target.closest("a[data-tab]");
       if (!link || event.metaKey || event.ctrlKey) return;
@@ -476,7 +483,9 @@ const app = (() => {
     main.id = "studio-main";
     main.tabIndex = -1;
     home = makeHome(go);
-    main.append(home.root);
+    errata = makeErrata(go);
+    errata.root.hidden = true;
+    main.append(home.root, errata.root);
     document.body.classList.toggle("embed", isEmbedded);
     element.replaceChildren(skip, masthead(), main);
     for (const [slug, state] of kept) exhibitOf(slug).restore(state);
@@ -486,7 +495,7 @@ const app = (() => {
     const at = present;
     await build(language);
     show(at);
-    if (at) await exhibits.get(at).request(); else host.write("", {});
+    if (exhibits.has(at)) await exhibits.get(at).request(); else host.write(at ? `?tab=${at}` : "", {});
   };
 
   // gradio's own panels borrow `view`, and leave the address without one.

@@ -43,6 +43,10 @@ const themed = (figure, holder, name, fit) => {
   return { data, layout };
 };
 
+// The colour bar of a square stands beside it, not at the far end of a wide page.
+const barredAt = (x, data) => data.map((trace) => (trace.colorbar ? { ...trace, colorbar: { ...trace.colorbar, x } }
+  : trace.marker?.colorbar ? { ...trace, marker: { ...trace.marker, colorbar: { ...trace.marker.colorbar, x } } } : trace));
+
 const drawPlot = async (holder, figure, name, tools) => {
   const refit = () => {
     if (holder.refit !== refit || !holder.isConnected) return;
@@ -73,11 +77,21 @@ const drawPlot = async (holder, figure, name, tools) => {
   }
   holder.dataset.name = name;
   holder.figure = figure;
+  if (isKnown && holder.fit.bar) spec.data = barredAt(holder.fit.bar, spec.data);
   await Plotly.react(canvas, { data: spec.data, layout: spec.layout, config: CONFIG });
   if (holder.refit !== refit) return; // a later drawing has begun
   const { l, r, t: top, b } = canvas._fullLayout._size;
   if (isKnown) holder.rest = setTimeout(refit, 400);
   else holder.fit = { width, margin: { l, r, t: top, b } };
+  if (!isKnown && figure.square && spec.data.some((trace) => trace.colorbar ?? trace.marker?.colorbar)) {
+    const room = width - l - 20;
+    const bar = 0.5 + (canvas._fullLayout.xaxis._length / 2 + 14) / room;
+    if (bar * room + 70 < room) {
+      holder.fit = { width, margin: { l, r: 20, t: top, b }, bar };
+      await Plotly.react(canvas, { data: barredAt(bar, spec.data), layout: { ...spec.layout, margin: { ...holder.fit.margin, autoexpand: false } }, config: CONFIG });
+      if (holder.refit !== refit) return;
+    }
+  }
   scrubber(holder, figure, () => drawPlot(holder, figure, name, tools));
   if (!holder.dataset.watched) {
     holder.dataset.watched = "yes";

@@ -76,7 +76,10 @@ const makeHome = (go) => {
   link.dataset.tab = first.slug;
   const blog = node("a", "", t("The blog"));
   blog.href = "https://kexue.fm";
-  start.append(link, blog);
+  const errors = node("a", "", t("Errata"));
+  errors.href = "?tab=errata";
+  errors.dataset.tab = "errata";
+  start.append(link, blog, errors);
   words.append(start);
   hero.append(canvas, words);
   root.append(hero);
@@ -146,7 +149,7 @@ const makeSearch = (go) => {
     { title: exhibit.title, of: exhibit.question, query: `?tab=${exhibit.slug}`, text: [...exhibit.terms, plain(exhibit.summary), ...exhibit.sources.map(([name]) => name)] },
     ...exhibit.views.map((view) => ({ title: view.title, of: exhibit.title, query: `?tab=${exhibit.slug}&view=${view.slug}`, text: [...view.terms, plain(view.caption)] })),
     ...exhibit.stories.map((story, i) => ({ title: story.title, of: `${exhibit.title} · ${t("story")}`, query: `?tab=${exhibit.slug}&story=${i + 1}.1`, text: [...story.terms, ...story.steps.map((step) => plain(step.html))] })),
-  ]).map((place) => ({ ...place, name: `${place.title} ${place.text[0]} ${place.text[1] ?? ""}`.toLowerCase(), all: place.text.join(" ").toLowerCase() }));
+  ]).concat({ title: t("Errata"), of: "", query: "?tab=errata", text: declared.errata.flatMap(({ entries }) => entries.map((entry) => plain(entry.claim + entry.truth))) }).map((place) => ({ ...place, name: `${place.title} ${place.text[0]} ${place.text[1] ?? ""}`.toLowerCase(), all: place.text.join(" ").toLowerCase() }));
   const look = () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     const hits = words.length ? places

@@ -10,7 +10,7 @@ import torch
 from engines.checks import Check
 from engines.gibbs import kernels
 from engines.gibbs.experiments import edit_laws, scan_laws, weigh
-from engines.gibbs.field import mismatch
+from engines.gibbs.field import mismatch, random_field
 from engines.gibbs.masked import TableLM
 from engines.gibbs.sampling import pseudo_log_likelihood, walk
 
@@ -44,6 +44,12 @@ def without_letters() -> float:
 def order_gap(other: float) -> float:
     """Total variation between the laws of the two sweep orders, p(y | x) having coupling `other` and p(x | y) 1."""
     return scan_laws("mixed", coupling=1.0, other_coupling=other, positions=2).orders
+
+
+def quatrain_orders() -> float:
+    """Total variation between the laws of two marked words when either is drawn last."""
+    *_, last = random_field()
+    return last.result.distance
 
 
 CHECKS = (
@@ -117,6 +123,20 @@ CHECKS = (
         0.0,
         1e-12,
         without_letters,
+    ),
+    Check(
+        "Edits by CGMH's published code: total variation from π over strings that are not empty",
+        "NingMiao/CGMH, key_gen.py; its law over a cycle of 20 steps",
+        0.21566,
+        5e-5,
+        lambda: edit_laws().distance[3],
+    ),
+    Check(
+        "BERT of the quatrains, two words of 春风又绿江南岸: total variation between the two orders",
+        "0 for a Markov random field",
+        0.10939,
+        1e-3,
+        quatrain_orders,
     ),
     Check("Rejection from N(0, 4) to N(0, 1) accepts", "closed form", 0.5, 1e-15, lambda: kernels.rejection_rate(0, 2)),
     Check(

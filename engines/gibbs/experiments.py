@@ -108,9 +108,11 @@ class EditLaws:
     with_ratio: float64 [S]; the law kept with the true acceptance
     without_ratio: float64 [S]; the law kept where the probability of the proposed letters is left out of it
     sampled: float64 [S]; shares in a chain of n steps with the true acceptance
+    published: float64 [S]; shares in the chain of CGMH's published code (`kernels.published_edit_law`), which is never empty
     moved: float; share of its steps that changed the string
     balance: float; greatest |π_i k_ij - π_j k_ji| with the true acceptance
-    distance: three floats; total variation of with_ratio, without_ratio and sampled from the law
+    distance: four floats; total variation of with_ratio, without_ratio and sampled from the law, and of published from the law of
+        strings that are not empty
     n: steps, as given
     """
 
@@ -119,9 +121,10 @@ class EditLaws:
     with_ratio: np.ndarray
     without_ratio: np.ndarray
     sampled: np.ndarray
+    published: np.ndarray
     moved: float
     balance: float
-    distance: tuple[float, float, float]
+    distance: tuple[float, float, float, float]
     n: int
 
 
@@ -157,15 +160,20 @@ def edit_laws(
         state = following
         visits[state] += 1
     sampled = visits / n
+    published = kernels.published_edit_law(states, law)
     return EditLaws(
         states=tuple(states),
         law=law,
         with_ratio=kept[0],
         without_ratio=kept[1],
         sampled=sampled,
+        published=published,
         moved=moved / n,
         balance=kernels.detailed_balance_gap(with_ratio, law),
-        distance=tuple(kernels.total_variation(found, law) for found in (*kept, sampled)),
+        distance=(
+            *(kernels.total_variation(found, law) for found in (*kept, sampled)),
+            kernels.total_variation(published[1:], law[1:]),  # the first string is the empty one
+        ),
         n=n,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -323,6 +323,79 @@ def edit_kernel(
                 move = edit_log_proposal(operation, len(s), log_word) + accept
                 kernel[number_of[s], number_of[after]] += math.exp(move)
     return _with_rest(kernel)
+
+
+@checked
+def published_edit_law(states: Sequence[str], law: np.ndarray, alphabet: str = "ab") -> np.ndarray:
+    """What the published code of CGMH keeps (NingMiao/CGMH, key_gen.py, no keywords): shares [states] over its cycle of 20 steps.
+
+    It visits the places from left to right. A replacement is drawn from π, and taken where π exceeds `threshold` times the old one,
+    which is 0 for ten steps and 1/2 for ten; so must be what is inserted or deleted, beside their ratio. An insertion's π counts
+    10 / (length + 1) times, a deletion's does not. It moves two places on after an insertion and none after a deletion, and never
+    empties the string: the share of "" is 0. Its search for the 100 best letters leaves none of so few out.
+    """
+    from scipy.sparse import csr_array  # slow to load, and asked for by one view
+
+    states = [text("states", s, 6) for s in items("states", states, MOST_STATES)]
+    law = inputs.law("law", law, len(states)).ravel()
+    weight = dict(zip(states, law.tolist(), strict=True))
+    longest = max(map(len, states))
+    if not longest or set("".join(states)) - set(text("alphabet", alphabet, 4)) or not law.all():
+        raise Refusal(
+            "{parameter} must be different strings of the alphabet, each with a probability above 0.",
+            parameter="states",
+        )
+    cycle = math.lcm(*range(2, longest + 2))  # the place is counted on and on, and read modulo the length
+    walkers = [(s, pos) for s in states if s for pos in range(cycle)]
+    number_of = {walker: i for i, walker in enumerate(walkers)}
+
+    def moves(s: str, pos: int, threshold: float) -> Iterator[tuple[str, int, float]]:
+        """(string, place, probability) of all that one step may do."""
+        place, least = pos % (len(s) + 1), threshold * weight[s]
+        yield s, pos + 1, 0.1
+        inserted = {s[:place] + c + s[place:]: 10 / (len(s) + 1) for c in alphabet} if len(s) < longest else {}
+        inserted = {new: prior * weight[new] for new, prior in inserted.items() if new in weight}
+        total, left = sum(inserted.values()), 0.3
+        for new, level in inserted.items():
+            share = 0.3 * level / total * min(1.0, total / weight[s]) * (level > least)
+            left -= share
+            yield new, pos + 2, share
+        yield s, pos + 1, left
+        if place == len(s):
+            yield s, pos, 0.6  # neither replaced nor deleted, and the place is not counted on
+            return
+        others = [new for c in alphabet if (new := s[:place] + c + s[place + 1 :]) in weight]
+        total = sum(weight[new] for new in others)
+        for new in others:
+            yield new if weight[new] > least else s, pos + 1, 0.3 * weight[new] / total
+        new = s[:place] + s[place + 1 :]
+        taken = 0.3 * min(1.0, weight[new] / total) * (weight[new] > least) if new in weight and new else 0.0
+        yield new, pos, taken
+        yield s, pos + 1, 0.3 - taken
+
+    def step(threshold: float) -> Any:
+        found = [
+            (number_of[new, to % cycle], number_of[walker], share)
+            for walker in walkers
+            for new, to, share in moves(*walker, threshold)
+            if share > 0
+        ]
+        rows, columns, shares = zip(*found, strict=True)
+        return csr_array((shares, (rows, columns)), shape=(len(walkers), len(walkers)))
+
+    steps = [step(0.0)] * 10 + [step(0.5)] * 10
+    now = np.full(len(walkers), 1 / len(walkers))
+    for _ in range(10_000):
+        before, total = now, np.zeros(len(walkers))
+        for kernel in steps:
+            now = kernel @ now
+            total += now
+        if np.abs(now - before).sum() < 1e-13:
+            break
+    shares = dict.fromkeys(states, 0.0)
+    for (s, _), share in zip(walkers, total.tolist(), strict=True):
+        shares[s] += share / len(steps)
+    return np.array(list(shares.values()))
 
 
 def _log(probability: float) -> float:

@@ -192,7 +192,7 @@ def feasible_bases(
     s, shorter = exponents(head_dim), [n for n in LENGTHS if n <= length]
     if head_dim == 128:
         base = _search(length, head_dim, LEAST[len(shorter) - 1] if shorter else 1.0)
-        table_lengths, table_bases, published = LENGTHS, LEAST, (PAPER, BLOG, *_verdicts())
+        table_lengths, table_bases, published = LENGTHS, LEAST, (PAPER, BLOG, *printed_verdicts())
     else:
         base, found = 1.0, []
         for n in shorter:
@@ -240,7 +240,7 @@ def feasible_bases(
 
 
 @functools.cache
-def _verdicts() -> tuple[list[int], list[int]]:
+def printed_verdicts() -> tuple[list[int], list[int]]:
     """Whether the bases of PAPER and BLOG pass, as they are printed."""
     paper, blog = ([int(passes(b, n)) for b, n in zip(table, LENGTHS, strict=True)] for table in (PAPER, BLOG))
     return paper, blog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines import models
 from engines.checks import Check
-from engines.rope.bases import least_base, passes
+from engines.rope.bases import least_base, passes, printed_verdicts
 from engines.rope.curves import decay_bound, first_negative, similarity
 from engines.rope.digits import dials
 from engines.rope.extrapolation import held_back, position_losses
@@ -30,6 +30,15 @@ def distance_from_limits() -> float:
         .item()
         for same, exponent in ways
     )
+
+
+def printed_over_least() -> list[float]:
+    """Two bases of table 2 over the least: that for 1,048,576 tokens is taken from `bases.LEAST`, and passes where a little less does not."""
+    least = 65_374_956
+    return [
+        16_000 / least_base(2048),
+        5.1e8 / least if passes(least, 1 << 20) and not passes(least - 2, 1 << 20) else 0,
+    ]
 
 
 def stretch_where_all_turn() -> float:
@@ -84,6 +93,21 @@ CHECKS = (
         1e-4,
         lambda: least_base(4096),
         relative=True,
+    ),
+    Check(
+        "1.6e4 for 2,048 and 5.1e8 for 1,048,576 tokens over the least base",
+        "arXiv 2405.14591, table 2; the least by a search that steps over none",
+        (1.38083, 7.80116),
+        1e-4,
+        printed_over_least,
+        relative=True,
+    ),
+    Check(
+        "published bases that pass as they are printed, of 11: table 2 of arXiv 2405.14591, kexue.fm 10122",
+        "min f over all distances",
+        (4, 4),
+        0,
+        lambda: [sum(table) for table in printed_verdicts()],
     ),
     Check(
         "83,764 passes for 8,192 tokens, 100,000 does not",

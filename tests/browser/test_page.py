@@ -85,6 +85,20 @@ def test_the_opening_page_leads_to_every_exhibit(page, studio):
     assert page.evaluate("location.search") == ""
 
 
+def test_errata_are_reached_from_every_page_and_lead_to_what_shows_them(page, studio):
+    page.goto(f"{studio}/?lang=en")
+    page.locator(".home-start a[data-tab=errata]").click()
+    page.locator(".erratum").first.wait_for()
+    assert page.evaluate("location.search") == "?tab=errata&lang=en" and page.title().startswith("Errata")
+    page.get_by_role("button", name="中文").click()
+    page.get_by_role("heading", name="勘误").wait_for()
+    assert page.locator(".masthead [aria-current]").get_attribute("data-tab") == "errata"
+    page.locator(".erratum a[href*='tab=gibbs&view=edits']").click()
+    page.wait_for_function(DRAWN)
+    page.go_back()
+    page.locator(".erratum:visible").first.wait_for()
+
+
 def test_the_search_finds_views_in_both_languages(page, studio):
     page.goto(f"{studio}/?lang=en")
     field = page.get_by_role("combobox", name="Search")
@@ -114,10 +128,10 @@ def test_every_exhibit_opens_figure_first_and_fits_a_phone(page, studio, exhibit
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("place", ["", *[f"?tab={exhibit.slug}" for exhibit in EXHIBITS]])
+@pytest.mark.parametrize("place", ["", "?tab=errata", *[f"?tab={exhibit.slug}" for exhibit in EXHIBITS]])
 def test_pages_meet_wcag_2_2_aa(page, studio, place, theme):
     page.goto(f"{studio}/{place}{'&' if place else '?'}__theme={theme}&lang={'zh' if theme == 'dark' else 'en'}")
-    page.wait_for_function("document.querySelector('.exhibit, .card')")
+    page.wait_for_function("document.querySelector('.exhibit, .card, .erratum')")
     page.wait_for_function(
         f"document.querySelector('.exhibit') ? {HERO}?.children.length > 0 : true" if place else "true"
     )

@@ -335,6 +335,7 @@ def good_calls(story):
         kernels.edit_log_acceptance: {"operation": "insert", "length": 1, "log_target": 0.0, "log_word": 0.0}
         | {"log_word_back": 0.0},
         kernels.edit_states: {"alphabet": "ab", "max_length": 2},
+        kernels.published_edit_law: {"states": states, "law": kernels.edit_law(states), "alphabet": "ab"},
         kernels.edit_law: {"states": states, "cost": 1.0, "gain": 1.0},
         kernels.edit_kernel: {"states": states, "law": kernels.edit_law(states), "alphabet": "ab", "fill": None}
         | {"ratio": True},

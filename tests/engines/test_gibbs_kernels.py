@@ -18,6 +18,7 @@ from engines.gibbs.kernels import (
     parallel_scan,
     potts,
     pseudo_likelihood,
+    published_edit_law,
     random_scan,
     rejection_rate,
     stationary,
@@ -202,3 +203,41 @@ def test_bad_sizes_get_a_sentence():
         edit_states("ab", 20)
     with pytest.raises(ValueError, match="gives probability 0"):
         conditionals(np.array([[0.5, 0.0], [0.5, 0.0]]))
+
+
+def test_the_published_edits_keep_the_law_that_a_run_of_them_has():
+    # the same steps drawn one by one, as key_gen.py makes them: `length` counts the token that opens a sentence
+    weight = dict(zip(STATES, EDIT_LAW, strict=True))
+    rng = np.random.default_rng(0)
+    s, place, shares = "a", 0, dict.fromkeys(STATES, 0)
+    uniform, steps = rng.random((60_000, 3)), 60_000
+    for i, (which, letter, accept) in enumerate(uniform):
+        length, threshold = len(s) + 1, 0.0 if i % 20 < 10 else 0.5
+        at, action = place % length, min(3, int(which / 0.3))
+        skip = action == 3
+        if action == 0 and at < length - 1:
+            options = [s[:at] + c + s[at + 1 :] for c in "ab"]
+            new = options[int(letter > weight[options[0]] / sum(weight[o] for o in options))]
+            s, place = new if weight[new] > threshold * weight[s] else s, place + 1
+        elif action == 1 and length > len(max(STATES, key=len)):
+            skip = True
+        elif action == 1:
+            options = [s[:at] + c + s[at:] for c in "ab"]
+            levels = np.array([weight[o] * 10 / length for o in options])
+            proposal = levels / levels.sum()
+            chosen = int(letter > proposal[0])
+            taken = accept < levels[chosen] / (weight[s] * proposal[chosen]) and levels[chosen] > threshold * weight[s]
+            s, place = (options[chosen], place + 2) if taken else (s, place)
+            skip = not taken
+        elif action == 2 and at < length - 1:
+            options = [weight[s[:at] + c + s[at + 1 :]] for c in "ab"]
+            new = s[:at] + s[at + 1 :]
+            ratio = weight[s] / sum(options) * weight[new] / weight[s]
+            taken = length > 2 and accept < ratio and weight[new] > threshold * weight[s]
+            s, skip = (new if taken else s), not taken
+        place += skip
+        shares[s] += 1
+    found = published_edit_law(STATES, EDIT_LAW)
+    assert found[0] == 0 and found.sum() == pytest.approx(1)
+    assert total_variation(np.array(list(shares.values())) / steps, found) < 0.035  # by chance about 0.02
+    assert total_variation(EDIT_LAW[1:], found[1:]) > 0.2

@@ -148,7 +148,8 @@ EDITS = View(
         "$\\pi\\propto\\exp(-c\\cdot\\text{length}+g\\cdot\\text{changes})$; the circles, sampled with the true "
         "acceptance, agree with it. An insertion and the deletion that undoes it choose among equally many places, so "
         "the places cancel in the acceptance. The probability of the proposed letter does not: leave it out (crosses), "
-        "and with uniform letters the chain keeps $\\pi/2^{\\text{length}}$."
+        "and with uniform letters the chain keeps $\\pi/2^{\\text{length}}$. CGMH's published code (diamonds) walks from left to "
+        "right, refuses edits that halve the probability in half of its steps, and weighs insertions: it keeps another law."
     ),
     compute=edit_laws,
     controls={

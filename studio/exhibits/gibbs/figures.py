@@ -286,11 +286,13 @@ def draw_edits(result: EditLaws) -> list:
     bars(drawn, names, result.law, "π", COLORS[0], opacity=0.35)
     points(drawn, names, result.sampled, say("sampled, true acceptance"), COLORS[2], size=9)
     points(drawn, names, result.without_ratio, "letters' probability left out", COLORS[3], size=9, symbol="x")
+    points(drawn, names, result.published, "CGMH's published code", COLORS[1], size=9, symbol="diamond")
     drawn.x(type="category", tickangle=-90 if len(names) > 15 else None).y(rangemode="tozero")
     rows = [
         [say("true acceptance, exact"), result.distance[0] if result.distance[0] > 1e-12 else 0],
         [say("true acceptance, {count} steps sampled", count=result.n), result.distance[2]],
         [say("letters' probability left out, exact"), result.distance[1]],
+        [say("CGMH's published code, exact, strings that are not empty"), result.distance[3]],
     ]
     text = say("{share} of the sampled steps changed the string.", share=f"{result.moved:.0%}")
     return [drawn, Table(("chain", "total variation from π"), rows), Prose(text)]
