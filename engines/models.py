@@ -36,6 +36,7 @@ FAMILIES = {
 EMBEDDED = {
     "ddpm-emoji-32": ("diffusion", "ddpm-emoji-32/unet/diffusion_pytorch_model.safetensors"),
     "ddpm-emoji-32-kinds": ("diffusion", "ddpm-emoji-32-kinds/unet/diffusion_pytorch_model.safetensors"),
+    "ddpm-cifar10-32": ("diffusion", "ddpm-cifar10-32/unet/diffusion_pytorch_model.safetensors"),
     "bert-quatrain": ("masked", "bert-quatrain/model.safetensors"),
     "bert-storybook": ("masked", "bert-storybook/model.safetensors"),
     **{

@@ -149,8 +149,9 @@ class ShuffledCodebook(StepCodebook):
         super().__init__(codebook, step)
         bits = _philox(codebook.plan.seed, _SHUFFLE, step).random_raw(codebook.size)
         order, signs = bits.argsort(kind="stable"), 1 - 2 * (bits & np.uint64(1)).astype(np.float32)
-        self._order = torch.from_numpy(order).to(codebook.device)
-        self._signs = torch.from_numpy(signs).to(codebook.device)
+        # a copy that waits for the card would stop it at each step
+        self._order = torch.from_numpy(order).to(codebook.device, non_blocking=True)
+        self._signs = torch.from_numpy(signs).to(codebook.device, non_blocking=True)
 
     def _table(self) -> Tensor:
         return self.codebook.table

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
 from engines.ddcm.codec import (
@@ -209,17 +211,17 @@ def picture_code(
     count = min(25, plan.steps) if height * width <= 96 * 96 else min(8, plan.steps)
     moments = np.unique(np.linspace(0, plan.steps - 1, count).round().astype(int)).tolist()
     film = np.full((len(moments), len(pieces) * header.batch, net.side, net.side, 3), 255, np.uint8)
-    chosen: list[list[np.ndarray]] = []
-    alignment: list[list[np.ndarray]] = []
+    chosen: list[list[Tensor]] = []  # left where they are made: reading them at each step would stop a card
+    alignment: list[list[Tensor]] = []
     places, damaged = np.zeros(0, int), np.zeros((0, height, width, 3), np.uint8)
 
     def result(frame: int, spent: int, done: bool) -> PictureCode:
         """All that is known when `spent` of the rounds are over and the film has come to a frame."""
         shown = np.stack([join(film[i, :tiles], height, width) for i in range(frame + 1)])
         against = original if original.size else None
-        full = [np.stack(piece, 1) for piece in chosen if len(piece) == plan.steps - 1] or [np.stack(chosen[0], 1)]
-        symbols = np.concatenate(full)[:tiles]
-        along = [np.stack(piece) for piece in alignment if len(piece) == symbols.shape[1]]
+        full = [piece for piece in chosen if len(piece) == plan.steps - 1] or chosen[:1]
+        symbols = np.concatenate([torch.stack(piece, 1).cpu().numpy() for piece in full])[:tiles]
+        along = [torch.stack(piece).cpu().double().numpy() for piece in alignment if len(piece) == symbols.shape[1]]
         indices = symbols[..., : plan.atoms]
         code = pack(header.filled(payload(plan, symbols))) if done else b""
         return PictureCode(
@@ -267,11 +269,10 @@ def picture_code(
         choose = decoder(piece, net.device) if target is None else encoder(target)
         for step in walk(net, plan, header.batch, choose):
             if step.symbols is not None and step.noise is not None:
-                chosen[-1].append(step.symbols.cpu().numpy())
+                chosen[-1].append(step.symbols)
                 if target is not None:
                     residual = (target - step.denoised).flatten(1)
-                    along = (step.noise * residual).sum(1) / residual.norm(dim=1)
-                    alignment[-1].append(along.double().cpu().numpy())
+                    alignment[-1].append((step.noise * residual).sum(1) / residual.norm(dim=1))
             spent, partial = i * plan.steps + step.number + 1, None
             if step.number in moments:
                 frame = moments.index(step.number)
@@ -284,7 +285,7 @@ def picture_code(
     if flips:
         flips = min(flips, plan.step_bits)
         places = np.unique(np.linspace(0, plan.steps - 2, PLACES).round().astype(int))
-        rng, whole = np.random.default_rng(seed), np.stack(chosen[0], 1)[0]
+        rng, whole = np.random.default_rng(seed), torch.stack(chosen[0], 1)[0].cpu().numpy()
         symbols = np.stack([flip_bits(plan, whole, place, flips, rng) for place in places])
         for step in walk(net, plan, len(symbols), decoder(symbols, net.device)):
             if step.symbols is not None:

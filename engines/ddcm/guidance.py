@@ -45,7 +45,7 @@ def guide(model: Any, plan: Plan, count: int, label: int, compared: int, seed: i
     def choose(step: int, _: Tensor, codebook: StepCodebook) -> Tensor:
         rng = np.random.default_rng([seed, step])
         some = np.argsort(rng.random((count, plan.codebook_size)), axis=1)[:, :compared]
-        indices = torch.from_numpy(some).to(model.device)
+        indices = torch.from_numpy(some).to(model.device, non_blocking=True)
         best = codebook.inner_products(model.direction).gather(1, indices).argmax(1, keepdim=True)
         return indices.gather(1, best)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engines.arguments import Between, Characters, ListOf, Refusal, SomeOf, checked, one_of, whole
 from engines.diffusion.samplers import evaluations, sampler_steps
+from engines.graphs import network
 from engines.progress import Progress
 
 # Those of SAMPLERS that call the network at levels of its own timesteps, with the path in whose time they step. In σ
@@ -112,13 +113,14 @@ def sample_images(
         raise Refusal("{parameter} must be a function of pictures and a timestep.", parameter="model")
     levels = [float(level) for level in scheduler.sigmas[scheduler.timesteps(steps)]] + [0.0]
     estimates: deque[Tensor] = deque()
+    net = network(model)
     generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         signal = 1 / math.sqrt(1 + sigma**2)
-        t = torch.tensor(scheduler.nearest(sigma), device=x.device)
+        t = torch.full((), scheduler.nearest(sigma), device=x.device)  # filled there: a copy would wait for the card
         with torch.no_grad():
-            output = model((x * signal).to(noise.dtype), t).sample.to(x.dtype)
+            output = net((x * signal).to(noise.dtype), t).to(x.dtype)
         if scheduler.prediction == "v_prediction":
             output = (x * signal**2).sub_(output, alpha=sigma * signal)
         elif scheduler.prediction == "epsilon":

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from engines.arguments import Refusal, unbroken
 from engines.gibbs import inputs
+from engines.graphs import Captured
 
 MARK = "_"
 # what stands for a character that a vocabulary lacks, where it has one of these
@@ -119,17 +120,21 @@ class MaskedLM:
         self.transform, self.transform_norm = linear(f"{head}.transform.dense"), linear(f"{head}.transform.LayerNorm")
         bias = weights[f"{head}.bias"].masked_fill(self.forbidden, -torch.inf)
         self.decoder = weights.get(f"{head}.decoder.weight", self.embedding), bias
+        self._recorded = Captured(self._forward)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
         """As `Conditionals.logits`; float32."""
-        ids, at = (x.to(self.device) for x in _asked(self, ids, at, self.longest))
+        ids, at = (x.to(self.device, non_blocking=True) for x in _asked(self, ids, at, self.longest))
         length = ids.shape[1]
-        beyond = None  # bool [batch, 1, length], the padding
-        if lengths is not None:
-            lengths = inputs.whole_tensor("lengths", lengths, 1, length, 1).to(self.device)
-            beyond = torch.arange(length, device=self.device) >= lengths[:, None, None]
-        x = self._norm(F.embedding(ids, self.embedding) + self.positions[:length], self.embedding_norm)
+        if lengths is None:
+            return self._recorded(ids, at)
+        lengths = inputs.whole_tensor("lengths", lengths, 1, length, 1).to(self.device)
+        return self._recorded(ids, at, torch.arange(length, device=self.device) >= lengths[:, None, None])
+
+    def _forward(self, ids: Tensor, at: Tensor, beyond: Tensor | None = None) -> Tensor:
+        """The logits; beyond: bool [batch, 1, length], the padding."""
+        x = self._norm(F.embedding(ids, self.embedding) + self.positions[: ids.shape[1]], self.embedding_norm)
         for layer in self.layers[:-1]:
             x = self._feed(x, self._attend(x, beyond, *layer["attend"]), layer)
         asking = x.gather(1, at[:, :, None].expand(-1, -1, x.shape[-1]))

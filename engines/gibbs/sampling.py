@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Annotated, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from engines.arguments import Between, ListOf, OneOf, Refusal, checked
 from engines.gibbs.inputs import ANY_SEED, POSITIVE, whole_tensor
 from engines.gibbs.masked import Conditionals, masked_model
+from engines.graphs import Captured
 
 SCANS = ("sweep", "random", "blocks", "parallel")
 SCHEDULES = ("constant", "linear", "geometric")
@@ -50,7 +52,11 @@ def tempered(
     """Log-probabilities, float64, of logits [..., words] / temperature, kept to the top_k most probable words (0: all;
     words as probable as the last of them stay too) and to the fewest whose probability reaches top_p (Holtzman et al.,
     arXiv 1904.09751)."""
-    logits = _laws("logits", logits)
+    return _tempered(_laws("logits", logits), temperature, top_k, top_p)
+
+
+def _tempered(logits: Tensor, temperature: float | Tensor, top_k: int, top_p: float) -> Tensor:
+    """The same of float64 logits, unchecked."""
     # the greatest is taken off first: nothing overflows, whatever the temperature
     scaled = (logits - logits.amax(-1, keepdim=True)) / temperature
     if 0 < top_k < scaled.shape[-1]:
@@ -78,11 +84,29 @@ def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
     log_probs = _laws("log_probs", log_probs)
     if not isinstance(generator, torch.Generator):
         raise Refusal("{parameter} must be a torch.Generator.", parameter="generator")
+    u = torch.rand(*log_probs.shape[:-1], 1, generator=generator, dtype=torch.float64)
+    return _drawn(log_probs, u.to(log_probs.device))
+
+
+def _drawn(log_probs: Tensor, u: Tensor) -> Tensor:
+    """The word of each law [..., words], float64, at u [..., 1] of its distribution function."""
     total = (log_probs - log_probs.amax(-1, keepdim=True)).exp().cumsum(-1)  # float32 would lose rare words in the sum
-    u = torch.rand(*total.shape[:-1], 1, generator=generator, dtype=torch.float64).to(total.device)
     # kept below the sum: a word of probability 0 stands after it
     at = (u * total[..., -1:]).minimum(total[..., -1:].nextafter(torch.zeros_like(u)))
     return torch.searchsorted(total, at, right=True).squeeze(-1)
+
+
+@lru_cache(maxsize=8)
+def _drawing(top_k: int, top_p: float) -> Captured:
+    """(logits, u, temperature) -> (words drawn, their log-probabilities at temperature 1, the law they were drawn from)."""
+
+    def draw_from(logits: Tensor, u: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = logits.double()
+        log_law = _tempered(logits, temperature, top_k, top_p)
+        new = _drawn(log_law, u)
+        return new, logits.log_softmax(-1).gather(-1, new[..., None]).squeeze(-1), log_law
+
+    return Captured(draw_from)
 
 
 @checked
@@ -188,9 +212,12 @@ def walk(
                 logits = known if known is not None else leave_one_out(model, ids, free)
             else:
                 logits = model.logits(ids.scatter(1, at, model.mask), at)
-            log_law = tempered(logits, now, *cut)
-            new = draw(log_law, generator).cpu()
-            plain = logits.double().log_softmax(-1).gather(-1, new.to(logits.device)[:, :, None])[:, :, 0].cpu()
+            u = torch.rand(*at.shape, 1, generator=generator, dtype=torch.float64)
+            temper = torch.full((), now, dtype=torch.float64, device=logits.device)
+            new, plain, log_law = _drawing(*cut)(logits, u.to(logits.device, non_blocking=True), temper)
+            new, plain = new.cpu(), plain.cpu()
+            if plain.isnan().any():
+                _laws("logits", logits)  # which says what is wrong
             moves = torch.where(new == old, SAME, CHANGED).to(torch.uint8)
             pll = None
             if metropolis:

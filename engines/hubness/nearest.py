@@ -11,7 +11,7 @@ in double precision: the neighbours are those of exact arithmetic on the float64
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ MOST_PRECOMPUTED = 20_000
 AREA = 2**23  # scores held at a time on a CPU (32 MB); sixteen times as many on a GPU
 SQUARE = 2**23  # dissimilarities that may be held all at once (64 MB)
 _ROUNDING = 2.0**-24  # unit roundoff of float32
+GROUP = 32  # on a card: points of which the best score alone is kept,
+SPARE = 4  # groups looked into beyond the k + 1 best, so that those left out are farther away than rounding can reach,
+ROWS = 4096  # and rows at a time
 
 
 def as_points(points: Tensor) -> Tensor:
@@ -234,6 +237,106 @@ def _screened(points: Tensor, k: int, metric: str) -> Iterator[tuple[int, Tensor
         yield start, index
 
 
+def _halves(values: Tensor) -> tuple[Tensor, Tensor]:
+    """float32 as h + l of two bfloat16, all but 2^-16 of it."""
+    high = values.bfloat16()
+    return high, (values - high.float()).bfloat16()
+
+
+def _split_products(left: Tensor, right: Tensor) -> Callable[[Tensor | slice, slice], Tensor]:
+    """(rows, columns) -> products of rows of both [n, e], float32, as one of bfloat16: x y ≈ h h' + h l' + l h'."""
+    (high, low), (others, lower) = _halves(left), _halves(right)
+    wide, tall = torch.cat([high, high, low], 1), torch.cat([others, lower, others], 1)
+    if wide.device.type == "cuda":
+        return lambda rows, columns: torch.mm(wide[rows], tall[columns].T, out_dtype=torch.float32)
+    return lambda rows, columns: wide[rows].float() @ tall[columns].float().T  # each product is exact there too
+
+
+def _plain_products(left: Tensor, right: Tensor) -> Callable[[Tensor | slice, slice], Tensor]:
+    """The same in float32."""
+    return lambda rows, columns: left[rows] @ right[columns].T
+
+
+def _grouped(points: Tensor, k: int, metric: str, split: bool) -> Iterator[tuple[int, Tensor]]:
+    """Blocks (start, indices [b, k]) as `_screened`, for a card, where n² scores cost less than writing them down and reading
+    them.
+
+    Of a row's scores with each `GROUP` points the largest alone is kept. The points of the k + 1 + SPARE best groups are scored
+    again in float64. Let ŝ be a score of the screening, with |ŝ − s| <= e for all points of the row, and m the largest among the
+    groups left out: no point there has s > m + e. So where the k-th best of the points scored again has s > m + e, by more than
+    the rounding of float64, and the next best is lower by more than that too, the k are right. For any other row, let t be the
+    k-th largest ŝ: k points have s >= t − e, so all of the k best have, and ŝ >= t − 2 e: these go to `_measured_again`.
+
+    e, with u = 2^-24 and N = |x| max |y| + max |y|² / 2, above any sum of the moduli of a score's products:
+    - in float32 (d + 8) u N, in whatever order the sum is taken (Higham, Accuracy and Stability, 2002, section 3.1), the rounding
+      of the factors included;
+    - split, |x − h| <= 2^-8 |x| and |x − h − l| <= 2^-16 |x|. What is left out of x y is l l' and what the halves lose of either, below
+      3.1 · 2^-16 |x y|. The products are exact. Tensor cores truncate where others round, each of the 3 e terms of a sum by
+      2 u of the largest partial sum at most (Fasi et al. 2021, PeerJ CS 7:e330): counted twice, 4 (3 e + 8) u N.
+    """
+    n, d = points.shape
+    device = points.device
+    if metric == "inner product":
+        centred, half = points, points.new_zeros(n)
+    else:
+        centred = points - points.mean(0)
+        half = centred.square().sum(1) / 2
+    # coordinates and columns are filled up to what products like; no one can choose a column that is none
+    tile = GROUP * max(1, min(16 * AREA // (ROWS * GROUP), -(-n // GROUP)))
+    depth, width = -(-(d + 1) // 8) * 8, -(-n // tile) * tile
+    left, right = torch.zeros(n, depth, device=device), torch.zeros(width, depth, device=device)
+    left[:, :d], left[:, d] = centred, 1
+    right[:n, :d], right[:n, d] = centred, -half
+    right[n:, d] = -1e30
+    products = (_split_products if split else _plain_products)(left, right)
+    norm = torch.linalg.vector_norm(centred, dim=1)
+    bound = norm * norm.max() + half.max()
+    screen = bound * (3.1 * 2.0**-16 + 4 * (3 * depth + 8) * _ROUNDING if split else (d + 8) * _rounding(device))
+    exact = bound * (4 * (d + 8) * 2.0**-53)
+    per, groups = tile // GROUP, width // GROUP
+    kept = min(k + 1 + SPARE, groups)
+    for start in range(0, n, ROWS):
+        rows = torch.arange(start, min(start + ROWS, n), device=device)
+        best = torch.empty(len(rows), groups, device=device)
+        for place, column in enumerate(range(0, width, tile)):
+            scores = products(slice(start, start + len(rows)), slice(column, column + tile))
+            torch.amax(scores.view(-1, GROUP, per), 1, out=best[:, place * per : (place + 1) * per])
+        value, group = best.topk(min(kept + 1, groups), dim=1)
+        limit = value[:, kept].double() if groups > kept else torch.full_like(bound[rows], -math.inf)
+        limit += screen[rows] + exact[rows]
+        members = group[:, :kept, None] // per * tile + group[:, :kept, None] % per
+        members = (members + per * torch.arange(GROUP, device=device)).flatten(1)
+        chosen, sure = [], []
+        for part in torch.arange(len(rows), device=device).split(max(1, 2**25 // (members.shape[1] * d))):
+            index, value = _best_members(centred, half, rows[part], members[part], k)
+            chosen.append(index)
+            last, following = value[:, k - 1], value[:, k]
+            sure.append((last > limit[part]) & (last - following > 2 * exact[rows[part]]))
+        chosen, doubtful = torch.cat(chosen), (~torch.cat(sure)).nonzero().flatten()
+        for some in doubtful.split(max(1, 4 * AREA // width)) if len(doubtful) else ():
+            scores = torch.cat([products(rows[some], slice(c, c + tile)) for c in range(0, width, tile)], 1)[:, :n]
+            scores.scatter_(1, rows[some, None], -math.inf)
+            lowest = scores.topk(k, dim=1).values[:, k - 1] - 2 * screen[rows[some]]
+            candidate = scores >= lowest[:, None]
+            chosen[some] = _measured_again(points, centred, half, norm, rows[some], candidate, k, metric)
+        yield start, chosen
+
+
+def _best_members(centred: Tensor, half: Tensor, rows: Tensor, members: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Of the points `members` [b, m] of each row: the k best [b, k], and the k + 1 largest scores, float64."""
+    real = (members < len(centred)) & (members != rows[:, None])
+    members = members.clamp_max(len(centred) - 1)
+    score = torch.bmm(centred[members], centred[rows][:, :, None])[:, :, 0] - half[members]
+    value, place = score.masked_fill_(~real, -math.inf).topk(k + 1, dim=1)
+    return members.gather(1, place[:, :k]), value
+
+
+def _rounding(device: torch.device) -> float:
+    """Unit roundoff of a float32 product's factors there: on a card the host may have allowed TF32 or bfloat16."""
+    allowed = {"highest": _ROUNDING, "high": 2.0**-11, "medium": 2.0**-8}
+    return allowed[torch.get_float32_matmul_precision()] if device.type == "cuda" else _ROUNDING
+
+
 def _measured_again(
     points: Tensor, centred: Tensor, half: Tensor, norm: Tensor, rows: Tensor, candidate: Tensor, k: int, metric: str
 ) -> Tensor:
@@ -296,10 +399,12 @@ def neighbour_blocks(
     """
     points = check_points(points, k, metric, p)
     k, points = int(k), prepare(points.to(_device(device)), metric)
-    if metric in ("euclidean", "cosine", "centred cosine", "inner product"):
-        yield from _screened(points, k, metric)
-    else:
+    if metric not in ("euclidean", "cosine", "centred cosine", "inner product"):
         yield from _measured(points, k, metric, p)
+    elif points.device.type == "cuda" and len(points) > 4 * ROWS:
+        yield from _grouped(points, k, metric, split=torch.cuda.get_device_capability(points.device) >= (8, 0))
+    else:
+        yield from _screened(points, k, metric)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.recipes.training import Run, arguments, descend, half, optimizers, save_weights, write_card
+from engines.recipes.training import Run, arguments, compiled, descend, half, optimizers, save_weights, write_card
 
 CHANNELS = (16, 48, 128)
 RATE = 2e-3
@@ -23,6 +23,7 @@ AVERAGE = 0.995  # decay of the weights' moving average
 SAMPLE = 64  # held-back images that are shipped and measured
 STEPS = 100  # of the samples on the card
 QUICK = 16  # of them, for the figure that the tests measure again
+AT_ONCE = 500  # images that are measured at once
 
 
 def split(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -43,11 +44,11 @@ def make_scheduler():
     return DDPMScheduler(1_000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=True)
 
 
-def build(channels: tuple[int, ...], classes: int | None = None):
-    """One layer a block; attention at the coarsest size only. With classes, one is added to the time's embedding."""
+def build(channels: tuple[int, ...], classes: int | None = None, attentive: int = 1):
+    """One layer a block; attention at the `attentive` coarsest sizes. With classes, one is added to the time's embedding."""
     from diffusers import UNet2DModel
 
-    plain = len(channels) - 1
+    plain = len(channels) - attentive
     return UNet2DModel(
         sample_size=32,
         in_channels=3,
@@ -57,8 +58,8 @@ def build(channels: tuple[int, ...], classes: int | None = None):
         norm_num_groups=8,
         num_class_embeds=classes,
         attention_head_dim=min(32, channels[-1]),
-        down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",),
-        up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * plain,
+        down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * attentive,
+        up_block_types=("AttnUpBlock2D",) * attentive + ("UpBlock2D",) * plain,
     )
 
 
@@ -79,12 +80,14 @@ def measure(model, scheduler, images: np.ndarray, rounds: int, labels: Tensor | 
     """Mean loss over the images at evenly spaced times, with noise from a fixed seed."""
     device = next(model.parameters()).device
     clean, rng = to_model(images), np.random.default_rng(0)
-    labels = None if labels is None else labels.to(device)
     losses = []
     for r in range(rounds):
         times = torch.from_numpy((np.arange(len(clean)) * rounds + r) * 1_000 // (len(clean) * rounds))
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
-        losses.append(v_loss(model, scheduler, clean.to(device), noise.to(device), times.to(device), labels))
+        for part in torch.arange(len(clean)).split(AT_ONCE):
+            told = None if labels is None else labels[part].to(device)
+            there = (x[part].to(device) for x in (clean, noise, times))
+            losses.append(v_loss(model, scheduler, *there, told))
     return torch.cat(losses).mean().item()
 
 
@@ -97,41 +100,73 @@ def train(a: Namespace, channels: tuple[int, ...] = CHANNELS) -> Run:
     return run
 
 
-def fit(a: Namespace, model, images: np.ndarray, rate: float, labels: Tensor | None = None, none: float = 0.0):
-    """(the finished run, the averaged model). labels: [images], hidden as the last class for a share `none` of them."""
+def fit(
+    a: Namespace,
+    model,
+    images: np.ndarray,
+    rate: float,
+    labels: Tensor | None = None,
+    none: float = 0.0,
+    batch: int | None = None,
+    decay: float = AVERAGE,
+    flips: bool = False,
+):
+    """(the finished run, the averaged model).
+
+    images: uint8 [n, 32, 32, 3]; labels: [n], hidden as the last class for a share `none` of them
+    batch: images a step (BATCH); decay: of the moving average; flips: whether half of the images are shown mirrored
+    """
+    device, batch = torch.device(a.device), min(BATCH if batch is None else batch, len(images))
     scheduler = make_scheduler()
-    model = model.to(a.device, memory_format=torch.channels_last)
+    scheduler.alphas_cumprod = scheduler.alphas_cumprod.to(device)
+    model = model.to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
     steppers = optimizers(model, rate)
     parts = {"model": model, "average": average} | {f"optimizer {i}": o for i, o in enumerate(steppers)}
     run = Run(a.out, parts, a, rate)
-    clean = to_model(images).to(a.device)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
+    labels = None if labels is None else labels.to(device)
     # bfloat16 pays only where the processor has the instructions for it: elsewhere it is emulated, and 10 times slower
-    fast = torch.device(a.device).type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    narrow = torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    generator = torch.Generator(device)
+    like = torch.zeros(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    whole = torch.zeros(batch, dtype=torch.int64, device=device)
+    with narrow:
+        network = compiled(model, like, whole, None if labels is None else whole)
+
+    def random(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=device)
+
     for step in run:
-        rng = np.random.default_rng([a.seed, step])
-        picked = rng.integers(len(clean), size=BATCH)
-        noise = torch.from_numpy(rng.standard_normal((BATCH, *clean.shape[1:]), dtype=np.float32)).to(a.device)
-        # one time from each of BATCH equal strata: the same law, less noise in the gradient
-        times = torch.from_numpy(((np.arange(BATCH) + rng.random(BATCH)) * 1_000 / BATCH).astype(np.int64)).to(a.device)
-        classes = None
+        generator.manual_seed(a.seed * 1_000_003 + step)
+        picked = torch.randint(len(pixels), (batch,), generator=generator, device=device)
+        clean = pixels[picked].float() / 127.5 - 1
+        if flips:
+            clean = torch.where(random(batch, 1, 1, 1) < 0.5, clean.flip(-1), clean)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        # one time from each of `batch` equal strata: the same law, less noise in the gradient
+        times = ((torch.arange(batch, device=device) + random(batch)) * (1_000 / batch)).long().clamp_max(999)
+        told = None
         if labels is not None:
-            hidden = torch.from_numpy(rng.random(BATCH) < none)
-            classes = labels[picked].masked_fill(hidden, model.config.num_class_embeds - 1).to(a.device)
-        with torch.autocast(torch.device(a.device).type, torch.bfloat16, enabled=fast):
-            loss = v_loss(model, scheduler, clean[picked], noise, times, classes).mean()
+            told = labels[picked].masked_fill(random(batch) < none, model.config.num_class_embeds - 1)
+        with narrow:
+            loss = v_loss(network, scheduler, clean, noise, times, told).mean()
         run.record(loss=descend(model, steppers, loss, run.rate))
-        decay = min(AVERAGE, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+        weight = 1 - min(decay, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
     return run, average
 
 
 @torch.no_grad()
-def draw_samples(model, count: int, steps: int, seed: int, labels: Tensor | None = None) -> np.ndarray:
+def draw_samples(
+    model, count: int, steps: int, seed: int, labels: Tensor | None = None, guidance: float = 1.0
+) -> np.ndarray:
     """uint8 images [count, 32, 32, 3] by DDIM with η = 1: fresh noise mends some of a step's errors (EDM, section 4).
 
     steps: a divisor of 1,000; with others diffusers 0.42's DDIM goes to wrong timesteps
-    labels: classes [count] of a model that has them
+    labels: classes [count] of a model that has them, the last of which is none
+    guidance: w of v = v_none + w (v_class − v_none) (Ho and Salimans 2022, arXiv 2207.12598)
     """
     from diffusers import DDIMScheduler
 
@@ -142,7 +177,11 @@ def draw_samples(model, count: int, steps: int, seed: int, labels: Tensor | None
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(count, 3, 32, 32, generator=rng).to(device)
     for t in ddim.timesteps:
-        x = ddim.step(model(x, t.to(device), labels).sample, t, x, eta=1.0, generator=rng).prev_sample
+        v = model(x, t.to(device), labels).sample
+        if labels is not None and guidance != 1:
+            none = torch.full_like(labels, model.config.num_class_embeds - 1)
+            v = torch.lerp(model(x, t.to(device), none).sample, v, guidance)
+        x = ddim.step(v, t, x, eta=1.0, generator=rng).prev_sample
     return ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

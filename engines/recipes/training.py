@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
-def arguments(description: str, minutes: float, argv: list[str] | None = None) -> argparse.Namespace:
-    """The options every recipe takes."""
+def arguments(description: str, minutes: float, argv: list[str] | None = None, **folders: str) -> argparse.Namespace:
+    """The options every recipe takes, and further folders: option -> its help."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and card")
@@ -26,6 +26,8 @@ def arguments(description: str, minutes: float, argv: list[str] | None = None) -
     )
     parser.add_argument("--steps", type=int, help="train exactly so many steps instead: repeatable to the last bit")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    for name, text in folders.items():
+        parser.add_argument(f"--{name}", type=Path, help=text)
     return parser.parse_args(argv)
 
 
@@ -86,15 +88,22 @@ class Run:
                 self.save()
                 saved = wall
 
-    def record(self, **values: float) -> None:
+    def record(self, **values: float | list | Tensor) -> None:
+        """Numbers, or tensors of one number, which are read at the next report: reading one waits for the card."""
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
 
+    def read(self) -> None:
+        """Make numbers of the recorded tensors."""
+        for values in self.history.values():
+            values[:] = [value.item() if isinstance(value, Tensor) else value for value in values]
+
     def recent(self, name: str, steps: int = 100) -> float:
         """Mean of the last recorded values."""
-        return float(np.mean(self.history[name][-steps:]))
+        return float(np.mean([float(value) for value in self.history[name][-steps:]]))
 
     def show(self) -> None:
+        self.read()
         bar = "#" * int(30 * self.progress)
         losses = "  ".join(f"{name} {self.recent(name):.4f}" for name in self.history if name.startswith("loss"))
         line = f"[{bar:30}] step {self.step}  {self.seconds / 60:.1f} min  {losses}"
@@ -102,6 +111,7 @@ class Run:
 
     def save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.read()
         state = {
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
             "step": self.step,
@@ -123,14 +133,18 @@ class Run:
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly: five Newton-Schulz steps with Muon's coefficients. [..., m, n]."""
+    """The nearest semi-orthogonal matrix, roughly: five Newton-Schulz steps with Muon's coefficients. [..., m, n].
+
+    On a card in bfloat16, as Muon's authors do: the steps forgive rounding.
+    """
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if tall else matrix
     x = x / (x.flatten(-2).norm(dim=-1)[..., None, None] + 1e-7)
+    x = x.bfloat16() if x.is_cuda else x
     for _ in range(5):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -144,18 +158,30 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
+            alike: dict[tuple, list[Tensor]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                state["momentum"].mul_(group["momentum"]).add_(p.grad)
-                update = p.grad + group["momentum"] * state["momentum"]
-                # a convolution is a matrix too: outputs x (inputs x height x width)
-                update = orthogonalize(update.flatten(1) if p.ndim == 4 else update)
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update.view_as(p), alpha=-0.2 * max(update.shape[-2:]) ** 0.5 * group["lr"])
+                if p.grad is not None:
+                    alike.setdefault((p.shape, p.dtype, p.device), []).append(p)
+            for (
+                same
+            ) in alike.values():  # at once: on a card a network's matrices, one by one, are thousands of launches
+                self._step(same, **{key: group[key] for key in ("lr", "momentum", "weight_decay")})
+
+    def _step(self, same: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
+        """One step of parameters of one shape."""
+        gradients = [p.grad for p in same if p.grad is not None]
+        for p in same:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        kept = [self.state[p]["momentum"] for p in same]
+        torch._foreach_mul_(kept, momentum)
+        torch._foreach_add_(kept, gradients)
+        update = torch.stack(gradients) + momentum * torch.stack(kept)
+        # a convolution is a matrix too: outputs x (inputs x height x width)
+        update = orthogonalize(update.flatten(2) if same[0].ndim == 4 else update)
+        size = -0.2 * max(update.shape[-2:]) ** 0.5 * lr
+        torch._foreach_mul_(same, 1 - lr * weight_decay)
+        torch._foreach_add_(same, list(update.view(len(same), *same[0].shape).unbind()), alpha=size)
 
 
 def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
@@ -166,8 +192,26 @@ def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     return [Muon(inner, rate), torch.optim.Adam(outer, rate, betas=(0.9, 0.95))]
 
 
-def descend(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer], loss: Tensor, rate: float) -> float:
-    """One step down the clipped gradient; the loss as a number."""
+def compiled(model: nn.Module, *example: Tensor | None) -> Callable:
+    """The model as torch compiles it, tried forwards and backwards on an example; as it is on a CPU, and where that fails.
+
+    A network of 34 small convolutions with their norms is bound by launches and by memory: compiled, a norm and what
+    follows it are one kernel.
+    """
+    if next(model.parameters()).device.type != "cuda":
+        return model
+    fast = torch.compile(model)
+    try:
+        fast(*example).sample.float().mean().backward()
+    except Exception as fault:  # no C compiler, a card too old for Triton: it says so in a dozen ways
+        print(f"not compiled: {str(fault).splitlines()[0][:200]}", flush=True)
+        fast = model
+    model.zero_grad(set_to_none=True)
+    return fast
+
+
+def descend(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer], loss: Tensor, rate: float) -> Tensor:
+    """One step down the clipped gradient; the loss, for `Run.record`."""
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
@@ -175,7 +219,7 @@ def descend(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer], loss:
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return loss.detach()
 
 
 def save_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, object] | None = None) -> None:

@@ -403,6 +403,53 @@ def test_where_every_row_is_doubtful_double_precision_decides():
     np.testing.assert_array_equal(k_occurrence(x, 6), counted(ssd.cdist(line, line), 6))
 
 
+CARD = {
+    "normal": normal(500, 9),
+    "far": normal(300, 8) + 1e6,
+    "lattice": torch.from_numpy(np.random.RandomState(0).randint(1, 5, size=(400, 3)).astype(float)),
+    "line": torch.linspace(1, 2, 60, dtype=torch.float64) * (1 + 1e-4 * normal(300, 1)),
+    "clusters": normal(40, 6).repeat(15, 1) + 1e-7 * normal(600, 6, 1),
+    "outlier": torch.cat([1e-9 * normal(200, 4), torch.full((1, 4), 1e9, dtype=torch.float64)]),
+    "few": normal(7, 3),
+}
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("name", CARD)
+def test_the_way_of_a_card_finds_the_same_neighbours(name, split, monkeypatch):
+    """In small tiles, groups and rows; ties to the lower index, and rows that its screening leaves open."""
+    monkeypatch.setattr(nearest, "GROUP", 8)
+    monkeypatch.setattr(nearest, "ROWS", 128)
+    monkeypatch.setattr(nearest, "AREA", 2**12)
+    points = CARD[name]
+    for metric in ("euclidean", "cosine", "inner product"):
+        for k in (1, 6):
+            ready = nearest.prepare(nearest.check_points(points, k, metric), metric)
+            expected = torch.cat([block for _, block in nearest._screened(ready, k, metric)]).sort(1).values
+            blocks = list(nearest._grouped(ready, k, metric, split))
+            assert [start for start, _ in blocks] == list(range(0, len(points), 128))
+            assert torch.equal(torch.cat([block for _, block in blocks]).sort(1).values, expected), (metric, k)
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_products_err_by_less_than_their_bound(split):
+    """Against float64, on factors of mixed sizes; and by more than a hundredth of it somewhere, so it is not empty."""
+    x = normal(400, 40) * 2.0 ** torch.from_numpy(np.random.RandomState(1).randint(-6, 7, size=(400, 40)))
+    products = (nearest._split_products if split else nearest._plain_products)(x.float(), x.float())
+    error = (products(slice(0, 400), slice(0, 400)).double() - x @ x.T).abs()
+    norm = x.norm(dim=1)
+    unit = 3.1 * 2.0**-16 + 4 * (3 * 40 + 8) * 2.0**-24 if split else 48 * 2.0**-24
+    share = (error / (unit * norm[:, None] * norm)).max()
+    assert 0.003 < share < 1
+
+
+def test_a_row_is_settled_without_double_precision_over_all_points(monkeypatch):
+    """Of normal points none goes the long way."""
+    monkeypatch.setattr(nearest, "_measured_again", lambda *a: pytest.fail("measured again"))
+    blocks = nearest._grouped(nearest.prepare(normal(3000, 16), "euclidean"), 5, "euclidean", True)
+    assert sum(len(block) for _, block in blocks) == 3000
+
+
 # Wrong arguments: a sentence, whatever they are.
 
 WRONG = (

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from engines import models
 from engines.models import EMBEDDED, HUB, ModelError, fingerprint, load
-from engines.recipes import ddpm_emoji, masked, moe_decoders, rope_decoders
+from engines.recipes import ddpm_cifar10, ddpm_emoji, masked, moe_decoders, rope_decoders
 
 COMMIT = "0" * 40
 
@@ -116,6 +116,16 @@ def test_the_model_with_kinds_measures_as_its_card_says():
     few = ddpm_emoji.QUICK
     loss = ddpm_emoji.measure(model, scheduler, held[:few], 2, labels[:few])
     assert loss == pytest.approx(figures("ddpm-emoji-32-kinds")[f"loss_first_{few}"], rel=0.01)
+
+
+def test_the_model_of_photographs_measures_as_its_card_says():
+    model, scheduler = load("ddpm-cifar10-32", "diffusion", "cpu")
+    held = load_file(models.ASSETS / "ddpm-cifar10-32" / "held-back.safetensors")
+    images, labels, few = held["images"].numpy(), held["labels"], ddpm_emoji.QUICK
+    told, loss = figures("ddpm-cifar10-32"), f"loss_first_{few}"
+    assert ddpm_emoji.measure(model, scheduler, images[:few], 2, labels[:few]) == pytest.approx(told[loss], rel=0.01)
+    assert told[loss] < told[f"loss_untold_first_{few}"]
+    assert model.labels == ddpm_cifar10.CLASSES and labels.unique().tolist() == list(range(10))
 
 
 def test_one_model_many_schedulers():

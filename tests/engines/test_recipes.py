@@ -1,23 +1,28 @@
 """Each recipe trains for seconds on data made here: the loss falls, and what it writes is whole."""
 
 import hashlib
+import io
 import json
+import tarfile
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from engines.recipes import (
     bert_quatrain,
     bert_storybook,
+    ddpm_cifar10,
     ddpm_emoji,
     ddpm_emoji_kinds,
+    judge,
     moe_decoders,
     rope_decoders,
     text,
 )
-from engines.recipes.training import Muon, Run, arguments, orthogonalize
+from engines.recipes.training import Muon, Run, arguments, descend, optimizers, orthogonalize
 
 TINY = {"width": 32, "layers": 1, "heads": 2, "hidden": 32}
 
@@ -43,8 +48,12 @@ def data(tmp_path_factory):
     return folder
 
 
+def typed(data, out, steps):
+    return ["--data", str(data), "--out", str(out), "--steps", str(steps), "--device", "cpu"]
+
+
 def options(data, out, steps):
-    return arguments("", 1, ["--data", str(data), "--out", str(out), "--steps", str(steps), "--device", "cpu"])
+    return arguments("", 1, typed(data, out, steps), start="")
 
 
 def falls(losses, least=0.05):
@@ -171,6 +180,100 @@ def test_ddpm_emoji_kinds_starts_from_a_model_and_names_its_classes(data, tmp_pa
     check_folder(tmp_path, ["loss", "loss_untold"])
     names = json.loads((tmp_path / "model_index.json").read_text())["id2label"]
     assert list(names.values()) == list(ddpm_emoji_kinds.KINDS)
+
+
+def test_ddpm_cifar10_trains_and_goes_on_from_its_weights(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / ddpm_cifar10.ARCHIVE, "w:xz") as archive:
+        for i, name in enumerate(ddpm_cifar10.CLASSES):
+            for j in range(4):
+                file = io.BytesIO()
+                Image.new("RGB", (32, 32), (25 * i, 60 * j, 120)).save(file, "jpeg")
+                entry = tarfile.TarInfo(f"cifar10/{name}/{j}.jpg")
+                entry.size = file.tell()
+                file.seek(0)
+                archive.addfile(entry, file)
+    images, labels = ddpm_cifar10.read(tmp_path)
+    assert images.shape == (40, 32, 32, 3) and labels.tolist() == sorted(4 * list(range(10)))
+    monkeypatch.setattr(ddpm_cifar10, "draw_samples", lambda model, n, *a: np.zeros((n, 32, 32, 3), np.uint8))
+    monkeypatch.setattr(ddpm_cifar10, "BATCH", 8)
+    monkeypatch.setattr(ddpm_cifar10, "RATE", 1e-2)
+    monkeypatch.setattr(ddpm_cifar10, "JUDGED", 20)
+    run = ddpm_cifar10.train(options(tmp_path, tmp_path / "one", 14), channels=(8, 16, 16))
+    assert falls(run.history["loss"])
+    check_folder(tmp_path / "one", ["loss", "loss_untold", "loss_seen"])
+    more = arguments("", 1, [*typed(tmp_path, tmp_path / "two", 1), "--start", str(tmp_path / "one")], start="")
+    again = ddpm_cifar10.train(more, channels=(8, 16, 16))
+    assert again.history["loss"][0] < run.history["loss"][0] / 1.2
+    card = (tmp_path / "two" / "README.md").read_text(encoding="utf-8")
+    assert "--start FORMER" in card and "--steps 14" in card
+    model = ddpm_emoji.build((8, 16, 16), 11, ddpm_cifar10.ATTENTIVE).eval()
+    found = ddpm_cifar10.judge(model, images, labels, more, epochs=1, width=4)
+    assert set(found) == {"right on held-back images", "training images", "1", "1.5", "former 1", "former 1.5"}
+    assert "former weights, guidance 1.5" in ddpm_cifar10.judgement(found)
+
+
+def test_the_judge_tells_colours_apart_and_measures_normal_laws():
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    images = (60 + 60 * labels[:, None, None, None] + rng.integers(0, 40, (30, 32, 32, 3))).astype(np.uint8)
+    seer = judge.fit_judge(images, labels, "cpu", epochs=80, width=4)
+    assert (judge.look(seer, images)[0] == labels).mean() > 0.9
+    one, other = rng.standard_normal((4000, 2)) * [1, 2] + [0, 1], rng.standard_normal((4000, 2)) * [3, 2]
+    assert judge.frechet(one, other) == pytest.approx(1 + 4, abs=0.4)  # |m − m'|² + (1 − 3)²
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    assert judge.frechet(one @ turn, other @ turn) == pytest.approx(judge.frechet(one, other), rel=1e-9)
+
+
+def test_a_network_that_cannot_be_compiled_is_used_as_it_is(monkeypatch):
+    from engines.recipes import training
+
+    model = ddpm_emoji.build((8, 16))
+    assert training.compiled(model) is model  # on a CPU
+
+    def fails(*example):
+        raise RuntimeError("no compiler")
+
+    class OnCard(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1, device="meta"))
+
+        def parameters(self, recurse=True):
+            yield SimpleNamespace(device=torch.device("cuda"), grad=None, requires_grad_=None)
+
+    monkeypatch.setattr(torch, "compile", lambda model: fails)
+    card = OnCard()
+    monkeypatch.setattr(card, "zero_grad", lambda set_to_none: None)
+    assert training.compiled(card) is card
+
+
+def test_muon_takes_matrices_of_one_shape_together():
+    """As one by one, conv kernels too: the sum is the same whatever stands beside it."""
+    torch.manual_seed(0)
+    shapes = [(8, 6), (4, 3, 3, 3), (8, 6), (2, 6, 4), (4, 3, 3, 3), (30, 2, 3, 3)]
+    start = [torch.randn(shape) for shape in shapes]
+    gradients = [[torch.randn(shape) for shape in shapes] for _ in range(3)]
+    found = []
+    for groups in (range(len(shapes)),), [(i,) for i in range(len(shapes))]:
+        weights = [torch.nn.Parameter(x.clone()) for x in start]
+        steppers = [Muon([weights[i] for i in group], lr=0.1) for group in groups]
+        for gradient in gradients:
+            for weight, g in zip(weights, gradient, strict=True):
+                weight.grad = g.clone()
+            for stepper in steppers:
+                stepper.step()
+        found.append([w.detach() for w in weights])
+    for together, alone in zip(*found, strict=True):
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_recorded_tensors_become_numbers_when_they_are_asked_for(tmp_path):
+    a = options(tmp_path, tmp_path, 3)
+    model = torch.nn.Linear(2, 1)
+    run = Run(tmp_path, {"model": model}, a, 0.1)
+    for _ in run:
+        run.record(loss=descend(model, optimizers(model, 0.1), model(torch.ones(2)).square().sum(), run.rate))
+    assert all(isinstance(value, float) for value in run.history["loss"]) and run.recent("loss") > 0
 
 
 @pytest.mark.parametrize(

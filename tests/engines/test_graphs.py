@@ -1,0 +1,215 @@
+"""Recorded networks, with a recording that plays on a CPU; and tensors that all stay on one device, with torch's "meta"."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from engines import graphs, models
+from engines.ddcm import Plan, codec
+from engines.ddcm.codec import PixelModel, encoder, walk
+from engines.ddcm.guidance import guide
+from engines.diffusion.images import sample_images, scheduler_for
+from engines.gibbs import sampling
+from engines.gibbs.masked import MaskedLM
+from engines.graphs import Captured, Graph, network
+from engines.recipes.ddpm_emoji import build, make_scheduler
+
+
+class Replay(Graph):
+    """A recording whose replay is a call that writes into the same places, as a graph's kernels do."""
+
+    made = 0
+
+    def __init__(self, function, arguments):
+        Replay.made += 1
+        with torch.inference_mode(False), torch.no_grad():
+            self.arguments = tuple(torch.empty_like(a).copy_(a) for a in arguments)
+            self.result = function(*self.arguments)
+
+        def replay():
+            again = function(*self.arguments)
+            for kept, new in zip(*(r if isinstance(r, tuple) else (r,) for r in (self.result, again)), strict=True):
+                kept.copy_(new)
+
+        self.graph = SimpleNamespace(replay=replay)
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Recordings are made and played, here."""
+    monkeypatch.setattr(Captured, "graph", Replay)
+    monkeypatch.setattr(Captured, "on_card", staticmethod(lambda arguments: True))
+    monkeypatch.setattr(graphs, "_networks", type(graphs._networks)())
+    sampling._drawing.cache_clear()
+    Replay.made = 0
+    yield Replay
+    sampling._drawing.cache_clear()
+
+
+def small(classes=None):
+    torch.manual_seed(0)
+    return build((8, 16), classes).eval().requires_grad_(False)
+
+
+def pixel_model(net=None, labels=()):
+    kept = make_scheduler().alphas_cumprod.double().numpy()
+    return PixelModel(
+        "small", b"12345678", net or small(len(labels) + 1 if labels else None), kept, "v_prediction", 32, labels
+    )
+
+
+def test_each_shape_is_recorded_once_and_results_are_ones_own(card):
+    calls = []
+
+    def double(x):
+        calls.append(x.shape)
+        return 2 * x
+
+    recorded = Captured(double)
+    first = [recorded(torch.full((3,), float(i))) for i in range(5)]
+    assert [x[0].item() for x in first] == [0, 2, 4, 6, 8]  # none is written over by a later call
+    assert card.made == 1
+    recorded(torch.zeros(4)), recorded(torch.zeros(4)), recorded(torch.zeros(4))
+    assert card.made == 2
+    for n in range(5, 5 + graphs.MOST):
+        for _ in range(3):
+            recorded(torch.zeros(n))
+    assert len(recorded.graphs) == graphs.MOST
+
+
+def test_what_cannot_be_recorded_is_called_as_it_is(card, monkeypatch):
+    def fails(function, arguments):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(Captured, "graph", staticmethod(fails))
+    recorded = Captured(lambda x: x + 1)
+    assert [recorded(torch.zeros(1)).item() for _ in range(4)] == [1] * 4
+
+
+def test_the_benchmark_of_a_card_runs_everywhere(tmp_path, monkeypatch):
+    """Small, here; a part that fails is a line in the table."""
+    import json
+
+    from benchmarks import gpu
+
+    def broken(setting):
+        yield gpu.Row("broken", "first", 1.0, "s")
+        raise ValueError("no such kernel")
+
+    monkeypatch.setenv("OUT", str(tmp_path))
+    monkeypatch.setattr(gpu, "PARTS", (broken, gpu.products, gpu.particles, gpu.neighbours))
+    rows = gpu.main(["--small", "--device", "cpu"])
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert written["card"] == "CPU" and len(written["rows"]) == len(rows)
+    failed = [row for row in rows if row.what.startswith("FAILED")]
+    assert [row.part for row in failed] == ["broken"] and "no such kernel" in failed[0].what
+    assert {row.part for row in rows} == {"broken", "products", "particles", "neighbours"}
+    assert next(row.value for row in rows if "differ" in row.what) == 0
+
+
+def test_on_a_cpu_nothing_is_recorded():
+    recorded = Captured(lambda x: x + 1)
+    assert [recorded(torch.zeros(1)).item() for _ in range(4)] == [1] * 4 and not recorded.graphs
+
+
+def test_a_network_is_recorded_for_as_long_as_it_lives(card):
+    net = small()
+    x, t = torch.zeros(1, 3, 32, 32), torch.full((), 3)
+    found = [network(net)(x, t) for _ in range(4)]
+    assert all(torch.equal(found[0], other) for other in found) and card.made == 1
+    assert len(graphs._networks) == 1
+    del net
+    assert not graphs._networks
+
+
+def test_codes_are_the_same_with_and_without_recordings(card, monkeypatch):
+    picture = np.random.default_rng(0).integers(0, 256, (32, 50, 3)).astype(np.uint8)
+    plans = [Plan(4, 16), Plan(4, 16, 2, 3), Plan(4, 16, 3, variant="turbo"), Plan(4, 16, variant="reference")]
+    recorded = [codec.encode_batch([picture], pixel_model(), plan)[0] for plan in plans]
+    assert card.made == 4  # one a model
+    assert all((codec.decode(one.code, pixel_model()) == one.picture).all() for one in recorded)
+    monkeypatch.setattr(Captured, "on_card", staticmethod(lambda arguments: False))
+    for plan, one in zip(plans, recorded, strict=True):
+        plain = codec.encode_batch([picture], pixel_model(), plan)[0]
+        assert plain.code == one.code and (plain.picture == one.picture).all()
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpm_2_ancestral"])
+def test_samplers_make_the_same_pictures_with_and_without_recordings(name, card, monkeypatch):
+    scheduler = scheduler_for(name, make_scheduler().config)
+    noise = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    net = small()
+    *_, one = sample_images(net, scheduler, 4, noise, 1)
+    assert card.made == 1
+    monkeypatch.setattr(Captured, "on_card", staticmethod(lambda arguments: False))
+    *_, other = sample_images(net, scheduler, 4, noise, 1)
+    assert torch.equal(one[2], other[2])
+
+
+@pytest.mark.parametrize("scan", ["sweep", "blocks", "parallel"])
+def test_texts_are_the_same_with_and_without_recordings(scan, card, monkeypatch):
+    loaded = models.load("bert-quatrain", "masked", "cpu")
+    model = MaskedLM(loaded.model, loaded.companion)
+    start = model.frame(torch.tensor([model.encode("春__，____。")] * 2))
+    free = (start[0] == model.mask).nonzero()[:, 0]
+    asked = {"scan": scan, "block": 2, "top_k": 30, "burn_in": 1, "metropolis": scan == "sweep"}
+    found = []
+    for on in (True, False):
+        monkeypatch.setattr(Captured, "on_card", staticmethod(lambda arguments, on=on: on))
+        found.append([(s.ids.tolist(), s.log_probs.tolist()) for s in walk_texts(model, start, free, asked)])
+    assert found[0] == found[1] and card.made >= (1 if scan == "parallel" else 2)
+
+
+def walk_texts(model, start, free, asked):
+    return sampling.walk(model, start, free, [1.0, 0.8, 0.5], **asked)
+
+
+class OneDevice(TorchDispatchMode):
+    """A fault where an operation is given tensors of two devices, as on a card; numbers and copies are free to mix."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.ndim]
+        copies = (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+        if len({x.device for x in given}) > 1 and func.overloadpacket not in copies:
+            raise AssertionError(f"{func} of {[x.device.type for x in given]}")
+        return func(*args, **(kwargs or {}))
+
+
+def test_one_device_sees_a_mixture():
+    with OneDevice(), pytest.raises(AssertionError, match="meta"):
+        torch.zeros(2, device="meta").add(torch.zeros(2))
+
+
+@pytest.mark.parametrize("variant", ["shuffled", "reference", "turbo"])
+def test_a_walk_stays_on_its_models_device(variant):
+    model = pixel_model(small().to("meta"))
+    if variant == "reference":  # decides on the CPU which atoms to make
+        choose = lambda number, denoised, codebook: torch.zeros(2, 1, dtype=torch.int64)  # noqa: E731
+        plan = Plan(4, 16, variant=variant)
+    else:
+        choose, plan = encoder(torch.zeros(2, 3, 32, 32, device="meta")), Plan(4, 16, 2, variant=variant)
+    with OneDevice():
+        steps = list(walk(model, plan, 2, choose))
+    assert {step.denoised.device.type for step in steps} == {"meta"}
+
+
+def test_guided_codes_and_samplers_stay_on_their_models_device():
+    with OneDevice():
+        *_, last = guide(pixel_model(small(3).to("meta"), ("a", "b")), Plan(3, 16), 2, 1, 4)
+        noise = torch.zeros(2, 3, 32, 32, device="meta")
+        *_, (_, _, state, _) = sample_images(
+            small().to("meta"), scheduler_for("dpm_2_ancestral", make_scheduler().config), 3, noise
+        )
+    assert last.denoised.device.type == state.device.type == "meta"
+
+
+def test_drawing_words_stays_on_the_models_device():
+    with OneDevice():
+        law = torch.zeros(2, 3, 9, device="meta"), torch.zeros(2, 3, 1, device="meta", dtype=torch.float64)
+        for cut in ((0, 1.0), (4, 0.9)):
+            new, plain, _ = sampling._drawing(*cut)(*law, torch.ones((), device="meta", dtype=torch.float64))
+            assert new.device.type == plain.device.type == "meta"
