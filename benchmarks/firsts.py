@@ -20,7 +20,6 @@ import time
 from playwright.sync_api import sync_playwright
 
 from benchmarks.page import HERO
-from studio import firsts
 from studio.exhibits import EXHIBITS
 from tests.browser.conftest import FLAGS
 from tests.conftest import ROOT
@@ -87,8 +86,7 @@ def main() -> None:
                 for view in exhibit.views if not options.exhibits or exhibit.slug in options.exhibits else ():
                     took = page.evaluate(OPEN, f"?tab={exhibit.slug}&view={view.slug}&lang=en")
                     taken[exhibit.slug, view.slug] = took
-                    kept = "prepared" if firsts.file(exhibit, view).exists() else "live"
-                    print(f"{exhibit.slug}/{view.slug:<18} {kept:9} {took or float('nan'):7.0f} ms", flush=True)
+                    print(f"{exhibit.slug}/{view.slug:<18} {took or float('nan'):7.0f} ms", flush=True)
                     page.wait_for_timeout(300)
             browser.close()
     finally:

@@ -126,6 +126,7 @@ class View:
     seconds: about how long one run takes on two cores
     brief: settings with which it takes a moment, for the tests of a view that takes long
     gpu: whether it is worth asking a shared GPU for
+    scalars: number in the result, by its dotted name, -> its label: what a sweep draws as a curve
     """
 
     slug: str
@@ -139,6 +140,7 @@ class View:
     seconds: float = 0.1
     brief: Mapping[str, Any] = field(default_factory=dict)
     gpu: bool = False
+    scalars: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (_, rule) in rules(self.compute).items():

@@ -1,10 +1,11 @@
-"""First figures: what each view shows at its defaults, drawn beforehand, so that a page that opens shows it at once.
+"""First figures: what each view shows when it is opened, drawn beforehand, so that a page that opens shows it at once.
 
     python -m studio.firsts [exhibit ...]
 
 computes them anew (of all exhibits, unless some are named) and writes assets/firsts/<exhibit>/<view>.jsonl.br: the panels
 as the browser draws them, one line a language. What draws at once follows with a figure of its own; what takes long shows
-the first one until Run is pressed.
+the first one until Run is pressed. A link that names such a view alone means the defaults that the view had when such links
+were made (Exhibit.former): where they differ, <view>.link.jsonl.br is kept beside.
 """
 
 from __future__ import annotations
@@ -31,15 +32,24 @@ FOLDER = ASSETS / "firsts"
 MOST = 6_000_000  # bytes of all files together
 
 
-def file(exhibit: Exhibit, view: View) -> Path:
-    """Where the first figure of a view is kept."""
-    return FOLDER / exhibit.slug / f"{view.slug}.jsonl.br"
+def openings(exhibit: Exhibit, view: View) -> dict[Path, dict[str, Any]]:
+    """The files of a view's first figures: its defaults, and where it differs and takes long, what a bare link means."""
+    folder = FOLDER / exhibit.slug
+    made = {folder / f"{view.slug}.jsonl.br": dict(view.defaults)}
+    named = link.read(exhibit, f"view={view.slug}")[1]
+    if not view.is_direct and _differs(named, view.defaults):
+        made[folder / f"{view.slug}.link.jsonl.br"] = dict(named)
+    return made
 
 
-def read(exhibit: Exhibit, view: View, language: str) -> str | None:
-    """The panels of a view at its defaults as JSON; None where none are kept."""
+def _differs(settings: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    return any(link.text(settings[name]) != link.text(other) for name, other in others.items())
+
+
+def read(file: Path, language: str) -> str | None:
+    """The panels in a file as JSON; None where it is not there."""
     try:
-        lines = brotli.decompress(file(exhibit, view).read_bytes()).decode().split("\n")
+        lines = brotli.decompress(file.read_bytes()).decode().split("\n")
     except FileNotFoundError:
         return None
     return lines[list(LANGUAGES).index(language)]
@@ -47,36 +57,35 @@ def read(exhibit: Exhibit, view: View, language: str) -> str | None:
 
 def prepared(exhibit: Exhibit, view: View, settings: Mapping[str, Any], language: str) -> str | None:
     """The stage that shows the first figure; None where it would be wrong, or where the result is remembered."""
-    if any(link.text(settings[name]) != link.text(default) for name, default in view.defaults.items()):
-        return None
-    kept = None if known(view, settings) else read(exhibit, view, language)
+    file = next((f for f, kept in openings(exhibit, view).items() if not _differs(settings, kept)), None)
+    kept = None if file is None or known(view, settings) else read(file, language)
     if kept is None:
         return None
     with speaking(language, exhibit.slug):
         return stage(exhibit, view, settings, packed=kept, status=say("Prepared; Run computes it here."))
 
 
-def draw(view: View, exhibit: Exhibit) -> tuple[dict[str, str], float]:
-    """The panels of a view at its defaults, computed now, as JSON by language; and the seconds of one language."""
+def draw(view: View, exhibit: Exhibit, settings: Mapping[str, Any]) -> tuple[dict[str, str], float]:
+    """The panels of a view at its settings, computed now, as JSON by language; and the seconds of one language."""
     started = time.perf_counter()
-    *_, last = run(exhibit, view, view.defaults)
+    *_, last = run(exhibit, view, settings)
     seconds, made = time.perf_counter() - started, {}
     for language in LANGUAGES:
         with speaking(language, exhibit.slug):
             started = time.perf_counter()
-            made[language] = "[" + ",".join(map(pack, panels(view, last.result, view.defaults))) + "]"
+            made[language] = "[" + ",".join(map(pack, panels(view, last.result, settings))) + "]"
             drawing = time.perf_counter() - started
     return made, seconds + drawing
 
 
 def write(exhibit: Exhibit, view: View) -> None:
-    """Compute a view's first figure, keep it, and say what it takes."""
-    made, seconds = draw(view, exhibit)
-    place = file(exhibit, view)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    # the window spans all languages: they differ in their texts alone
-    place.write_bytes(brotli.compress("\n".join(made.values()).encode(), quality=11, lgwin=24))
-    print(f"{exhibit.slug}/{view.slug}: {seconds:.2f} s, {place.stat().st_size:,} bytes", flush=True)
+    """Compute a view's first figures, keep them, and say what they take."""
+    for file, settings in openings(exhibit, view).items():
+        made, seconds = draw(view, exhibit, settings)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # the window spans all languages: they differ in their texts alone
+        file.write_bytes(brotli.compress("\n".join(made.values()).encode(), quality=11, lgwin=24))
+        print(f"{exhibit.slug}/{file.name}: {seconds:.2f} s, {file.stat().st_size:,} bytes", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     for exhibit in EXHIBITS:
         for view in exhibit.views if not named or exhibit.slug in named else ():
             write(exhibit, view)
-    wanted = {file(exhibit, view) for exhibit in EXHIBITS for view in exhibit.views}
+    wanted = {file for exhibit in EXHIBITS for view in exhibit.views for file in openings(exhibit, view)}
     sizes = {}
     for kept in sorted(FOLDER.glob("*/*")):
         if kept not in wanted:

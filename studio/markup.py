@@ -12,6 +12,9 @@ from markdown_it import MarkdownIt
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", re.S)
 _MARK = re.compile(r"\[\[([^|\]]+)\|([^\]]+)\]\]")
+# a raised prime or star would be raised twice, for the sign itself stands high
+_PRIME = re.compile(r"<msup>(<m[ion]>[^<]*</m[ion]>)<mi>&#x02032;</mi></msup>")
+_STAR = re.compile(r"<mo>&#x0002A;</mo>((?:</mrow>)?</m(?:sub)?sup>)")
 _KEPT = re.compile("\ue000(\\d+)\ue001")  # private letters, which no text has
 
 
@@ -27,7 +30,9 @@ def to_html(text: str) -> str:
     def formula(found: re.Match) -> str:
         block, inline = found.groups()
         try:
-            return keep(convert(block or inline, display="block" if block else "inline"))
+            made = convert(block or inline, display="block" if block else "inline")
+            made = _STAR.sub(r"<mo>&#x02217;</mo>\1", made)
+            return keep(_PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">&#x02032;</mo></mrow>', made))
         except Exception:  # the library raises what it likes at a formula that is none
             return found[0]
 

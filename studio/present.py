@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from engines.progress import Progress
@@ -44,6 +45,7 @@ def stage(
     status: str = "",
     progress: Progress | None = None,
     seconds: float | None = None,
+    scalars: Mapping[str, float] | None = None,
     run: int = 0,
     waits: bool = False,
 ) -> str:
@@ -65,6 +67,7 @@ def stage(
         "busy": progress is not None,
         "progress": progress.step / progress.total if progress and progress.total else None,
         "seconds": seconds,
+        "scalars": scalars or {},
         "run": run,
         "waits": waits,
         "prepared": packed is not None,
@@ -172,7 +175,10 @@ def _present(
             drawn_at = time.perf_counter()
             shown = None if progress.result is None else panels(view, progress.result, settings, behind, pinned)
             if last:
-                yield made(shown=shown, seconds=seconds)
+                scalars = {
+                    str(say(label)): float(attrgetter(name)(progress.result)) for name, label in view.scalars.items()
+                }
+                yield made(shown=shown, seconds=seconds, scalars=scalars)
             else:
                 count = say("{step} of {total}", step=progress.step, total=progress.total)
                 yield made(shown=shown, status=count, progress=progress)

@@ -53,6 +53,7 @@ const makeExhibit = (exhibit, host) => {
   const title = node("h1", "", exhibit.title);
   const strip = node("div", "views");
   strip.role = "tablist";
+  fadeEnds(strip);
   strip.ariaLabel = t("Views of {exhibit}", { exhibit: exhibit.title });
   const tabs = exhibit.views.map((one) => {
     const tab = button(one.title, () => { if (one !== view) open(one.slug); });
@@ -448,6 +449,7 @@ const app = (() => {
     brand.append(node("span", "", "科学空间"), node("small", "", t("Studio")));
     const nav = node("nav", "exhibits");
     nav.ariaLabel = t("Exhibits");
+    fadeEnds(nav);
     for (const exhibit of declared.exhibits) {
       const link = node("a", "", exhibit.title);
       link.href = `?tab=${exhibit.slug}`;

@@ -11,6 +11,15 @@ const button = (text, action, className = "") => {
   made.addEventListener("click", action);
   return made;
 };
+// A row of names that is longer than its room fades at the end beyond which there are more.
+const fadeEnds = (row) => {
+  const mark = () => {
+    row.classList.toggle("more-before", row.scrollLeft > 4);
+    row.classList.toggle("more-after", row.scrollLeft + row.clientWidth < row.scrollWidth - 4);
+  };
+  row.addEventListener("scroll", mark, { passive: true });
+  new ResizeObserver(mark).observe(row);
+};
 
 // All that the exhibits declare, in the visitor's language; `t` is a text of the page itself, with {fields}.
 let declared = null;

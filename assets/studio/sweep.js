@@ -13,8 +13,9 @@ const makeSweep = (exhibit, hooks) => {
   close.ariaLabel = t("Close");
   const head = node("div", "sweep-head");
   head.append(chosen, typed, close);
+  const curves = node("div", "sweep-curves");
   const grid = node("div", "sweep-grid");
-  root.append(head, grid);
+  root.append(head, curves, grid);
   let turn = 0;
   const tools = { mark: () => "", alt: () => "", set: () => {}, settle: () => {} };
 
@@ -37,10 +38,10 @@ const makeSweep = (exhibit, hooks) => {
     if (kindOf(name).kind === "Toggle") return text === "1" || text === "true";
     return text;
   };
-  const labelOf = (name, text) => {
+  const labelOf = (name, text, isWhole = true) => {
     const { kind, label, options } = kindOf(name);
     const said = kind === "Choice" ? options.find(([value]) => value === text)?.[1] ?? text : text;
-    return `${label}: ${said}`;
+    return isWhole ? `${label}: ${said}` : said;
   };
   // Equal axes, so that the figures can be compared.
   const share = () => {
@@ -55,6 +56,21 @@ const makeSweep = (exhibit, hooks) => {
     }
     if (Object.keys(change).length) for (const plot of plots) window.Plotly.relayout(plot, change);
   };
+  // Where a result has numbers, each over the control.
+  const drawCurves = async (name, asked, found) => {
+    const { kind, label } = kindOf(name);
+    const isNumber = kind === "Range";
+    const isWide = (values) => Math.min(...values) > 0 && Math.max(...values) > 50 * Math.min(...values);
+    const axis = (values) => (isWide(values) ? "log" : "linear");
+    const x = asked.map((text) => (isNumber ? Number(text) : labelOf(name, text, false)));
+    const panels = Object.keys(found[0] ?? {}).map((said) => ({ kind: "plot", figure: {
+      data: [{ type: "scatter", mode: isNumber ? "lines+markers" : "markers", x, y: found.map((one) => one[said]), name: said, marker: { size: 8 } }],
+      layout: { height: 240, showlegend: false, margin: { l: 70, r: 20, t: 20, b: 50 },
+        xaxis: { title: { text: label }, type: isNumber ? axis(x) : "category" }, yaxis: { title: { text: said }, type: axis(found.map((one) => one[said])) } },
+    } }));
+    curves.hidden = asked.length < 2 || !panels.length || found.some((one) => Object.keys(one).length !== panels.length);
+    if (!curves.hidden) await drawPanels(curves, panels, `curves/${name}`, tools, true);
+  };
   const draw = async () => {
     if (root.hidden) return;
     const mine = turn += 1;
@@ -62,6 +78,7 @@ const makeSweep = (exhibit, hooks) => {
     const asked = values();
     while (grid.children.length > asked.length) grid.lastChild.remove();
     grid.style.setProperty("--cells", Math.min(asked.length, 3));
+    const found = [];
     for (const [i, text] of asked.entries()) {
       let cell = grid.children[i];
       if (!cell) {
@@ -74,8 +91,10 @@ const makeSweep = (exhibit, hooks) => {
       try { said = JSON.parse(await hooks.ask({ [name]: valueOf(name, text) })); }
       catch { said = { error: t("The studio does not answer: is it still running?") }; }
       if (mine !== turn) return;
+      found.push(said.scalars ?? {});
       const panels = (said.panels ?? []).slice(0, 1);
-      if (panels[0]?.kind === "plot") panels[0].figure.layout.height = 280;
+      // (the large figure has the legend)
+      if (panels[0]?.kind === "plot") Object.assign(panels[0].figure.layout, { height: 280, showlegend: false });
       if (said.error) cell.lastChild.replaceChildren(node("p", "stage-error", said.error));
       else {
         for (const holder of cell.lastChild.children) holder.zoom = {}; // axes of its own again, until all are there
@@ -84,6 +103,7 @@ const makeSweep = (exhibit, hooks) => {
       if (mine !== turn) return;
     }
     share();
+    await drawCurves(name, asked, found);
   };
   // "name:value,value" as in the address; "" closes
   const set = (said, view = hooks.view()) => {
@@ -91,7 +111,7 @@ const makeSweep = (exhibit, hooks) => {
     const [name, list = ""] = said.split(/:(.*)/s);
     const names = offered(view);
     root.hidden = !view.direct || !names.includes(name);
-    if (root.hidden) { grid.replaceChildren(); return; }
+    if (root.hidden) { grid.replaceChildren(); curves.replaceChildren(); return; }
     chosen.replaceChildren(...names.map((one) => {
       const option = node("option", "", kindOf(one).label);
       option.value = one;

@@ -14,7 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.recipes.training import Run, arguments, compiled, descend, half, optimizers, save_weights, write_card
+from engines.recipes.training import (
+    Run,
+    arguments,
+    compiled,
+    descend,
+    half,
+    optimizers,
+    save_weights,
+    step_rng,
+    write_card,
+)
 
 CHANNELS = (16, 48, 128)
 RATE = 2e-3
@@ -139,7 +149,7 @@ def fit(
         return torch.rand(*shape, generator=generator, device=device)
 
     for step in run:
-        generator.manual_seed(a.seed * 1_000_003 + step)
+        generator.manual_seed(int(step_rng(a.seed, step).integers(2**62)))
         picked = torch.randint(len(pixels), (batch,), generator=generator, device=device)
         clean = pixels[picked].float() / 127.5 - 1
         if flips:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.recipes.training import Run, card_table, descend, half, optimizers, save_weights, write_card
+from engines.recipes.training import Run, card_table, descend, half, optimizers, save_weights, step_rng, write_card
 
 RATE = 2e-3
 SAMPLE = 80  # held-back texts that are shipped and measured
@@ -90,7 +90,7 @@ def train(
     steppers = optimizers(model, RATE)
     run = Run(a.out, {"model": model} | {f"optimizer {i}": o for i, o in enumerate(steppers)}, a, RATE)
     for step in run:
-        rng = np.random.default_rng([a.seed, step])
+        rng = step_rng(a.seed, step)
         tokens = draw(rng)
         rate = rng.uniform(0.1, 0.8, (len(tokens), 1))
         hide = (rng.random(tokens.shape) < rate) & ~np.isin(tokens, skip)

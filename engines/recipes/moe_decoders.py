@@ -15,7 +15,18 @@ from torch import Tensor
 
 from engines.decoder import Decoder, DecoderConfig, Routing, token_losses
 from engines.recipes import text
-from engines.recipes.training import Run, arguments, card_table, descend, half, optimizers, save_weights, write_card
+from engines.recipes.training import (
+    Run,
+    arguments,
+    card_table,
+    descend,
+    half,
+    optimizers,
+    save_weights,
+    step_rng,
+    team,
+    write_card,
+)
 
 RULES = ("none", "auxiliary", "loss-free")
 DOMAINS = ("story", "quatrain", "python")
@@ -62,7 +73,7 @@ def train(a: Namespace, **sizes) -> Run:
     run = Run(a.out, parts, a, RATE)
     length = models["none"].config.context
     for step in run:
-        rng = np.random.default_rng([a.seed, step])
+        rng = step_rng(a.seed, step)
         drawn = [text.windows(blocks[domain][0], BATCH // 3, length, rng) for domain in DOMAINS]
         batch = torch.from_numpy(np.concatenate(drawn)).to(a.device)
         for rule, model in models.items():
@@ -76,7 +87,7 @@ def train(a: Namespace, **sizes) -> Run:
                 run.rate,
             )
             if rule == "loss-free":
-                for block, load in zip(model.blocks, loads(output.routing), strict=True):
+                for block, load in zip(model.blocks, team().mean(loads(output.routing)), strict=True):
                     block.feed.bias -= BIAS_STEP * torch.sign(load - load.mean())
     export(models, blocks, run, a)
     return run

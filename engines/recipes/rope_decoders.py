@@ -12,7 +12,17 @@ import torch
 
 from engines.decoder import Decoder, DecoderConfig, token_losses
 from engines.recipes import text
-from engines.recipes.training import Run, arguments, card_table, descend, half, optimizers, save_weights, write_card
+from engines.recipes.training import (
+    Run,
+    arguments,
+    card_table,
+    descend,
+    half,
+    optimizers,
+    save_weights,
+    step_rng,
+    write_card,
+)
 
 BASES = (100, 1_000, 10_000, 100_000, 1_000_000)
 SIZES = {"width": 192, "heads": 6, "hidden": 320, "layers": 3}
@@ -36,7 +46,7 @@ def train(a: Namespace, **sizes) -> Run:
     run = Run(a.out, parts, a, RATE)
     length = models[BASES[0]].config.context
     for step in run:
-        rng = np.random.default_rng([a.seed, step])
+        rng = step_rng(a.seed, step)
         batch = torch.from_numpy(text.windows(train_blocks, BATCH, length, rng)).to(a.device)
         for base, model in models.items():
             loss = token_losses(model(batch).logits, batch).mean()

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from engines.flow.tarflow import TarFlow
-from engines.recipes.training import Run, arguments, save_weights, write_card
+from engines.recipes.training import Run, arguments, descend, save_weights, step_rng, team, write_card
 
 SIDE, PATCH = 32, 4
 RATE, DECAY = 5e-4, 0.999
@@ -63,20 +63,14 @@ def train(a: Namespace) -> Run:
     run = Run(a.out, {"flow": flow, "average": average, "optimizer": optimizer}, a, RATE)
     cuda = torch.device(a.device).type == "cuda"
     for step in run:
-        generator = torch.Generator(a.device).manual_seed(a.seed * 1_000_003 + step)
+        generator = torch.Generator(a.device).manual_seed(int(step_rng(a.seed, step).integers(2**62)))
         picks = torch.randint(len(clean), (a.batch,), generator=generator, device=a.device)
         x = clean[picks] + a.noise * torch.randn(a.batch, *flow.shape, generator=generator, device=a.device)
         with torch.autocast("cuda", torch.bfloat16, enabled=cuda):
             loss = -flow.log_prob(x).mean() / clean[0].numel()
-        if not loss.isfinite():
+        if not team().mean(loss.detach()).isfinite():
             raise SystemExit(f"The loss of step {step} is no number; the last checkpoint is good.")
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = run.rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        run.record(loss=loss.item())
+        run.record(loss=descend(flow, [optimizer], loss, run.rate))
         torch._foreach_lerp_(
             list(average.parameters()), list(flow.parameters()), 1 - min(DECAY, (step + 1) / (step + 10))
         )

@@ -1,4 +1,9 @@
-"""What every recipe shares: the arguments, the clock, the optimiser, checkpoints, and the model card."""
+"""What every recipe shares: the arguments, the clock, the optimiser, checkpoints, and the model card.
+
+Every recipe runs on several cards, unchanged, when it is started by accelerate (requirements-cards.txt):
+    accelerate launch -m engines.recipes.ddpm_emoji --data DATA --out OUT
+Each process draws batches of its own, so that a step sees as many times the images; gradients are averaged.
+"""
 
 import argparse
 import hashlib
@@ -7,12 +12,59 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+
+class Team:
+    """The processes that train together: those of `accelerate launch`, one a card, or this one alone.
+
+    number: of this process; the first, 0, alone saves, prints and writes the card
+    """
+
+    def __init__(self):
+        self.count, self.number = int(os.environ.get("WORLD_SIZE", 1)), 0
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.count > 1:
+            from accelerate import PartialState
+
+            state = PartialState(cpu=os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true")
+            self.number, self.device = state.process_index, state.device
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Its mean over the processes, as a new tensor where there are several."""
+        if self.count == 1:
+            return tensor
+        from accelerate.utils import reduce
+
+        return reduce(tensor, "mean")
+
+    def average_gradients(self, model: nn.Module) -> None:
+        """Replace each gradient by its mean over the processes, in one message."""
+        if self.count == 1:
+            return
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        for p in parameters:  # an expert that no token chose here has been chosen elsewhere
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        flat = self.mean(nn.utils.parameters_to_vector([p.grad for p in parameters]))
+        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad.copy_(part.view_as(p))
+
+
+@cache
+def team() -> Team:
+    """The one that this process belongs to."""
+    return Team()
+
+
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """What one step draws with: another in each process, in the first the same as alone."""
+    return np.random.default_rng([seed, step] + [team().number] * (team().number > 0))
 
 
 def arguments(description: str, minutes: float, argv: list[str] | None = None, **folders: str) -> argparse.Namespace:
@@ -25,7 +77,7 @@ def arguments(description: str, minutes: float, argv: list[str] | None = None, *
         "--minutes", type=float, default=minutes, help="how long to train (on a CPU: its own time at work)"
     )
     parser.add_argument("--steps", type=int, help="train exactly so many steps instead: repeatable to the last bit")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=str(team().device))
     for name, text in folders.items():
         parser.add_argument(f"--{name}", type=Path, help=text)
     return parser.parse_args(argv)
@@ -78,6 +130,8 @@ class Run:
             self.step += 1
             now, wall = self.clock(), time.monotonic()
             self.seconds += now - before
+            if team().count > 1:  # all end at the same step
+                self.seconds = team().mean(torch.tensor(self.seconds, device=team().device)).item()
             self.wall_seconds += wall - wall_before
             before, wall_before = now, wall
             # a terminal sees a moving line, a log file one line a minute
@@ -87,6 +141,8 @@ class Run:
             if wall - saved > 60 or self.progress == 1:
                 self.save()
                 saved = wall
+        if team().number > 0:
+            sys.exit(0)  # the first process goes on, and measures what was trained
 
     def record(self, **values: float | list | Tensor) -> None:
         """Numbers, or tensors of one number, which are read at the next report: reading one waits for the card."""
@@ -103,6 +159,8 @@ class Run:
         return float(np.mean([float(value) for value in self.history[name][-steps:]]))
 
     def show(self) -> None:
+        if team().number > 0:
+            return
         self.read()
         bar = "#" * int(30 * self.progress)
         losses = "  ".join(f"{name} {self.recent(name):.4f}" for name in self.history if name.startswith("loss"))
@@ -110,6 +168,8 @@ class Run:
         print(line, end="\r" if sys.stdout.isatty() and self.progress < 1 else "\n", flush=True)
 
     def save(self) -> None:
+        if team().number > 0:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.read()
         state = {
@@ -162,9 +222,8 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     alike.setdefault((p.shape, p.dtype, p.device), []).append(p)
-            for (
-                same
-            ) in alike.values():  # at once: on a card a network's matrices, one by one, are thousands of launches
+            # at once: on a card a network's matrices, one by one, are thousands of launches
+            for same in alike.values():
                 self._step(same, **{key: group[key] for key in ("lr", "momentum", "weight_decay")})
 
     def _step(self, same: list[Tensor], lr: float, momentum: float, weight_decay: float) -> None:
@@ -213,6 +272,7 @@ def compiled(model: nn.Module, *example: Tensor | None) -> Callable:
 def descend(model: nn.Module, optimizers: Iterable[torch.optim.Optimizer], loss: Tensor, rate: float) -> Tensor:
     """One step down the clipped gradient; the loss, for `Run.record`."""
     loss.backward()
+    team().average_gradients(model)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
         for group in optimizer.param_groups:

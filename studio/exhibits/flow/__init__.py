@@ -141,6 +141,7 @@ VIEWS = (
         },
         draw=draw_guide,
         seconds=0.7,
+        scalars={"frechet_here": "Fréchet distance (pixels²)", "recognised_here": "recognised"},
     ),
     View(
         slug="likelihood",

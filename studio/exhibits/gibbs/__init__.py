@@ -179,6 +179,7 @@ WEIGHING = View(
         "seed": SEED,
     },
     draw=draw_weigh,
+    scalars={"rate": "share accepted", "efficiency": "effective share of the weighted draws"},
 )
 
 EXHIBIT = Exhibit(

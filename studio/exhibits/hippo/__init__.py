@@ -128,6 +128,7 @@ VIEWS = (
         compute=matrices,
         controls={"measure": MEASURE, "order": ORDER},
         draw=draw_matrices,
+        scalars={"condition": "condition number of the eigenvectors"},
     ),
     View(
         slug="steps",

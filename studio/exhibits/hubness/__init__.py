@@ -89,6 +89,7 @@ VIEWS = (
             "log_counts": Toggle("Log axes of the histogram"),
         },
         draw=draw_survey,
+        scalars={"unequal.skewness": "skewness of N"},
     ),
     View(
         slug="dimension",

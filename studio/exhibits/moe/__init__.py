@@ -171,6 +171,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_shared,
+        scalars={"value": "λ (mean)"},
     ),
     View(
         slug="models",

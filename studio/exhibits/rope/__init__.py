@@ -83,6 +83,7 @@ VIEWS = (
         },
         draw=draw_bases,
         seconds=0.2,
+        scalars={"base": "least base b*"},
     ),
     View(
         slug="wavelengths",

@@ -71,6 +71,7 @@ VIEWS = (
             "unknown": UNKNOWN,
         },
         draw=draw_lattice,
+        scalars={"entropy": "entropy of the segmentation (nats)"},
     ),
     View(
         slug="passage",

@@ -56,6 +56,7 @@ VIEWS = (
         draw=figures.draw_distance,
         looks={"lines": Toggle("Lines of the matching")},
         seconds=0.1,
+        scalars={"value": "mean cost of the best matching"},
     ),
     View(
         slug="critics",
