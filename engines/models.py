@@ -30,6 +30,7 @@ FAMILIES = {
     "causal": "a causal language model with rotary positions",
     "moe": "a mixture-of-experts language model",
     "decoder": "a tiny byte-level decoder",
+    "latent": "a text-to-image model of latents (Stable Diffusion, SDXL, SD3 or LCM)",
 }
 
 # name -> (family, weight file in assets/models)
@@ -49,7 +50,7 @@ EMBEDDED = {
     },
 }
 
-# name -> (family, revision, gigabytes of weights)
+# name -> (family, revision, gigabytes of weights on a card)
 HUB = {
     "google/ddpm-cifar10-32": ("diffusion", "267b167dc01f0e4e61923ea244e8b988f84deb80", 0.15),
     "google-bert/bert-base-uncased": ("masked", "86b5e0934494bd15c9632b12f734a8a67f723594", 0.45),
@@ -62,7 +63,16 @@ HUB = {
     "mistralai/Mixtral-8x7B-v0.1": ("moe", "fc7ac94680e38d7348cfa806e51218e6273104b0", 93.5),
     # 13.8 GB of MXFP4, which transformers unpacks to bfloat16 where its kernels are missing
     "openai/gpt-oss-20b": ("moe", "6cee5e81ee83917806bbde320786a8fb61efebee", 41.8),
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": ("latent", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", 2.3),
+    # a copy of stabilityai/stable-diffusion-2-1-base, which its makers took from the Hub in November 2025
+    "Manojb/stable-diffusion-2-1-base": ("latent", "0094d483a120f3f33dafbd187ea4aa60d10de75c", 2.8),
+    "stabilityai/sd-turbo": ("latent", "b261bac6fd2cf515557d5d0707481eafa0485ec2", 2.8),
+    "SimianLuo/LCM_Dreamshaper_v7": ("latent", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5", 2.3),
+    "stabilityai/stable-diffusion-xl-base-1.0": ("latent", "462165984030d82259a11f4367a4eed129e94a7b", 7.1),
+    "stabilityai/sdxl-turbo": ("latent", "71153311d3dbb46851df1931d3ca6e939de83304", 7.1),
+    "stabilityai/stable-diffusion-3-medium-diffusers": ("latent", "ea42f8cef0f178587cf766dc8129abd379c90671", 6.1),
 }
+HALVED = ("causal", "moe", "latent")  # families whose gigabytes are of half precision; a CPU holds them in single
 MOE_TYPES = ("olmoe", "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3")
 
 
@@ -199,15 +209,8 @@ def _load_hub(name: str, family: str | None, device: torch.device) -> Loaded:
     has, repository, revision, gigabytes = _row(name, family)
     if has is not None:
         _need(name, has, family)
-    room = _memory(device) / 1e9
-    if gigabytes and gigabytes > 0.9 * room:
-        raise ModelError(
-            "{name} needs about {needed} GB; the {device} device here has {room} GB.",
-            name=name,
-            needed=gigabytes,
-            device=device.type,
-            room=round(room),
-        )
+    if gigabytes:
+        check_room(name, needed(name, device), device)
     folder = Path(_download(repository, revision))
     if not any(folder.rglob("*.safetensors")):
         raise ModelError(
@@ -231,6 +234,25 @@ def _load_hub(name: str, family: str | None, device: torch.device) -> Loaded:
         ) from error
 
 
+def needed(name: str, device: torch.device) -> float:
+    """Gigabytes that the weights of a pinned model of the Hub take on a device."""
+    family, _, gigabytes = HUB[name]
+    return gigabytes if device.type == "cuda" or family not in HALVED else 2 * gigabytes
+
+
+def check_room(name: str, gigabytes: float, device: torch.device) -> None:
+    """A ModelError where a device has not so much memory."""
+    room = _memory(device) / 1e9
+    if gigabytes > 0.9 * room:
+        raise ModelError(
+            "{name} needs about {needed} GB; the {device} device here has {room} GB.",
+            name=name,
+            needed=round(gigabytes, 1),
+            device=device.type,
+            room=round(room),
+        )
+
+
 def _memory(device: torch.device) -> int:
     """Bytes of memory of the device."""
     if device.type == "cuda":
@@ -242,16 +264,20 @@ def _download(repository: str, revision: str) -> str:
     """Folder of a snapshot: weights as safetensors, configuration and vocabulary, nothing that could run."""
     from huggingface_hub import HfApi, errors, snapshot_download
 
+    from engines import latents
+
     wanted = {
         "repo_id": repository,
         "revision": revision,
         "allow_patterns": ["*.safetensors", "*.json", "*.txt", "tokenizer.model"],
         "ignore_patterns": ["*.fp16.safetensors", "*non_ema*", "onnx/*", "coreml/*", "*.mlpackage/*", "original/*"],
     }
+    pictured = {key: value for key, value in wanted.items() if key != "ignore_patterns"}
     try:
         # asked first because it fails at once where the network is cut; the download itself would try for half a minute
-        HfApi().model_info(repository, revision=revision, timeout=5)
-        return snapshot_download(**wanted)
+        found = HfApi().model_info(repository, revision=revision, timeout=5)
+        pictures = latents.wanted([file.rfilename for file in found.siblings or ()])
+        return snapshot_download(**(wanted if pictures is None else pictured | {"allow_patterns": pictures}))
     except errors.GatedRepoError:
         raise ModelError(
             "{repository} asks its users to agree to terms: log in with an account that did.", repository=repository
@@ -271,14 +297,19 @@ def _download(repository: str, revision: str) -> str:
         ) from None
 
 
-def _read(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """A JSON file of a folder, or {} where there is none."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _family(folder: Path) -> str | None:
     """What a downloaded folder holds, by its configuration."""
-    config = _read(folder / "config.json")
-    if "UNet2DModel" in (config.get("_class_name"), _read(folder / "unet" / "config.json").get("_class_name")):
+    from engines import latents
+
+    if latents.kind_of(folder):
+        return "latent"
+    config = read_json(folder / "config.json")
+    if "UNet2DModel" in (config.get("_class_name"), read_json(folder / "unet" / "config.json").get("_class_name")):
         return "diffusion"
     if "BertForMaskedLM" in (config.get("architectures") or ()) or config.get("model_type") == "bert":
         return "masked"
@@ -290,7 +321,11 @@ def _family(folder: Path) -> str | None:
 def _from_folder(folder: Path, family: str, device: torch.device) -> Loaded:
     """Load what lies in a local folder in the format of diffusers or transformers."""
     safe = {"use_safetensors": True, "local_files_only": True}
-    if family == "diffusion":
+    if family == "latent":
+        from engines import latents
+
+        model, companion = latents.from_folder(folder, device), None
+    elif family == "diffusion":
         from diffusers import DDPMScheduler, UNet2DModel
 
         # two layouts: unet/ and scheduler/, or everything at the root
@@ -301,7 +336,7 @@ def _from_folder(folder: Path, family: str, device: torch.device) -> Loaded:
         if model.config.in_channels != 3 or model.config.out_channels != 3:
             raise ModelError("{name} does not work on RGB pixels.", name=folder.name)
         # as diffusers' DiT pipeline keeps them; the class after the last of these stands for any
-        names = _read(folder / "model_index.json").get("id2label") or {}
+        names = read_json(folder / "model_index.json").get("id2label") or {}
         model.labels = tuple(str(names[i]) for i in sorted(names, key=int))
         companion = DDPMScheduler.from_pretrained(folder / "scheduler" if inner else folder, local_files_only=True)
     else:

@@ -26,11 +26,12 @@ LONGEST = 120  # seconds; a visitor without an account has two minutes a day
 
 def compute(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Progress]:
     """Progress of the view's engine; the last one carries the result."""
-    hub = hub_model(settings)
-    if _on_card is None or not view.gpu or hub is None:
+    named = hub_models(settings)
+    if _on_card is None or not view.gpu or not named:
         yield from _compute(exhibit, view.slug, settings)
         return
-    models.fetch(hub)
+    for name in named:
+        models.fetch(name)
     has_begun = False
     try:
         for made in _on_card(exhibit, view.slug, settings):
@@ -47,17 +48,17 @@ def compute(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Prog
     yield from _compute(exhibit, view.slug, settings)
 
 
-def hub_model(settings: dict[str, Any]) -> str | None:
-    """The name of the model of the Hub that these settings ask for, if any."""
-    name = settings.get("model")
-    return name if isinstance(name, str) and "/" in name else None
+def hub_models(settings: dict[str, Any]) -> list[str]:
+    """The names of the models of the Hub that these settings ask for."""
+    named = (settings.get("model"), settings.get("beside"))
+    return [name for name in named if isinstance(name, str) and "/" in name]
 
 
 def lease(exhibit: str, slug: str, settings: dict[str, Any]) -> int:
     """Seconds of a card to ask for: a second a gigabyte of weights, and the view's time at these settings."""
     view = _view(exhibit, slug)
     steps = _total(settings.get("steps", 1)) / _total(view.defaults.get("steps", 1))
-    weights = models.HUB.get(hub_model(settings) or "", ("", "", 5))[2]
+    weights = sum(models.HUB.get(name, ("", "", 5))[2] for name in hub_models(settings))
     return math.ceil(min(10 + weights + view.seconds * max(steps, 1), LONGEST))
 
 

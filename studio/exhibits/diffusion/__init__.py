@@ -13,11 +13,15 @@ from engines.diffusion.experiments import DETERMINISTIC
 from engines.diffusion.identities import identities
 from engines.diffusion.images import SCHEDULERS
 from engines.diffusion.mixture import target_mixture
+from engines.diffusion.prompt import FEW, SIDES, prompt_grid
+from engines.diffusion.prompt import SCHEDULERS as PROMPTED
 from engines.diffusion.variances import step_variances
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Text, View, read_stories
 from studio.exhibits.diffusion import figures, figures_exact
 from studio.exhibits.diffusion.figures import METHODS, SAMPLERS
+from studio.exhibits.diffusion.figures_prompt import SAMPLERS_HERE, draw_prompt
 from studio.figure import COLORS
+from studio.hub import LATENT
 
 TARGETS = {
     "spiral": "spiral",
@@ -314,6 +318,41 @@ VIEWS = (
         brief={"schedulers": ("ddim", "dpmpp_2m"), "steps": (2,), "count": 2},
         gpu=True,
     ),
+    View(
+        slug="prompt",
+        title="From a prompt",
+        caption=(
+            "Pictures of one prompt by a published model: a row a scheduler of diffusers, a column a number of steps, all from "
+            "the same noise. Scrub to see what the model takes the picture for on its way. The sampler works on latents, "
+            "4 or 16 numbers for each 8 x 8 pixels, and a decoder makes pixels of them at the end. Layout and colours are there "
+            "after few steps; compare details. Guidance $g$ takes $u + g(c - u)$ for the prediction, $c$ with the prompt "
+            "and $u$ with the negative one: two passes of the network a call. A few-step model beside was "
+            "distilled to need neither many steps nor guidance."
+        ),
+        compute=prompt_grid,
+        controls={
+            "model": Choice("Model", LATENT, help="From the Hugging Face Hub, at a pinned commit, when you press Run."),
+            "prompt": Text("Prompt", lines=2),
+            "steps": Numbers("Steps"),
+            "schedulers": Choice(
+                "Schedulers (up to 4)", {name: SAMPLERS_HERE[name] for name in PROMPTED}, several=True
+            ),
+            "guidance": Range("Guidance", step=0.5),
+            "beside": Choice("Few-step model beside", {"none": "none"} | {name: LATENT[name] for name in FEW}),
+            "negative": Text("Negative prompt", lines=2),
+            "side": Choice("Side (pixels)", {name: name for name in SIDES} | {"own": "what the model was trained on"}),
+            "spacing": Choice(
+                "Timesteps",
+                {"trailing": "trailing: from pure noise", "leading": "leading: as many are published"},
+                help="LCM and flow matching have their own.",
+            ),
+            "seed": SEED,
+        },
+        draw=draw_prompt,
+        live=False,
+        seconds=30,
+        gpu=True,
+    ),
 )
 
 
@@ -350,6 +389,12 @@ EXHIBIT = Exhibit(
         ("Liu et al., Rectified flow", "https://arxiv.org/abs/2209.03003"),
         ("Lin et al., Common diffusion noise schedules", "https://arxiv.org/abs/2305.08891"),
         ("Sabour et al., Align Your Steps", "https://arxiv.org/abs/2404.14507"),
+        ("Ho & Salimans, Classifier-free guidance", "https://arxiv.org/abs/2207.12598"),
+        ("Rombach et al., Latent diffusion", "https://arxiv.org/abs/2112.10752"),
+        ("Podell et al., SDXL", "https://arxiv.org/abs/2307.01952"),
+        ("Sauer et al., Adversarial diffusion distillation", "https://arxiv.org/abs/2311.17042"),
+        ("Luo et al., Latent consistency models", "https://arxiv.org/abs/2310.04378"),
+        ("Esser et al., Stable Diffusion 3", "https://arxiv.org/abs/2403.03206"),
         ("Song et al., Consistency models", "https://arxiv.org/abs/2303.01469"),
         ("Frans et al., Shortcut models", "https://arxiv.org/abs/2410.12557"),
         ("Zhou et al., SiD", "https://arxiv.org/abs/2404.04057"),

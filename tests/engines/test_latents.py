@@ -1,0 +1,273 @@
+"""Text-to-image models are held to diffusers' own pipelines, on tiny ones saved as the Hub has them."""
+
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+import torch
+
+from engines import latents, models
+from engines.diffusion import prompt as prompts
+from engines.diffusion.prompt import FLOW, PINNED, SCHEDULERS, prompt_grid, sample_latents, scheduler_for
+from engines.latents import KNOWN, wanted
+from engines.models import HUB, ModelError
+from tests.engines.tiny_pipelines import KINDS, SIDE, save
+
+NAMES = dict(
+    zip(
+        KINDS,
+        (
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "Manojb/stable-diffusion-2-1-base",
+            "stabilityai/sd-turbo",
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            "stabilityai/sdxl-turbo",
+            "SimianLuo/LCM_Dreamshaper_v7",
+            "stabilityai/stable-diffusion-3-medium-diffusers",
+        ),
+        strict=True,
+    )
+)
+ASKED = {"prompt": "a cat 山 and a dog", "negative_prompt": "grey"}
+
+
+@lru_cache
+def saved(kind):
+    """A pipeline in a folder, and the pipeline."""
+    folder = Path(mkdtemp(prefix="tiny")) / kind
+    return folder, save(kind, folder)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A Hub that sends the tiny pipeline of each pinned name; models are loaded on the CPU."""
+    kinds = {name: kind for kind, name in NAMES.items()}
+    monkeypatch.setattr(models, "_cache", type(models._cache)())
+    monkeypatch.setattr(models, "_download", lambda repository, revision: str(saved(kinds[repository])[0]))
+    monkeypatch.setattr(models, "_memory", lambda device: 64e9)
+    monkeypatch.setattr(latents, "resolve", lambda device=None: torch.device("cpu"))
+    monkeypatch.setattr(models, "resolve", lambda device=None: torch.device("cpu"))
+
+
+def theirs(kind, scheduler, steps, guidance=5.0, **more):
+    """What diffusers' pipeline makes, [h, w, 3] from 0 to 1."""
+    import diffusers
+
+    _, pipe = saved(kind)
+    asked = ASKED
+    if isinstance(scheduler, diffusers.LCMScheduler) and kind == "lcm":
+        asked = {"prompt": ASKED["prompt"]}
+    elif kind == "lcm":  # its own pipeline takes its own scheduler alone
+        pipe = diffusers.StableDiffusionPipeline(**pipe.components, requires_safety_checker=False)
+        pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = scheduler
+    generator = torch.Generator().manual_seed(3)
+    made = pipe(
+        **asked, num_inference_steps=steps, guidance_scale=guidance, generator=generator, output_type="np", **more
+    )
+    return made.images[0]
+
+
+def ours(kind, name, steps, guidance=5.0, side=SIDE, spacing="trailing"):
+    model = latents.open_model(NAMES[kind], side)
+    seen = model.prompted(ASKED["prompt"], ASKED["negative_prompt"], guidance, side, side)
+    *_, (_, _, state, clean) = sample_latents(seen, scheduler_for(name, model, spacing), steps, 3)
+    decoded = (model.decode(state)[0].permute(1, 2, 0) / 2 + 0.5).clamp(0, 1).numpy()
+    return decoded, state, clean
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_pixels_as_diffusers_with_every_scheduler(kind, hub):
+    model = latents.open_model(NAMES[kind], SIDE)
+    turbo = ("euler", "euler_ancestral")  # nets as of sd21 and sdxl
+    for name in FLOW if kind == "sd3" else turbo if "turbo" in kind else SCHEDULERS:
+        expected = theirs(kind, scheduler_for(name, model), 3)
+        np.testing.assert_allclose(ours(kind, name, 3)[0], expected, atol=1e-4, err_msg=name)
+        assert expected.std() > 0.05
+
+
+def test_guidance_and_the_prompt_change_the_picture(hub):
+    plain, strong = ours("sd15", "euler", 3, 1.0)[0], ours("sd15", "euler", 3, 12.0)[0]
+    np.testing.assert_allclose(
+        plain,
+        theirs("sd15", prompts.scheduler_for("euler", latents.open_model(NAMES["sd15"], SIDE)), 3, 1.0),
+        atol=1e-4,
+    )
+    assert np.abs(plain - strong).mean() > 0.01
+    model = latents.open_model(NAMES["sd15"], SIDE)
+    x = torch.randn(1, 4, 16, 16)
+    made = [model.prompted(text, "", 1, SIDE, SIDE)(x, 500).sample for text in ("a cat", "a dog", "a cat")]
+    assert torch.equal(made[0], made[2]) and not torch.allclose(made[0], made[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sd21", "sd3"])
+def test_the_last_estimate_is_the_picture(kind, hub):
+    """Euler's last step is to the estimate itself: x0 of the network's answer is what the scheduler takes it for."""
+    _, state, clean = ours(kind, "euler", 5)
+    torch.testing.assert_close(state, clean, atol=2e-4, rtol=1e-4)
+
+
+def test_the_same_denoiser_serves_the_samplers_of_pixels(hub):
+    """DDIM of this studio, which knows models of pixels, makes of a latent model what diffusers' DDIM does."""
+    from engines.diffusion.images import sample_images
+    from engines.diffusion.images import scheduler_for as of_pixels
+
+    for kind in ("sd15", "sd21"):
+        model = latents.open_model(NAMES[kind], SIDE)
+        seen = model.prompted(ASKED["prompt"], ASKED["negative_prompt"], 5.0, SIDE, SIDE)
+        noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3))
+        config = {**model.config, "clip_sample": False}
+        *_, (_, _, state, _) = sample_images(seen, of_pixels("ddim", config), 5, noise)
+        scheduler = prompts.scheduler_for("ddim", model)
+        scheduler.final_alpha_cumprod = torch.tensor(1.0)
+        *_, (_, _, expected, _) = sample_latents(seen, scheduler, 5, 3)
+        torch.testing.assert_close(state, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_noise_levels_of_flow_matching(hub):
+    """A straight path of a known network: the denoiser in x = √ᾱ x0 + √(1 − ᾱ) ε finds x0 at every level."""
+    model = latents.open_model(NAMES["sd3"], SIDE)
+    seen = model.prompted("a cat", "", 1.0, SIDE, SIDE)
+    torch.manual_seed(0)
+    clean, noise = torch.randn(2, 1, 16, 16, 16)
+    seen.model.net.forward = lambda **given: (noise - clean,)
+    try:
+        assert (np.diff(seen.alphas_cumprod) < 0).all() and seen.alphas_cumprod[-1] == 0
+        for t in (0, 400, 998, 999):
+            level = float(seen.alphas_cumprod[t])
+            x = level**0.5 * clean + (1 - level) ** 0.5 * noise
+            torch.testing.assert_close(seen.denoise(x, t), clean, atol=1e-4, rtol=1e-4)
+    finally:
+        del seen.model.net.forward
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "sd3"])
+def test_latents_go_in_and_out_as_in_diffusers(kind, hub):
+    model, (_, pipe) = latents.open_model(NAMES[kind], SIDE), saved(kind)
+    torch.manual_seed(1)
+    picture = torch.rand(1, 3, SIDE, SIDE) * 2 - 1
+    mean = pipe.vae.encode(picture).latent_dist.mode()
+    shift = pipe.vae.config.shift_factor or 0
+    torch.testing.assert_close(
+        model.encode(picture), (mean - shift) * pipe.vae.config.scaling_factor, atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(model.decode(model.encode(picture)), pipe.vae.decode(mean).sample, atol=1e-4, rtol=1e-4)
+
+
+def test_a_large_picture_is_worked_through_in_tiles(hub):
+    model = latents.open_model(NAMES["sd15"], SIDE)
+    seen = []
+    first = model.vae.decoder.conv_in
+    handle = first.register_forward_hook(lambda _, given, __: seen.append(given[0].shape))
+    model.decode(torch.randn(2, 4, 64, 64))
+    handle.remove()
+    assert len(seen) > 2 and max(max(shape[2:]) for shape in seen) <= 16 and {shape[0] for shape in seen} == {1}
+
+
+def test_pinned_models_are_described_and_pinned():
+    assert set(KNOWN) == set(PINNED) == set(NAMES.values())
+    assert all(len(HUB[name][1]) == 40 for name in PINNED)
+
+
+def test_what_is_fetched():
+    files = [
+        "model_index.json", "README.md", "v1-5-pruned.safetensors", "safety_checker/model.safetensors",
+        "unet/config.json", "unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "vae/config.json", "vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors",
+        "text_encoder/config.json", "text_encoder/model.safetensors", "text_encoder_3/model-00001-of-00002.safetensors",
+        "tokenizer/vocab.json", "tokenizer/merges.txt", "scheduler/scheduler_config.json", "unet/model.onnx",
+    ]  # fmt: skip
+    assert set(wanted(files)) == {
+        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.fp16.safetensors", "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
+        "tokenizer/vocab.json", "tokenizer/merges.txt", "scheduler/scheduler_config.json",
+    }  # fmt: skip
+    assert wanted(["config.json", "model.safetensors"]) is None
+
+
+def test_half_precision_weights_are_read_from_their_own_files(tmp_path):
+    _, pipe = saved("sd15")
+    pipe.save_pretrained(tmp_path, safe_serialization=True, variant="fp16")
+    model = latents.from_folder(tmp_path, torch.device("cpu"))
+    assert torch.equal(model.net.conv_in.weight, pipe.unet.conv_in.weight)
+
+
+def grid(**settings):
+    return list(prompt_grid(**({"model": NAMES["sd15"], "steps": (1, 3), "schedulers": ("euler", "heun")} | settings)))
+
+
+def test_a_grid_of_schedulers_and_a_few_step_model_beside(hub, monkeypatch):
+    monkeypatch.setattr(prompts, "KNOWN", {name: known._replace(side=SIDE) for name, known in KNOWN.items()})
+    said = grid(beside=NAMES["lcm"], guidance=4.0)
+    result = said[-1].result
+    assert said[-1].step == said[-1].total and all(one.step < one.total for one in said[:-1])
+    assert result.schedulers == ("euler", "heun", "lcm") and result.models[-1] == NAMES["lcm"]
+    assert result.calls.tolist() == [[1, 3], [1, 5], [1, 3]]
+    assert result.passes.tolist() == [[2, 6], [2, 10], [1, 3]]
+    assert result.done.all() and (result.seconds > 0).all() and result.film_calls[1, 1].tolist()[-1] == 5
+    assert (result.film[:, :, -1] == result.pictures).all()
+    assert (result.pictures[0, 0] == result.pictures[1, 0]).all()  # one step is Euler's, from the same noise
+    again = grid(beside=NAMES["lcm"], guidance=4.0)[-1].result
+    assert (again.pictures == result.pictures).all()
+    turbo = grid(model=NAMES["turbo"], guidance=9.0)[-1].result
+    assert turbo.guidance.tolist() == [1, 1] and (turbo.passes == turbo.calls).all()
+
+
+def test_without_a_model_nothing_is_fetched(monkeypatch):
+    monkeypatch.setattr(models, "load", None)
+    (said,) = prompt_grid()
+    assert said.result.pictures.shape[0] == 0 and said.step == said.total
+
+
+def test_prompts_of_any_length_and_script(hub, monkeypatch):
+    monkeypatch.setattr(prompts, "KNOWN", {name: known._replace(side=SIDE) for name, known in KNOWN.items()})
+    for text in ("", "猫 " * 300, "🦊\x00\n\t", "a" * 2000):
+        result = grid(prompt=text, steps=(1,))[-1].result
+        assert result.done.all() and result.read == 75
+    assert result.tokens > 75
+
+
+def test_what_cannot_be_is_a_sentence(hub, monkeypatch):
+    def cut(repository, revision):
+        raise ModelError("The Hub cannot be reached.")
+
+    with pytest.raises(ValueError, match="has no ddim"):
+        grid(model=NAMES["sd3"], schedulers=("ddim",), side="512")
+    with pytest.raises(ValueError, match="text-to-image model of latents"):
+        latents.open_model("ddpm-emoji-32")
+    with pytest.raises(ValueError, match="multiple of 2"):
+        latents.open_model(NAMES["sd15"], SIDE).prompted(height=33)
+    with pytest.raises(ValueError, match="at most 50"):
+        grid(model=NAMES["lcm"], schedulers=("lcm",), steps=(60,), side="512")
+    with pytest.raises(ValueError, match="prompt may have at most"):
+        grid(prompt="x" * 2001)
+    with pytest.raises(ValueError, match="There is no model named"):
+        grid(model="nonsense")
+    monkeypatch.setattr(models, "_download", cut)
+    monkeypatch.setattr(models, "_cache", type(models._cache)())
+    with pytest.raises(ValueError, match="cannot be reached"):
+        grid()
+    # a card too small is told before anything is fetched
+    monkeypatch.setattr(models, "_memory", lambda device: 4e9)
+    with pytest.raises(ValueError, match=r"needs about 6.1 GB; the cpu device here has 4 GB"):
+        grid()
+
+
+def test_memory_that_ends_in_the_middle_is_a_sentence_and_the_model_lives(hub, monkeypatch):
+    monkeypatch.setattr(prompts, "KNOWN", {name: known._replace(side=SIDE) for name, known in KNOWN.items()})
+    model = latents.open_model(NAMES["sd15"], SIDE)
+    calls = []
+
+    def full(*given, **more):
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return type(model.net).forward(model.net, *given, **more)
+
+    monkeypatch.setattr(model.net, "forward", full)
+    with pytest.raises(ValueError, match="memory of this machine does not suffice"):
+        grid()
+    assert grid()[-1].result.done.all()
