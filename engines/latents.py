@@ -28,7 +28,7 @@ from engines.arguments import Between, Characters, Refusal, checked, quoted, who
 from engines.device import resolve
 from engines.models import ModelError
 
-MOST_PROMPT = 2000  # characters
+MOST_PROMPT = 1000  # characters
 MOST_SIDE = 1024  # pixels
 WORKING = 1.5  # GB that a picture of 512 x 512 takes while it is made, beside the weights
 PIPELINES = {

@@ -7,7 +7,7 @@ from typing import Any
 from engines import models
 from engines.latents import KNOWN
 from studio.language import raw
-from studio.panels import Prose, Table
+from studio.panels import Table
 
 # name -> as a choice on the page
 LATENT = {"none": "none: what each needs"} | {
@@ -34,7 +34,7 @@ LICENCES = {
 
 
 def needs() -> list[Any]:
-    """A sentence, and what each model needs."""
+    """What each model needs, under a sentence."""
     said = (
         "No picture is made yet: choose a model. Its weights come from the Hugging Face Hub when you press Run, which needs "
         "a network, the memory below and, unless minutes a picture are bearable, a graphics card."
@@ -52,4 +52,4 @@ def needs() -> list[Any]:
         for name, known in KNOWN.items()
     ]
     heads = ("model", "GB on a card", "GB on a processor", "pixels", "usual guidance", "few steps", "licence")
-    return [Prose(said), Table(heads, rows, "What each model needs")]
+    return [Table(heads, rows, said)]
