@@ -278,7 +278,7 @@ def checks(s: Setting) -> Iterator[Row]:
     yield Row("checks", "that do not: " + "; ".join(failed) if failed else "that do not", len(failed), "", "0")
 
 
-PARTS = (products, forward, ddcm, images, gibbs, particles, neighbours, checks)
+PARTS = (forward, ddcm, neighbours, gibbs, images, particles, products, checks)
 
 
 class OutOfTime(Exception):
@@ -289,8 +289,10 @@ def _stop(*_: Any) -> None:
     raise OutOfTime("no time left")
 
 
-def measure(s: Setting, parts: tuple[Callable[[Setting], Iterator[Row]], ...], limit: float) -> list[Row]:
-    """The rows of all parts; of one that fails, those so far and a line that says how."""
+def measure(
+    s: Setting, parts: tuple[Callable[[Setting], Iterator[Row]], ...], limit: float, keep: Callable[[list[Row]], None]
+) -> list[Row]:
+    """The rows of all parts; of one that fails, those so far and a line that says how. keep: what is done after each part."""
     rows: list[Row] = []
     started = time.perf_counter()
     signal.signal(signal.SIGALRM, _stop)
@@ -314,6 +316,7 @@ def measure(s: Setting, parts: tuple[Callable[[Setting], Iterator[Row]], ...], l
         finally:
             signal.alarm(0)
         rows.append(Row(part.__name__, "this part", time.perf_counter() - begun, "s"))
+        keep(rows)
     return rows
 
 
@@ -333,12 +336,15 @@ def main(argv: list[str] | None = None) -> list[Row]:
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for everything")
     a = parser.parse_args(argv)
     card = torch.cuda.get_device_name() if a.device == "cuda" else "CPU"
-    rows = measure(Setting(a.device, a.small), tuple(names[name] for name in a.only or names), a.limit)
+
+    def keep(rows: list[Row]) -> None:
+        """After each part, as the next may be the last that there is time for."""
+        if os.environ.get("OUT"):
+            found = {"card": card, "torch": torch.__version__, "rows": [r._asdict() for r in rows]}
+            Path(os.environ["OUT"], "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+
+    rows = measure(Setting(a.device, a.small), tuple(names[name] for name in a.only or names), a.limit, keep)
     print(f"\n{card}, torch {torch.__version__}\n\n{table(rows)}", flush=True)
-    if os.environ.get("OUT"):
-        Path(os.environ["OUT"], "gpu.json").write_text(
-            json.dumps({"card": card, "torch": torch.__version__, "rows": [r._asdict() for r in rows]}, indent=1) + "\n"
-        )
     return rows
 
 

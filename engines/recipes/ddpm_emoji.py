@@ -142,13 +142,15 @@ def fit(
     generator = torch.Generator(device)
     like = torch.zeros(batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
     whole = torch.zeros(batch, dtype=torch.int64, device=device)
-    with narrow:
-        network = compiled(model, like, whole, None if labels is None else whole)
+    network = None
 
     def random(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, device=device)
 
     for step in run:
+        if network is None:  # a minute's work on a card, within the minutes that were asked for
+            with narrow:
+                network = compiled(model, like, whole, None if labels is None else whole)
         generator.manual_seed(int(step_rng(a.seed, step).integers(2**62)))
         picked = torch.randint(len(pixels), (batch,), generator=generator, device=device)
         clean = pixels[picked].float() / 127.5 - 1
@@ -184,13 +186,13 @@ def draw_samples(
     labels = None if labels is None else labels.to(device)
     ddim = DDIMScheduler.from_config(make_scheduler().config, timestep_spacing="trailing")
     ddim.set_timesteps(steps)
-    rng = torch.Generator().manual_seed(seed)
-    x = torch.randn(count, 3, 32, 32, generator=rng).to(device)
+    rng = torch.Generator(device).manual_seed(seed)
+    x = torch.randn(count, 3, 32, 32, generator=rng, device=device)
     for t in ddim.timesteps:
-        v = model(x, t.to(device), labels).sample
+        v = model(x, t.to(device), labels).sample.float()
         if labels is not None and guidance != 1:
             none = torch.full_like(labels, model.config.num_class_embeds - 1)
-            v = torch.lerp(model(x, t.to(device), none).sample, v, guidance)
+            v = torch.lerp(model(x, t.to(device), none).sample.float(), v, guidance)
         x = ddim.step(v, t, x, eta=1.0, generator=rng).prev_sample
     return ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
