@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
-from engines.diffusion.fewstep import METHODS, SHIPPED, Training, exact_flow, exact_states, load, train
+from engines.diffusion.fewstep import METHODS, PENALTY, SHIPPED, Training, exact_flow, exact_states, load, train
 from engines.diffusion.measures import energy_distance, fitted_order, sliced_wasserstein, straightness
 from engines.diffusion.mixture import ANY_TARGET, TARGETS, GaussianMixture, target_mixture
 from engines.diffusion.paths import AYS_KNOTS, GRIDS, PATHS, karras_sigmas, sigma_grid
@@ -556,6 +556,7 @@ def few_steps(
     ),
     effort: Annotated[float, Between(0, 1)] = 0.0,
     alpha: Annotated[float, Between(0, 2)] = 1.0,
+    penalty: Annotated[float, Between(0.01, 100)] = PENALTY,
     seed: Seed = 0,
     letter: Letters = "S",
     drawing: str | None = None,
@@ -564,7 +565,7 @@ def few_steps(
 
     effort: share of each method's full training that is done now; 0 takes the models that are trained already, which
     the targets of SHIPPED have (at effort 1 and seed 0, with the α of SHIPPED)
-    alpha: SiD's α, where it is trained now
+    alpha, penalty: SiD's α and WGAN-GP's λ, where they are trained now
     Yields a Progress of FewSteps: forty reports a method trained, a few of them and the last with a result.
     """
     mixture = target_mixture(target, letter, drawing)
@@ -585,7 +586,7 @@ def few_steps(
         if name == EXACT:
             trained[name] = None
             continue
-        for report, state in enumerate(train(name, mixture, plan[name], seed, alpha)):
+        for report, state in enumerate(train(name, mixture, plan[name], seed, alpha, penalty)):
             trained[name] = state
             if done + state.step < total:
                 # a comparison costs as much as many steps: make it at a few of the forty reports only

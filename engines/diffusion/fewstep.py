@@ -139,7 +139,7 @@ class Method:
     """A method of few steps.
 
     kind: how it samples: velocity (Euler), consistency, shortcut, or generator (one step only)
-    steps: int; training steps, which take 10 to 20 s of one core
+    steps: int; training steps, which take 10 to 30 s of one core
     times: int; time inputs of its network
     source: the paper or post
     rate: float; Adam's learning rate at the start
@@ -219,16 +219,22 @@ class Training:
 
 
 def train(
-    method: str, mixture: GaussianMixture, steps: int, seed: int = 0, alpha: float = 1.0, reports: int = 40
+    method: str,
+    mixture: GaussianMixture,
+    steps: int,
+    seed: int = 0,
+    alpha: float = 1.0,
+    penalty: float = PENALTY,
+    reports: int = 40,
 ) -> Iterator[Training]:
     """Train a method on a two-dimensional mixture; yields `reports` times, the last time with the trained model.
 
-    alpha: SiD's α. Deterministic for a seed on one device. Networks are small, so this runs on the CPU.
+    alpha: SiD's α; penalty: λ of WGAN-GP. Deterministic for a seed on one device. Networks are small, so this runs on the CPU.
     """
     one_of("method", method, METHODS)
     total = steps = whole("steps", steps, 1, 1_000_000)
     seed, reports = whole("seed", seed, 0, 2**31 - 1), whole("reports", reports, 1, 10_000)
-    alpha = number("alpha", alpha, 0, 2)
+    alpha, penalty = number("alpha", alpha, 0, 2), number("penalty", penalty, 0, 1e6)
     if not isinstance(mixture, GaussianMixture) or mixture.means.shape[1] != 2:
         raise Refusal("{parameter} must be a mixture in the plane.", parameter="mixture")
     if method == "reflow_twice":  # half of the work for the first reflow, whose flow gives the second its pairs
@@ -252,7 +258,7 @@ def train(
     plans = [
         torch.optim.lr_scheduler.LambdaLR(o, lambda i: 0.5 + 0.5 * math.cos(math.pi * i / steps)) for o in optimizers
     ]
-    task = Task(mixture.to(dtype=torch.float32), model, other, optimizers, generator, steps, alpha, first)
+    task = Task(mixture.to(dtype=torch.float32), model, other, optimizers, generator, steps, alpha, penalty, first)
     marks = {round(steps * (i + 1) / reports) for i in range(reports)} | {steps}
     recent = []
     for step in range(1, steps + 1):
@@ -268,9 +274,9 @@ def train(
 class Task:
     """One training's data, networks and optimizers; `update` makes one step and says the loss."""
 
-    def __init__(self, mixture, model, other, optimizers, generator, steps, alpha, first):
+    def __init__(self, mixture, model, other, optimizers, generator, steps, alpha, penalty, first):
         self.mixture, self.model, self.other, self.optimizers = mixture, model, other, optimizers
-        self.generator, self.steps, self.alpha = generator, steps, alpha
+        self.generator, self.steps, self.alpha, self.penalty = generator, steps, alpha, penalty
         if model.method in ("reflow", "reflow_twice"):
             x0 = self.noise(min(16_384, 16 * steps))
             x1 = exact_flow(self.mixture, x0, 16) if first is None else first.sample(x0, 32)[-1]
@@ -375,8 +381,8 @@ class Task:
             if reflow:
                 loss = 0.5 * (slope - (real - made)).square().sum(-1).mean()
             else:
-                penalty = (slope.norm(dim=1) - 1).square().mean()
-                loss = self.other(made).mean() - self.other(real).mean() + PENALTY * penalty
+                excess = (slope.norm(dim=1) - 1).square().mean()
+                loss = self.other(made).mean() - self.other(real).mean() + self.penalty * excess
             critic = self.descend(1, loss)
         made = self.model.generate(self.noise(BATCH // 2))
         if reflow:  # regress on an Euler step along the critic's gradient

@@ -19,7 +19,7 @@ from engines.transport.closed_forms import (
     two_point_critic,
     uniform_batch_distance,
 )
-from engines.transport.critic_flow import between_gaussians, differences
+from engines.transport.critic_flow import between_gaussians, differences, least_reflow_loss, reflow_terms
 from engines.transport.critics import Critic, penalty_at, slopes
 from engines.transport.descent import descent_decay, flow, landscape, walk
 from engines.transport.matching import steepest_slope, wasserstein
@@ -48,6 +48,24 @@ def uniform_by_draws(n: int, draws: int = 40_000) -> float:
     x, y = np.sort(np.random.default_rng(0).random((2, draws, n)), axis=-1)
     each = np.abs(x - y).mean(-1)
     return float((each.mean() - uniform_batch_distance(n)) / (each.std() / math.sqrt(draws)))
+
+
+def without_time() -> float:
+    """½E Var(E[x − y | z, t] | z): how much a field loses that does not know t; by quadrature in t and z."""
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    t, weights = (nodes + 1)[:, None] / 2, weights[:, None] / 2
+    z = np.linspace(-9, 11, 4001)
+    variance = (1 - t) ** 2 + 0.36 * t**2
+    density = weights * np.exp(-((z - 2 * t) ** 2) / (2 * variance)) / np.sqrt(2 * math.pi * variance)
+    move = 2 + (0.36 * t - (1 - t)) / variance * (z - 2 * t)
+    mean = (density * move).sum(0) / np.maximum(density.sum(0), 1e-300)
+    return float((density * (move - mean) ** 2).sum() * (z[1] - z[0]) / 2)
+
+
+def reflow_losses() -> tuple[float, float]:
+    square, move, _, constant = reflow_terms("gaussians", 2.0, 0.6, 10.0)[2]
+    least = least_reflow_loss("gaussians", 0.6)
+    return least, square - move + constant - least
 
 
 def reflow_identity() -> float:
@@ -216,6 +234,20 @@ CHECKS = (
         1,
         1e-6,
         lambda: differences("gaussians", 1.0, 1.0, 10.0)[0][0] - differences("gaussians", 1.0, 1.0, 10.0)[0][1],
+    ),
+    Check(
+        "E D'(z)(x − y) and E D(x) − E D(y) of D = sin 2z, N(0, 1) and N(2, 0.36)",
+        "E sin of a Gaussian",
+        (math.exp(-0.72) * math.sin(4),) * 2,
+        1e-5,
+        lambda: reflow_terms("gaussians", 2.0, 0.6, 10.0)[-1, 1:3],
+    ),
+    Check(
+        "ReFlow's least loss with t, and without less with, N(0, 1) and N(2, 0.36)",
+        "π s/4; ½E Var(E[x − y | z, t] | z) by quadrature in t",
+        (0.15 * math.pi, without_time()),
+        1e-5,
+        reflow_losses,
     ),
     Check(
         "E[x − y | z] of N(0, 1) and N(2, 0.36): its mean, and that of z times it",

@@ -64,9 +64,7 @@ def draw_identities(result: Identities) -> list:
     )
 
     names = [LOSSES[loss] for loss in result.losses]
-    held = figure(
-        x="", y="derivative", height=360, title="Gradients at the start, the fake model held", barmode="group"
-    )
+    held = figure(x="", y="derivative at the start, fake model held", height=360, barmode="group")
     every = np.concatenate([result.held, [result.fisher_gradient, result.plus_gradient]])
     for k, (text, color) in enumerate((("by the mean m", COLORS[0]), ("by the width τ", COLORS[1]))):
         bars(held, [*names, "∇F", "∇F⁺"], every[:, k], text, color)
@@ -101,7 +99,7 @@ def draw_consistency(result: Consistency) -> list:
         line(made, result.x, values, name, color, width=2.5)
     made.alt = say("W₂ of one level: {distance}.", distance=short(result.distance[0, 0]))
 
-    laws = figure(x="data", y="density", height=380, title="What becomes of N(0, 1)")
+    laws = figure(x="data", y="density of what N(0, 1) becomes", height=380)
     line(laws, result.places, result.density, "data", COLORS[2], width=7, opacity=0.4)
     top = 2.2 * float(result.density.max())
     for values, name, color in zip(result.densities, names, hues, strict=True):
@@ -110,13 +108,13 @@ def draw_consistency(result: Consistency) -> list:
     drag(laws, len(laws.data) - 1, x="gap")
     laws.y(range=[-0.04 * top, top])
 
-    away = figure(x="levels or steps", y="W₂ to the data", log="x", height=380, title="Distance to the data")
+    away = figure(x="levels or steps", y="W₂ to the data", log="x", height=380)
     short_names = ("levels of training", "steps along (x − f)/t", "steps along the exact velocity")
     for values, name, color in zip(result.distance, short_names, hues, strict=True):
         line(away, result.counts, values, name, color, marks=6)
     away.x(tickvals=result.counts, ticktext=[str(n) for n in result.counts]).y(rangemode="tozero")
 
-    bound = figure(x="levels n", y="units of the data", log="x", height=380, title="The bound, and what training loses")
+    bound = figure(x="levels n", y="bound, error (units of the data)", log="x", height=380)
     for values, name, color in (
         (result.bound, "bound Σ √E|fₖ − fₖ₋₁|²", COLORS[4]),
         (result.error, "error √E|fₙ(x₁) − x₀|²", COLORS[5]),
@@ -154,7 +152,7 @@ def draw_brightness(result: Brightness) -> list:
         result.images.reshape(-1, side, side), rows=["data", *names], columns=heads, size=76,
         title=say("From dark to bright: mean grey of the data above each column, {steps} steps", steps=result.steps),
     )  # fmt: skip
-    kept = figure(x="steps", y="spread of brightness kept", log="x", height=420, title="How far apart greys stay")
+    kept = figure(x="steps", y="spread of brightness kept", log="x", height=420)
     for (zero, spacing), values, name in zip(result.rows, result.over_counts, names, strict=True):
         line(kept, result.counts, values, name, SPACING_HUES[spacing], dash=None if zero else "dot", marks=6)
     for zero, limit in enumerate(result.limit):

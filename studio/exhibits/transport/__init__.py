@@ -143,8 +143,9 @@ VIEWS = (
             "the [[penalty about 1|penalty about 1]], WGAN-GP's, the slope is near 1 and the difference near W₁. "
             "[[penalty about 0|About 0]] it is a multiple of the mean move $E[x-y|z]$. [[ReFlow's critic|ReFlow's static critic]] has that "
             "move itself for a slope: it is the penalty about 0 with λ = ½, and measures a squared distance. A generator step along "
-            "its slope carries two points onto each other at once. In few steps, WGAN-GP and the GAN as ReFlow are [trained in the "
-            "plane](?tab=diffusion&view=few)."
+            "its slope carries two points onto each other at once. The bars expand ReFlow's loss: the term with the move is the "
+            "difference of the ends, not nearly but exactly, for any D. What is given up is t: a field that knows it reaches the dotted "
+            "line. In few steps, WGAN-GP and the GAN as ReFlow are [trained in the plane](?tab=diffusion&view=few)."
         ),
         compute=critic_flow,
         controls={

@@ -14,6 +14,7 @@ from studio.figure import (
     INK,
     across,
     band,
+    bars,
     contour,
     drag,
     figure,
@@ -255,7 +256,26 @@ def draw_critic_flow(result: CriticFlow) -> list:
         [say("mean of x"), "", result.distance],
     ]
     columns = ("", "E D(x) − E D(y)", "mean of y after y ← y + D′(y)")
-    return [slope, measure, critic, Table(columns, rows)]
+    return [slope, measure, critic, Table(columns, rows), *reflow_loss(result)]
+
+
+def reflow_loss(result: CriticFlow) -> list:
+    """ReFlow's loss of each critic, term by term, as stacked bars and in a table."""
+    names = [*(say(KINDS[kind]) for kind in result.kinds), "D = sin 2z"]
+    square, move, ends, constant = result.terms.T
+    made = figure(x="", y="ReFlow's loss ½E|D′(z) − (x − y)|²", height=440, barmode="relative")
+    bars(made, names, square, "½E D′²", COLORS[4], hover="%{y:.4f}")
+    bars(made, names, constant, "½E|x − y|²", COLORS[5], hover="%{y:.4f}")
+    bars(made, names, -ends, "−[E D(x) − E D(y)]", ORANGE, hover="%{y:.4f}")
+    points(
+        made, names, square - move + constant, "their sum, the loss", INK, size=10, symbol="diamond", hover="%{y:.4f}"
+    )
+    line(made, names, [result.least] * len(names), "least with t", INK, dash="dot", width=2, hover="%{y:.4f}")
+    rows = [
+        [name, *map(float, row), float(row[0] - row[1] + row[3])] for name, row in zip(names, result.terms, strict=True)
+    ]
+    head = ("D", "½E D′²", "E D′(z)(x − y)", "E D(x) − E D(y)", "½E|x − y|²", "ReFlow's loss")
+    return [made, Table(head, rows)]
 
 
 def draw_descent(result: Descent, log: bool = True) -> list:
