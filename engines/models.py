@@ -5,6 +5,7 @@ Whatever is loaded comes from safetensors at a pinned revision and never runs co
 """
 
 import copy
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from engines.device import resolve
 
 ASSETS = Path(__file__).parent.parent / "assets" / "models"
 CACHE_BYTES = 8 * 2**30  # of weights kept loaded, apart from the model asked for last
+PATIENCE = 5.0  # seconds for the Hub's first answer
 ALLOW = "STUDIO_ALLOW_HUB"  # set to 1 by a host who lets visitors load any pinned model of the Hub
 
 FAMILIES = {
@@ -109,9 +111,13 @@ def load(name: str, family: str | None = None, device: str | torch.device | None
         raise ModelError("family must be one of {options}.", options=", ".join(FAMILIES))
     device = resolve(device)
     key = (name, family, device)
+    folder = None
+    if name not in EMBEDDED and key not in _cache:
+        _admit(name, family, device)
+        folder = fetch(name)  # before the lock: a Hub that hangs holds up those alone who ask for its models
     with _lock:  # one load at a time: two visitors asking for one model wait for one copy
         if key not in _cache:
-            _cache[key] = _load_embedded(name, family, device) if name in EMBEDDED else _load_hub(name, family, device)
+            _cache[key] = _load_hub(name, family, device, folder) if folder else _load_embedded(name, family, device)
             while len(_cache) > 1 and sum(_bytes(entry.model) for entry in _cache.values()) > CACHE_BYTES:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)
@@ -120,11 +126,12 @@ def load(name: str, family: str | None = None, device: str | torch.device | None
     return Loaded(model, copy.deepcopy(companion) if hasattr(companion, "set_timesteps") else companion)
 
 
-def fetch(name: str) -> None:
-    """Bring the files of a Hub model here without loading them; an embedded one is here. Raises ModelError."""
-    if name not in EMBEDDED:
-        _, repository, revision, _ = _row(name, None)
-        _download(repository, revision)
+def fetch(name: str) -> Path | None:
+    """Bring the files of a Hub model here without loading them: their folder, or None of an embedded one. Raises ModelError."""
+    if name in EMBEDDED:
+        return None
+    _, repository, revision, _ = _row(name, None)
+    return Path(_download(repository, revision))
 
 
 def fingerprint(name: str) -> str:
@@ -205,13 +212,16 @@ def _row(name: str, family: str | None) -> tuple[str | None, str, str, float | N
     return None, repository, revision, None
 
 
-def _load_hub(name: str, family: str | None, device: torch.device) -> Loaded:
-    has, repository, revision, gigabytes = _row(name, family)
+def _admit(name: str, family: str | None, device: torch.device) -> None:
+    """Refuse a Hub model that is of another kind, or too large for the device, before anything is fetched."""
+    has, _, _, gigabytes = _row(name, family)
     if has is not None:
         _need(name, has, family)
     if gigabytes:
         check_room(name, needed(name, device), device)
-    folder = Path(_download(repository, revision))
+
+
+def _load_hub(name: str, family: str | None, device: torch.device, folder: Path) -> Loaded:
     if not any(folder.rglob("*.safetensors")):
         raise ModelError(
             "{name} has no weights as safetensors at this revision, and no other kind is loaded.", name=name
@@ -275,7 +285,7 @@ def _download(repository: str, revision: str) -> str:
     pictured = {key: value for key, value in wanted.items() if key != "ignore_patterns"}
     try:
         # asked first because it fails at once where the network is cut; the download itself would try for half a minute
-        found = HfApi().model_info(repository, revision=revision, timeout=5)
+        found = HfApi().model_info(repository, revision=revision, timeout=PATIENCE)
         pictures = latents.wanted([file.rfilename for file in found.siblings or ()])
         return snapshot_download(**(wanted if pictures is None else pictured | {"allow_patterns": pictures}))
     except errors.GatedRepoError:
@@ -286,15 +296,30 @@ def _download(repository: str, revision: str) -> str:
         raise ModelError("The Hub has no public model {repository}.", repository=repository) from None
     except errors.RevisionNotFoundError:
         raise ModelError("{repository} has no commit {revision}.", repository=repository, revision=revision) from None
-    except Exception:  # connection, time-out, proxy, offline mode: the libraries below raise a dozen kinds
-        pass
+    except Exception as fault:  # connection, time-out, proxy, offline mode: the libraries below raise a dozen kinds
+        if getattr(fault, "errno", None) == errno.ENOSPC:
+            raise ModelError(
+                "{repository} has no room on this machine: its disk is full.", repository=repository
+            ) from None
     try:
-        return snapshot_download(**wanted, local_files_only=True)
+        folder = snapshot_download(**wanted, local_files_only=True)
+        if not _is_whole(Path(folder)):
+            raise errors.LocalEntryNotFoundError(folder)
+        return folder
     except errors.LocalEntryNotFoundError:
         raise ModelError(
             "{repository} could not be fetched: the Hugging Face Hub cannot be reached from here, and no copy is on this machine. The embedded models work without a network.",
             repository=repository,
         ) from None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the weights of a snapshot are here, each part that its index names: a download may have been cut off."""
+    for index in folder.rglob("*.safetensors.index*.json"):
+        here = [(index.parent / part).exists() for part in {*read_json(index)["weight_map"].values()}]
+        if any(here) and not all(here):  # none: of a part that is not needed
+            return False
+    return any(folder.rglob("*.safetensors"))
 
 
 def read_json(path: Path) -> dict:

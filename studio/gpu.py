@@ -26,6 +26,16 @@ LONGEST = 120  # seconds; a visitor without an account has two minutes a day
 
 def compute(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Progress]:
     """Progress of the view's engine; the last one carries the result."""
+    try:
+        yield from _placed(exhibit, view, settings)
+    except (MemoryError, RuntimeError) as fault:
+        if isinstance(fault, RuntimeError) and "memory" not in str(fault):  # torch's own of a CPU is a bare one
+            raise
+        torch.cuda.empty_cache()
+        raise Refusal("There is not enough memory here for these settings: ask for less.") from None
+
+
+def _placed(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Progress]:
     named = hub_models(settings)
     if _on_card is None or not view.gpu or not named:
         yield from _compute(exhibit, view.slug, settings)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import html
 import json
+import logging
 import os
 import re
 import sys
 import threading
+from collections import OrderedDict
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs
 
 import brotli
 import gradio as gr
 import plotly
 from fastapi import FastAPI
+from gradio import state_holder
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -88,25 +93,51 @@ class Front:
 
     def __init__(self, app: ASGIApp, files: dict[str, Kept]):
         self._app, self._files = app, files
+        # gradio writes the description of 800 components anew for each page: the latest are kept, by what it looks at
+        self._pages: OrderedDict[tuple, tuple[Message, bytes]] = OrderedDict()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # pyright: ignore[reportRedeclaration]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; only the page itself is changed. It may stand in a frame of any other page, on purpose."""
-        outer = send
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = message | {"headers": [*message["headers"], *SAFE]}
-            await outer(message)
-
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "GET"
-            or scope["path"].rstrip("/") not in ("", scope.get("root_path", "").rstrip("/"))
-        ):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        has_begun = False
+
+        async def safe(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message = message | {"headers": [*message["headers"], *SAFE]}
+            await send(message)
+
+        is_page = scope["path"].rstrip("/") in ("", scope.get("root_path", "").rstrip("/"))
+        try:
+            await (self._page if scope["method"] == "GET" and is_page else self._app)(scope, receive, safe)
+        except Exception as fault:  # gradio's own handlers, asked for what is not there or has another form
+            if has_begun or is_page:
+                raise
+            if getattr(fault, "errno", None) == errno.ENOSPC:
+                status, said = 507, "The studio's disk is full: try again later."
+            else:
+                logging.warning("%s %s is not understood", scope["method"], scope["path"], exc_info=True)
+                status, said = 400, "This is nothing that the studio's page or its API asks."
+            await JSONResponse({"detail": said}, status)(scope, receive, safe)
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
         start: Message = {}
         body = b""
+        asked = dict(scope["headers"])
+        told = [
+            asked.get(name, b"") for name in (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
+        ]
+        kept = (scope["path"], scope.get("root_path", ""), scope.get("scheme"), *told)
+
+        async def finish() -> None:
+            title, head = self._head(scope)
+            whole = body.replace(b"</head>", f"<title>{html.escape(title)}</title>{head}</head>".encode(), 1)
+            length = (b"content-length", str(len(whole)).encode())
+            await send(start | {"headers": [*start["headers"], length]})
+            await send({"type": "http.response.body", "body": whole})
 
         async def hold(message: Message) -> None:
             nonlocal start, body
@@ -119,18 +150,22 @@ class Front:
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-            title, head = self._head(scope)
+            start["headers"] = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
             # of two previews the first counts: gradio's own goes
-            whole = re.sub(
+            body = re.sub(
                 rb'<title>.*?</title>|<meta\s+(?:property="og:|name="(?:twitter:|description))[^>]*>', b"", body
             )
-            whole = whole.replace(b"</head>", f"<title>{html.escape(title)}</title>{head}</head>".encode(), 1)
-            start["headers"] = [*headers, (b"content-length", str(len(whole)).encode())]
-            await send(start)
-            await send({"type": "http.response.body", "body": whole})
+            if start["status"] == 200 and b"deep_link" not in scope.get("query_string", b""):
+                self._pages[kept] = start, body
+                while len(self._pages) > 8:
+                    self._pages.popitem(last=False)
+            await finish()
 
-        await self._app(scope, receive, hold)
+        if kept in self._pages:
+            start, body = self._pages[kept]
+            await finish()
+        else:
+            await self._app(scope, receive, hold)
 
     def _head(self, scope: Scope) -> tuple[str, str]:
         """The title and the rest of the head, for the query that is asked."""
@@ -242,9 +277,17 @@ def options() -> dict:
     }
 
 
+class Session(state_holder.SessionState):
+    """What gradio keeps of a visitor; its own copies the description of all 800 components (0.7 MB, 30 ms) each time."""
+
+    def __init__(self, blocks: gr.Blocks):
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # pyright: ignore[reportArgumentType]
+
+
 def blocks() -> gr.Blocks:
     """The page with its queue: gradio lets all in, and studio/turns.py has them wait."""
     bound_threads()
+    state_holder.SessionState = Session
     return page().queue(max_size=1000, default_concurrency_limit=None)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import sys
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,9 +27,16 @@ _END = object()
 
 
 def bound_threads() -> None:
-    """Two threads of torch for each of ours, where the host has not said otherwise: more are slower for such arrays."""
+    """Two threads of torch for each of ours, where the host has not said otherwise (more are slower for such arrays)."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(2, os.cpu_count() or 1))
+    sys.setswitchinterval(5e-4)  # a short answer takes the interpreter many times, and waits so long each time
+
+
+def stand_back() -> None:
+    """Let short answers go before what this thread, and the threads that torch starts for it, compute."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 async def inside(pool: Executor, function: Callable, *arguments: Any) -> Any:
@@ -59,7 +68,7 @@ class Turns:
 
     def __init__(self, most: int, seconds: float):
         self.most, self.seconds = most, seconds
-        self._pool = ThreadPoolExecutor(1, "long")
+        self._pool = ThreadPoolExecutor(1, "long", stand_back)
         self._running: Ticket | None = None
         self._waiting: list[Ticket] = []
         self._served: OrderedDict[str, int] = OrderedDict()  # visitor -> number of the last turn
