@@ -1,5 +1,6 @@
 """Hubness: why, in high dimension, some points are everyone's neighbour and some are nobody's."""
 
+from engines.hubness.approximate import approximate
 from engines.hubness.experiments import (
     boundary,
     compare_reductions,
@@ -9,7 +10,7 @@ from engines.hubness.experiments import (
 )
 from engines.hubness.files import read_points
 from engines.hubness.latents import hub_latents, latent_filter
-from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman
+from engines.hubness.measures import antihub_rate, binomial, hub_occurrence, robin_hood, skewness, spearman, top_share
 from engines.hubness.nearest import METRICS, k_occurrence, k_occurrence_steps, neighbours
 from engines.hubness.reduction import METHODS, reduce, reduced_k_occurrence
 
@@ -17,6 +18,7 @@ __all__ = [
     "METHODS",
     "METRICS",
     "antihub_rate",
+    "approximate",
     "binomial",
     "boundary",
     "compare_reductions",
@@ -35,4 +37,5 @@ __all__ = [
     "skewness_against_dimension",
     "spearman",
     "survey",
+    "top_share",
 ]

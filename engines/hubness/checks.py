@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from engines.checks import Check
+from engines.hubness.approximate import search_graph
 from engines.hubness.experiments import concentration
-from engines.hubness.measures import antihub_rate, ball_volume, robin_hood, skewness
+from engines.hubness.measures import antihub_rate, ball_volume, robin_hood, skewness, top_share
 from engines.hubness.nearest import k_occurrence
 from engines.hubness.reduction import reduced_k_occurrence
 
@@ -66,6 +67,21 @@ def wrong_on_a_lattice() -> float:
     return float((k_occurrence(points, 10) != torch.bincount(nearest.flatten(), minlength=1000)).sum())
 
 
+def found_by_the_graph() -> float:
+    """Share of exact neighbours, of 500 points, in a graph of many links that is searched with a beam as wide as the set."""
+    points = normal_points()[:500, :20]
+    nearest = torch.cdist(points, points).fill_diagonal_(math.inf).topk(10, largest=False).indices.numpy()
+    returned, _ = search_graph(points.float().numpy(), 11, 32, [500])
+    return float((nearest[:, :, None] == returned[0][:, None, :]).any(-1).mean())
+
+
+def angles_off_their_law() -> float:
+    """Total variation between the angles of 5,000 pairs on the sphere of 10 dimensions and sin^8."""
+    result = concentration("sphere", pairs=5000)
+    at = result.shown.tolist().index(10)
+    return float(np.abs(result.angle_density[at] - result.angle_law[at]).sum())  # bins of 2 degrees: half of twice
+
+
 CHECKS = (
     Check(
         "Five points from their distances, k = 2: N = 4, 3, 3, 0, 0 and skewness −0.2561204163",
@@ -110,6 +126,34 @@ CHECKS = (
         0,
         0,
         wrong_on_a_lattice,
+    ),
+    Check(
+        "N = 0, 1, …, 999: the share of the top fifth",
+        "(800 + … + 999) ÷ (0 + … + 999)",
+        sum(range(800, 1000)) / sum(range(1000)),
+        1e-12,
+        lambda: top_share(torch.arange(1000)),
+    ),
+    Check(
+        "Share of exact neighbours that a graph of 32 links finds with a beam as wide as the set",
+        "the definition, 500 normal points, d = 20",
+        1,
+        0,
+        found_by_the_graph,
+    ),
+    Check(
+        "Spread of the cosine between directions in 500 dimensions, times √d",
+        "1: the mean of the squared cosine is 1/d",
+        1.0,
+        0.04,
+        lambda: concentration("sphere", pairs=5000).cosine_spread[-1] * math.sqrt(500),
+    ),
+    Check(
+        "Total variation between 5,000 angles and their density sin⁸, d = 10 (0.03 expected)",
+        "directions at random",
+        0.0,
+        0.06,
+        angles_off_their_law,
     ),
     Check(
         "Volume of the ball in 2, 3 and 4 dimensions",

@@ -16,6 +16,7 @@ from engines.hubness.data import LAWS, SETS, draw_law, load_set
 from engines.hubness.files import Reading
 from engines.hubness.measures import (
     Inequality,
+    antihub_rate,
     at_random,
     ball_volume,
     histogram,
@@ -23,6 +24,7 @@ from engines.hubness.measures import (
     robin_hood,
     skewness,
     spearman,
+    top_share,
 )
 from engines.hubness.nearest import METRICS, as_points, check_points, k_occurrence, neighbour_blocks, prepare
 from engines.hubness.reduction import METHODS, SCALING, reduced_k_occurrence
@@ -190,12 +192,12 @@ def _refuse_slow(metric: str, n: int, d: int) -> None:
         )
 
 
-DIMENSIONS = (2, 3, 5, 10, 20, 50, 100, 200)
+DIMENSIONS = (2, 3, 5, 10, 20, 50, 100, 200, 500)
 
 
 @dataclass(frozen=True)
 class SkewnessCurve:
-    """Skewness of N_k against dimension.
+    """How unequal N_k is against dimension.
 
     laws: tuple of keys of LAWS
     dimensions: int32 [j]
@@ -204,6 +206,8 @@ class SkewnessCurve:
     metric: str; the distance
     skewness: float64 [laws, j, seeds]; nan where not computed yet
     robin_hood: float64 [laws, j, seeds]; nan where not computed yet
+    top_fifth: float64 [laws, j, seeds]; share of the slots held by the fifth with the greatest N_k, likewise
+    antihubs: float64 [laws, j, seeds]; share of the points with N_k = 0, likewise
     """
 
     laws: tuple[str, ...]
@@ -213,6 +217,8 @@ class SkewnessCurve:
     metric: str
     skewness: np.ndarray
     robin_hood: np.ndarray
+    top_fifth: np.ndarray
+    antihubs: np.ndarray
 
 
 @checked
@@ -225,7 +231,7 @@ def skewness_against_dimension(
     p: Annotated[float, Between(0.1, 10)] = 0.5,
     seed: Annotated[int, Between(0, 999)] = 0,
 ) -> Iterator[Progress]:
-    """Skewness of N_k as the dimension grows, for each law and seed; a report a dimension.
+    """Skewness and other measures of N_k as the dimension grows, for each law and seed; a report a dimension.
 
     seeds: sets drawn of each law, with seeds `seed`, `seed` + 1, ...
     After Radovanović, Nanopoulos and Ivanović 2009 (ICML) and 2010 (JMLR, section 2.1).
@@ -238,14 +244,14 @@ def skewness_against_dimension(
             n=points,
             most=math.isqrt(int(100 * MOST_LP / work)),
         )
-    skew = np.full((len(laws), len(DIMENSIONS), seeds), np.nan)
-    robin = skew.copy()
+    measures = (skewness, lambda counts: robin_hood(counts, k), top_share, antihub_rate)
+    found = np.full((len(measures), len(laws), len(DIMENSIONS), seeds), np.nan)
     for j, d in enumerate(DIMENSIONS):
         for i, law in enumerate(laws):
             for s in range(seeds):
                 counts = k_occurrence(torch.from_numpy(draw_law(law, points, d, 0, seed + s)), k, metric, p)
-                skew[i, j, s], robin[i, j, s] = skewness(counts), robin_hood(counts, k)
-        curve = SkewnessCurve(tuple(laws), np.array(DIMENSIONS, np.int32), points, k, metric, skew.copy(), robin.copy())
+                found[:, i, j, s] = [measure(counts) for measure in measures]
+        curve = SkewnessCurve(tuple(laws), np.array(DIMENSIONS, np.int32), points, k, metric, *found.copy())
         yield Progress(j + 1, len(DIMENSIONS), curve)
 
 
@@ -319,7 +325,7 @@ def compare_reductions(
 
 @dataclass(frozen=True)
 class Concentration:
-    """Distances between independent points as the dimension grows, and the ball in its cube.
+    """Distances and angles between independent points as the dimension grows, and the ball in its cube.
 
     law: str; key of LAWS
     pairs: int; distances a dimension
@@ -330,6 +336,11 @@ class Concentration:
     bin_edges: float64 [b + 1]; distance over its mean
     bin_density: float64 [shown, b]; of Euclidean distances at the dimensions `shown`
     shown: int32 [shown]
+    angle_edges: float64 [a + 1]; degrees, from the origin
+    angle_density: float64 [shown, a]; of the angle of two points, per degree
+    angle_law: float64 [shown, a]; its density for directions at random, sin^(d - 2), averaged over each bin; nan for d = 1
+    cosine_spread: float64 [j]; standard deviation of the cosine of that angle
+    angle_limit: float; degrees, where all angles tend to; nan for the mixture
     limit: float64 [j]; 1 / sqrt(2 d) for the normal law's Euclidean spread, nan elsewhere
     ball_dimension: int32 [m]
     ball_volume: float64 [m]; of the unit ball
@@ -345,6 +356,11 @@ class Concentration:
     bin_edges: np.ndarray
     bin_density: np.ndarray
     shown: np.ndarray
+    angle_edges: np.ndarray
+    angle_density: np.ndarray
+    angle_law: np.ndarray
+    cosine_spread: np.ndarray
+    angle_limit: float
     limit: np.ndarray
     ball_dimension: np.ndarray
     ball_volume: np.ndarray
@@ -357,7 +373,9 @@ def concentration(
     pairs: Annotated[int, Between(100, 5000)] = 2000,
     seed: Annotated[int, Between(0, 999)] = 0,
 ) -> Concentration:
-    """How distances concentrate, in four norms, and how the ball vanishes from its cube.
+    """How distances concentrate, in four norms, and angles; and how the ball vanishes from its cube.
+
+    Two directions at random in d dimensions enclose an angle of density sin^(d - 2); the cosine has variance 1 / d.
 
     Beyer, Goldstein, Ramakrishnan and Shaft 1999 for the contrast; Aggarwal, Hinneburg and Keim 2001 for fractional norms;
     Su Jianlin, kexue.fm/archives/9147, for the ball: V_d = pi^(d/2) / Gamma(d/2 + 1) against 2^d.
@@ -368,8 +386,15 @@ def concentration(
     spread, contrast = np.zeros((2, len(exponents), len(dimensions)))
     edges = np.linspace(0, 2.5, 51)
     density = np.zeros((len(shown), len(edges) - 1))
+    angle_edges = np.linspace(0, 180, 91)
+    angle_density, cosine_spread = np.zeros((len(shown), len(angle_edges) - 1)), np.zeros(len(dimensions))
     for j, d in enumerate(dimensions):
         a, b = torch.from_numpy(draw_law(law, 2 * pairs, d, 0, seed)).chunk(2)
+        cosine = torch.nn.functional.cosine_similarity(a, b)
+        cosine_spread[j] = cosine.std()
+        if d in shown:
+            degrees = cosine.clamp(-1, 1).arccos().rad2deg().numpy()
+            angle_density[shown.index(d)] = np.histogram(degrees, angle_edges)[0] / (pairs * np.diff(angle_edges))
         for i, power in enumerate(exponents):
             distance = torch.linalg.vector_norm(a - b, ord=power, dim=1)
             spread[i, j] = distance.std() / distance.mean()
@@ -392,11 +417,27 @@ def concentration(
         bin_edges=edges,
         bin_density=density,
         shown=np.array(shown, np.int32),
+        angle_edges=angle_edges,
+        angle_density=angle_density,
+        angle_law=np.stack([_angle_law(d, angle_edges) for d in shown]),
+        cosine_spread=cosine_spread,
+        angle_limit={"uniform": math.degrees(math.acos(3 / 4)), "mixture": math.nan}.get(law, 90.0),
         limit=1 / np.sqrt(2 * every) if law == "normal" else np.full(len(every), np.nan),
         ball_dimension=size.numpy().astype(np.int32),
         ball_volume=volume.numpy(),
         ball_share=(volume / 2.0**size).numpy(),
     )
+
+
+def _angle_law(d: int, edges: np.ndarray) -> np.ndarray:
+    """Density per degree of the angle of two directions at random, mean over each bin."""
+    if d == 1:
+        return np.full(len(edges) - 1, np.nan)
+    import scipy.special  # a second to load
+
+    # (1 - cos) / 2 of the angle has a beta law
+    below = scipy.special.betainc((d - 1) / 2, (d - 1) / 2, (1 - np.cos(np.radians(edges))) / 2)
+    return np.diff(below) / np.diff(edges)
 
 
 PLACES = ("cube", "glued cube", "sphere", "ball", "normal")

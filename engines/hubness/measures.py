@@ -65,6 +65,20 @@ def hub_occurrence(counts: Tensor, k: int, size: float = 2.0) -> float:
     return float((counts[counts >= size * k] / (len(counts) * k)).sum())
 
 
+def top_share(counts: Tensor, share: float = 0.2) -> float:
+    """Share of all neighbour slots held by the `share` of the points with the greatest N_k (of a point that is cut, its part)."""
+    counts, share = _counts(counts), number("share", share, 0, 1)
+    return _held_at_top(counts, torch.ones_like(counts), share)
+
+
+def _held_at_top(counts: Tensor, weight: Tensor, share: float) -> float:
+    """The same where counts[i] occurs weight[i] times."""
+    order = counts.argsort(descending=True)
+    counts, weight = counts[order], weight[order] / weight.sum()
+    taken = (share - (weight.cumsum(0) - weight)).clamp(min=0).minimum(weight)
+    return float(taken @ counts) / float(weight @ counts) if float(weight @ counts) else share
+
+
 def spearman(a: Tensor, b: Tensor) -> float:
     """Spearman's rank correlation of two vectors [n]; 0 where one of them is constant."""
     a, b = _counts(a, "a"), _counts(b, "b")
@@ -97,6 +111,7 @@ class Inequality:
     robin_hood: float; share of the n k neighbour slots that would have to be moved for equality
     antihubs: float; share of the points with N_k = 0
     hub_share: float; share of the slots held by points with N_k >= 2k
+    top_fifth: float; share of the slots held by the fifth of the points with the greatest N_k
     largest: int; greatest N_k
     """
 
@@ -104,6 +119,7 @@ class Inequality:
     robin_hood: float
     antihubs: float
     hub_share: float
+    top_fifth: float
     largest: int
 
 
@@ -114,6 +130,7 @@ def inequality(counts: Tensor, k: int) -> Inequality:
         robin_hood(counts, k),
         antihub_rate(counts),
         hub_occurrence(counts, k),
+        top_share(counts),
         int(_counts(counts).max()),
     )
 
@@ -132,6 +149,7 @@ def at_random(n: int, k: int) -> Inequality:
         float(chance @ gap.abs()) / (2 * k),
         float(chance[0]),
         float(chance[2 * k :] @ counts[2 * k :]) / k,
+        _held_at_top(counts, chance, 0.2),
         int((tail * n >= 1).nonzero().max()),
     )
 

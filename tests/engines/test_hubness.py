@@ -501,6 +501,7 @@ def test_every_wrong_argument_is_answered_with_a_sentence(function):
     quick |= {"compare_reductions": {"points": 20}, "skewness_against_dimension": {"points": 100, "seeds": 1}}
     quick |= {"concentration": {"pairs": 100}, "draw_law": {"law": "normal", "n": 5, "dimension": 2}}
     quick |= {"load_set": {"name": "normal", "n": 5, "dimension": 2}, "survey": {"points": 60, "data": "digits"}}
+    quick |= {"approximate": {"points": 60, "data": "digits"}}
     parameters = inspect.signature(function).parameters
     good = {name: value for name, value in GOOD.items() if name in parameters} | quick.get(function.__name__, {})
     if function.__name__ == "draw_law":

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engines.hubness import (
+    approximate,
     boundary,
     compare_reductions,
     concentration,
@@ -15,6 +16,7 @@ from engines.hubness import (
     latent_filter,
     skewness_against_dimension,
     survey,
+    top_share,
 )
 from engines.hubness.data import EMBEDDED, LAWS, draw_law, load_set
 from engines.hubness.experiments import principal_plane
@@ -225,6 +227,9 @@ def test_the_followers_of_a_hub_are_those_that_have_it_as_a_neighbour():
         (lambda: survey("normal", 5000, dimension=1000), "points: 5,000 in 1,000 dimensions take too long"),
         (lambda: survey("normal", dimension=1, metric="cosine"), "every angle"),
         (lambda: survey("file"), "upload a table"),
+        (lambda: approximate(links=1), "links must"),
+        (lambda: approximate(beam=0), "beam must"),
+        (lambda: approximate(points=20, k=30), "at least 31 points"),
         (lambda: last(skewness_against_dimension(laws=())), "laws must be a list"),
         (lambda: last(skewness_against_dimension(points=20)), "points must"),
         (lambda: last(compare_reductions(points=20, k=20)), "at least 21 points"),
@@ -236,3 +241,45 @@ def test_the_followers_of_a_hub_are_those_that_have_it_as_a_neighbour():
 def test_bad_settings_are_said_in_a_sentence(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_the_top_fifth_of_random_neighbours():
+    draws = torch.from_numpy(np.random.RandomState(1).binomial(1999, 10 / 1999, size=10**6))
+    assert at_random(2000, 10).top_fifth == pytest.approx(inequality(draws, 10).top_fifth, abs=1e-3)
+    assert top_share(torch.full((7,), 3)) == pytest.approx(0.2) and top_share(
+        torch.tensor([5, 0, 0]), 0.2
+    ) == pytest.approx(0.6)
+
+
+def test_the_top_fifth_holds_more_the_higher_the_dimension():
+    """Means of three sets of 500 for k = 10; the last dimension is 500."""
+    result = last(skewness_against_dimension(laws=("normal", "sphere"), points=500, k=10, seeds=3))
+    normal, sphere = result.top_fifth.mean(2)
+    assert result.dimensions.tolist()[-1] == 500
+    assert 0.25 < normal[1] < 0.31 and 0.5 < normal[4] < 0.6 and normal[-1] > 0.7
+    assert sphere == pytest.approx(at_random(500, 10).top_fifth, abs=0.04)
+    assert (result.antihubs[1] < 0.01).all()
+
+
+def test_angles_follow_their_density():
+    result = concentration("sphere", pairs=5000)
+    np.testing.assert_allclose(result.angle_law[1], np.diff(-np.cos(np.radians(result.angle_edges))) / 4, atol=1e-12)
+    np.testing.assert_allclose(result.cosine_spread[1:] * np.sqrt(result.dimensions[1:]), 1, atol=0.05)
+    cube = concentration("uniform", pairs=5000)
+    peak = cube.angle_edges[cube.angle_density[-1].argmax()]
+    assert peak <= cube.angle_limit <= peak + 2 and cube.angle_limit == pytest.approx(41.41, abs=0.01)
+
+
+def test_a_graph_loses_antihubs_first():
+    found = approximate("normal", links=8, points=1000)
+    at = found.beams.tolist().index(found.beam)
+    assert found.found_share[at, 0] < 0.7 < 0.95 < found.found_share[at, 3]
+    assert np.isnan(found.neighbour_share[:, 0]).all() and found.sizes.sum() == 1000
+    assert found.incoming[found.counts == 0].mean() < 0.3 * found.incoming[found.counts >= 20].mean()
+    assert not found.found[found.lost].any() and found.counts[found.lost].max() == 0
+    weights = np.bincount(
+        np.select([found.counts == 0, found.counts < 10, found.counts < 20], [0, 1, 2], 3), found.counts
+    )
+    held = np.nan_to_num(found.neighbour_share) @ weights / weights.sum()
+    np.testing.assert_allclose(held, found.recall, atol=1e-12)
+    assert approximate("emoji", beam=8, points=300).lost_pictures.shape[1:] == (24, 24, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engines.hubness.approximate import approximate
 from engines.hubness.checks import CHECKS
 from engines.hubness.data import LAWS as DRAWN
 from engines.hubness.experiments import boundary, compare_reductions, concentration, skewness_against_dimension, survey
@@ -12,7 +13,9 @@ from studio.exhibit import Choice, Exhibit, Former, Range, Text, Toggle, Upload,
 from studio.exhibits.hubness import thumbnail
 from studio.exhibits.hubness.figures import (
     LAWS,
+    MEASURES,
     REDUCTIONS,
+    draw_approximate,
     draw_boundary,
     draw_concentration,
     draw_curve,
@@ -93,11 +96,11 @@ VIEWS = (
     ),
     View(
         slug="dimension",
-        title="Skewness against dimension",
+        title="Hubness against dimension",
         caption=(
-            "The skewness of $N_k$ for sets of growing dimension; bands span the seeds, the dotted line is what random neighbours "
-            "give. Skewness grows where some places are more central than others. On the sphere, where none is, it stays near the "
-            "dotted line."
+            "A measure of $N_k$ for sets of growing dimension; bands span the seeds, the dotted line is what random neighbours "
+            "give. Inequality grows where some places are more central than others. On the sphere, where none is, it stays near the "
+            "dotted line. As a share: the fifth of the points that are neighbours most often hold ever more of all neighbour slots."
         ),
         compute=skewness_against_dimension,
         controls={
@@ -109,9 +112,10 @@ VIEWS = (
             "seeds": Range("Sets of each law", step=1),
             "seed": SEED,
         },
+        looks={"measure": Choice("Measure", MEASURES)},
         draw=draw_curve,
         live=False,
-        seconds=4,
+        seconds=6,
         brief={"points": 200, "seeds": 1},
     ),
     View(
@@ -142,17 +146,42 @@ VIEWS = (
     ),
     View(
         slug="concentration",
-        title="Concentration of distances",
+        title="Concentration of distances and angles",
         caption=(
             "Standard deviation over mean of the distance between two random points, in four norms. Under the first three laws it "
             "falls like $1/\\sqrt d$ in each $L_p$ norm with finite $p$: all distances become alike. Of the mixture two groups of "
-            "distances remain, within a component and between two, so there it does not vanish. Below, the ball in its cube: its "
+            "distances remain, within a component and between two, so there it does not vanish. Angles concentrate too: two directions at "
+            "random have density $\\sin^{d-2}$ (dashed) and are nearly perpendicular; seen from a corner of the cube, where all "
+            "coordinates are positive, the angle tends to 41.4°, whose cosine is ¾. Last, the ball in its cube: its "
             "share $\\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$ vanishes, and nearly all of it lies near its surface (drag the rim)."
         ),
         compute=concentration,
         controls={"law": LAW, "pairs": Range("Pairs per dimension", step=1), "seed": SEED},
         looks={"rim": Range("Rim, share of the radius", low=0.001, high=0.9)},
         draw=draw_concentration,
+    ),
+    View(
+        slug="approximate",
+        title="What a fast search loses",
+        caption=(
+            "Large collections are searched by a graph (HNSW, here by faiss): from point to nearer point along links, keeping a beam "
+            "of candidates. Each point is searched for itself: how many of them are found, by how often they are neighbours. "
+            "Antihubs are lost first: those to whom no one is near get few links, some none, and of these hardly one is found, however wide "
+            "the beam. The dashed curve, the share of neighbours found, hides it, since antihubs are no one's neighbour. More links help."
+        ),
+        compute=approximate,
+        controls={
+            **SET,
+            "links": Range("Links M of a point", step=1, help="Twice as many on the ground layer."),
+            "beam": Range("Beam ef of a search", step=1, log=True),
+            "k": K,
+            "dimension": DIMENSION,
+            "intrinsic": INTRINSIC,
+            "points": Range("Number of points n", log=True, help="Of a set or file, at most that many of its points."),
+            "seed": SEED,
+        },
+        draw=draw_approximate,
+        seconds=0.5,
     ),
     View(
         slug="artefact",
@@ -237,6 +266,14 @@ EXHIBIT = Exhibit(
         (
             "Schnitzer, Flexer, Schedl, Widmer, Local and Global Scaling Reduce Hubs in Space, JMLR 13 (2012)",
             "https://jmlr.org/papers/v13/schnitzer12a.html",
+        ),
+        (
+            "Malkov, Yashunin, Hierarchical Navigable Small World graphs (2016)",
+            "https://arxiv.org/abs/1603.09320",
+        ),
+        (
+            "Munyampirwa, Lakshman, Coleman, Down with the Hierarchy: The ‘H’ in HNSW Stands for “Hubs” (2024)",
+            "https://arxiv.org/abs/2412.01940",
         ),
         (
             "Liang, Wu, Lai, Qin, Exploring and Exploiting Hubness Priors for High-Quality GAN Latent Sampling (2022)",

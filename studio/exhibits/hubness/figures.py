@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engines.hubness.approximate import Approximation
 from engines.hubness.experiments import Boundary, Concentration, Reductions, SkewnessCurve, Survey
 from engines.hubness.files import sentences
 from engines.hubness.latents import LatentFilter
@@ -44,6 +45,20 @@ PLACES = {
     "ball": "ball",
     "normal": "normal",
 }
+MEASURES = {
+    "top_fifth": "share of the slots held by the top fifth",
+    "skewness": "skewness of N",
+    "robin_hood": "Robin Hood index",
+    "antihubs": "share of antihubs, N = 0",
+}
+KINDS = {
+    "antihubs": "antihubs, N = 0",
+    "few": "0 < N < k",
+    "many": "k ≤ N < 2k",
+    "hubs": "hubs, N ≥ 2k",
+}
+GROUPS_OF_N = list(KINDS)
+KIND_COLORS = dict(zip(KINDS, (COLORS[3], COLORS[5], COLORS[0], COLORS[1]), strict=True))
 GROUPS = {"hubs": "Hubs", "ordinary": "N near k", "ordinary, shortened": "The same, shortened", "antihubs": "Antihubs"}
 
 
@@ -219,6 +234,7 @@ def _measures(result: Survey) -> Table:
         ["Robin Hood index", found.robin_hood, chance.robin_hood],
         ["antihubs, N = 0 (%)", 100 * found.antihubs, 100 * chance.antihubs],
         ["neighbour slots held by N ≥ 2k (%)", 100 * found.hub_share, 100 * chance.hub_share],
+        ["held by the top fifth of the points (%)", 100 * found.top_fifth, 100 * chance.top_fifth],
         ["largest N", found.largest, chance.largest],
         ["rank correlation of N with the distance to the mean", result.rank_correlation, 0],
     ]
@@ -253,28 +269,33 @@ def _read(result: Survey) -> str:
     return " ".join(said)
 
 
-def _skewness(result: SkewnessCurve | Boundary) -> Figure:
-    """A figure of skewness against dimension, with that of random neighbours."""
-    drawn = figure(x="dimension d", y=say("skewness of N for k = {k}", k=result.k), height=460, log="x")
-    chance = at_random(result.points, result.k).skewness
-    across(drawn, y=chance, text=say("at random: {skewness}", skewness=short(chance, 2)))
-    ticks = [2, 5, 10, 20, 50, 100, 200]
+def _against_dimension(result: SkewnessCurve | Boundary, measure: str, y: str) -> Figure:
+    """A figure of a measure against dimension, with that of random neighbours."""
+    drawn = figure(x="dimension d", y=y, height=460, log="x")
+    chance = getattr(at_random(result.points, result.k), measure)
+    across(drawn, y=chance, text=say("at random: {value}", value=short(chance, 2)))
+    ticks = [2, 5, 10, 20, 50, 100, 200, 500]
     return drawn.x(tickvals=ticks, ticktext=[str(d) for d in ticks])
 
 
-def draw_curve(result: SkewnessCurve) -> list:
-    """Skewness over dimension, with the spread of the seeds."""
-    drawn = _skewness(result)
-    done = np.isfinite(result.skewness).all((0, 2))
+def draw_curve(result: SkewnessCurve, measure: str = "skewness") -> list:
+    """A measure of N_k over dimension, with the spread of the seeds."""
+    drawn = _against_dimension(result, measure, MEASURES[measure])
+    every = getattr(result, measure)
+    done = np.isfinite(every).all((0, 2))
     d = result.dimensions[done]
     for i, law in enumerate(result.laws):
-        found, color = result.skewness[i, done], COLORS[list(LAWS).index(law)]
+        found, color = every[i, done], COLORS[list(LAWS).index(law)]
         band(drawn, d, found.min(1), found.max(1), color=color)
-        line(drawn, d, found.mean(1), LAWS[law], color, marks=6, hover="d = %{x}: skewness %{y:.3~g}")
-    drawn.x(span=(1.8, 220))
-    rows = [[LAWS[law], *result.skewness[i, done].mean(1)] for i, law in enumerate(result.laws)]
+        line(drawn, d, found.mean(1), LAWS[law], color, marks=6, hover="d = %{x}: %{y:.3~g}")
+    drawn.x(span=(1.8, 560))
+    if measure == "top_fifth":
+        drawn.y(tickformat=".0%", span=(0.15, max(0.85, float(np.nanmax(every)) + 0.05)))
+        across(drawn, y=0.8, text="four fifths")
+    rows = [[LAWS[law], *every[i, done].mean(1)] for i, law in enumerate(result.laws)]
     columns = ("law", *(raw(f"d = {value}") for value in d))
-    return [drawn, Table(columns, rows, title=say("Mean skewness of {seeds} sets", seeds=result.skewness.shape[2]))]
+    title = say("Mean of {seeds} sets of {n} points, k = {k}", seeds=every.shape[2], n=result.points, k=result.k)
+    return [drawn, Table(columns, rows, title=title)]
 
 
 def draw_reductions(result: Reductions) -> list:
@@ -315,7 +336,7 @@ def draw_reductions(result: Reductions) -> list:
 
 
 def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
-    """Spread of distances over dimension, their histograms, and the ball in its cube."""
+    """Spread of distances over dimension, their histograms, those of angles, and the ball in its cube."""
     spread = figure(x="dimension d", y="standard deviation ÷ mean of the distance", height=460, log="xy")
     for i, power in enumerate(result.exponents):
         line(spread, result.dimensions, result.spread[i], NORMS[power], COLORS[i], marks=6, hover="d = %{x}: %{y:.3~g}")
@@ -334,6 +355,17 @@ def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
     middle = (result.bin_edges[1:] + result.bin_edges[:-1]) / 2
     for i, d in enumerate(result.shown):
         line(shape, middle, result.bin_density[i], raw(f"d = {d}"), COLORS[i], shape="hvh")
+    angles = figure(x="angle of two points, seen from the origin (degrees)", y="density (per degree)", height=400)
+    middle = (result.angle_edges[1:] + result.angle_edges[:-1]) / 2
+    for i, d in enumerate(result.shown):
+        if d == 1:
+            continue  # 0 or 180 degrees
+        line(angles, middle, result.angle_density[i], raw(f"d = {d}"), COLORS[i], shape="hvh", hover="%{x}°: %{y:.3~g}")
+        if result.law in ("normal", "sphere"):
+            line(angles, middle, result.angle_law[i], "", COLORS[i], width=1, dash="dash", hoverinfo="skip")
+    if np.isfinite(result.angle_limit):
+        across(angles, x=result.angle_limit, text=raw(f"{result.angle_limit:.3g}°"))
+    angles.x(tickvals=list(range(0, 181, 30)))
     ball = figure(x="dimension d", y="share of the volume", height=400)
     line(ball, result.ball_dimension, result.ball_share, "the ball, of its cube", COLORS[0], marks=4)
     shell = 1 - (1 - rim) ** result.ball_dimension.astype(float)
@@ -347,12 +379,12 @@ def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
         [[d, *column] for d, column in zip(result.dimensions[1:], result.contrast.T[1:], strict=True)],
         title=say("(farthest − nearest) ÷ nearest of {pairs} distances from one point", pairs=result.pairs),
     )
-    return [spread, shape, ball, contrast]
+    return [spread, shape, angles, ball, contrast]
 
 
 def draw_boundary(result: Boundary) -> list:
     """Skewness with and without an edge, and N_k in three planes."""
-    drawn = _skewness(result)
+    drawn = _against_dimension(result, "skewness", say("skewness of N for k = {k}", k=result.k))
     done = np.isfinite(result.skewness).all(0)
     for i, place in enumerate(result.places):
         line(
@@ -397,6 +429,74 @@ def draw_boundary(result: Boundary) -> list:
         normal=central[2],
     )
     return [drawn, Prose(note), *planes]
+
+
+def draw_approximate(result: Approximation) -> list:
+    """Share of points found by a search for themselves, over the beam; links that lead to them; those that are lost."""
+    drawn = figure(x="beam ef", y="share found", height=520, log="x")
+    for i, name in enumerate(result.groups):
+        if result.sizes[i]:
+            y = result.found_share[:, i]
+            line(drawn, result.beams, y, KINDS[name], KIND_COLORS[name], marks=6, hover="ef = %{x}: %{y:.1%}", width=3)
+    line(drawn, result.beams, result.recall, "of all neighbours", GREY, dash="dash", hover="ef = %{x}: %{y:.1%}")
+    at = result.beams.tolist().index(result.beam)
+    points(drawn, [result.beam], [result.recall[at]], "beam (drag)", GREY, size=13, symbol="diamond", hover=" ")
+    drag(drawn, len(drawn.data) - 1, x="beam")
+    low, ticks = result.beams[0], [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    drawn.x(tickvals=ticks, ticktext=[str(tick) for tick in ticks], span=(low / 1.15, max(result.beams) * 1.15))
+    drawn.y(tickformat=".0%", span=(-0.02, 1.03))
+    lost = result.counts[~result.found]
+    drawn.alt = say("{lost} of {n} points are not found", lost=len(lost), n=result.n)
+
+    group = np.select([result.counts == 0, result.counts < result.k, result.counts < 2 * result.k], [0, 1, 2], 3)
+    links = np.arange(min(int(result.incoming.max()), 24) + 1)
+    reach = figure(x="links that lead to the point", y="share", height=400)
+    for name in ("antihubs", "hubs"):
+        among = result.incoming[group == GROUPS_OF_N.index(name)]
+        if len(among):
+            share = np.bincount(np.minimum(among, links[-1]), minlength=len(links)) / len(among)
+            title = say("so many links: {kind}", kind=say(KINDS[name]))
+            bars(reach, links, share, title, KIND_COLORS[name], opacity=0.6, hover="%{x}: %{y:.1%}")
+    some = np.bincount(np.minimum(result.incoming, links[-1]), minlength=len(links))
+    met = np.bincount(np.minimum(result.incoming, links[-1]), result.found, minlength=len(links))
+    met = np.divide(met, some, out=np.full(len(links), np.nan), where=some > 0)
+    line(reach, links, met, "found, of all points with so many", ORDINARY, marks=6, hover="%{x}: %{y:.1%}")
+    reach.y(tickformat=".0%", span=(0, 1.03))
+
+    rows = [
+        [
+            KINDS[name],
+            int(result.sizes[i]),
+            100 * result.found_share[at, i],
+            100 * result.neighbour_share[at, i],
+            float(result.incoming[group == i].mean()) if result.sizes[i] else math.nan,
+            100 * float((result.incoming[group == i] == 0).mean()) if result.sizes[i] else math.nan,
+        ]
+        for i, name in enumerate(result.groups)
+    ]
+    heads = (
+        "points",
+        "how many",
+        "found by a search for themselves (%)",
+        "found as neighbours (%)",
+        "links that lead there, mean",
+        "without any (%)",
+    )
+    title = say(
+        "At ef = {beam}: {recall} % of all neighbours are found",
+        beam=result.beam,
+        recall=short(100 * result.recall[at]),
+    )
+    panels = [drawn, reach, Table(heads, rows, title=title)]
+    if len(result.lost) and len(result.lost_pictures):
+        captions = [raw(f"N = {n}") for n in result.counts[result.lost]]
+        panels.insert(1, Pictures(result.lost_pictures, captions, title="Not found, though searched for", size=84))
+    elif len(result.lost) and result.lost_texts:
+        texts = [
+            [int(result.counts[number]), raw(said)] for number, said in zip(result.lost, result.lost_texts, strict=True)
+        ]
+        panels.append(Table(("N", "label"), texts, title="Not found, though searched for"))
+    return panels
 
 
 def draw_latent(result: LatentFilter, threshold: int = 30) -> list:
