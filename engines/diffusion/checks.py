@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from engines.checks import Check
 from engines.diffusion import checks_exact
 from engines.diffusion.experiments import convergence
 from engines.diffusion.fewstep import exact_flow, identity_loss, load, matching_loss, shortcut_loss
-from engines.diffusion.images import SCHEDULERS, sample_images, scheduler_for
+from engines.diffusion.images import SCHEDULERS, Condition, sample_images, scheduler_for
 from engines.diffusion.mixture import GaussianMixture, target_mixture
 from engines.diffusion.paths import append_zero, ddpm_sigmas, karras_sigmas, time_sigmas
 from engines.diffusion.samplers import solve
@@ -173,6 +174,49 @@ ORDERS = {
     "dpmpp_3m_doubled": ("fitted order of DPM-Solver++ 3M, last term doubled, 160 to 320 steps", "theory 3", 3.08),
 }
 
+
+class TwoClasses:
+    """A network that knows N(MEAN, SPREAD²) as its class 0 and N(0, SPREAD²) as none, of v on the cosine schedule."""
+
+    MEAN, SPREAD = 0.1, 0.3
+    config = SimpleNamespace(num_class_embeds=2)
+
+    def __init__(self, sigmas: np.ndarray):
+        self.sigmas = sigmas
+
+    def __call__(self, x: Tensor, t: Tensor, labels: Tensor) -> SimpleNamespace:
+        sigma = float(self.sigmas[int(t)])
+        mean = torch.where(labels == 0, self.MEAN, 0.0)[:, None, None, None]
+        noisy = x.double() * math.hypot(1, sigma)
+        clean = mean + self.SPREAD**2 / (self.SPREAD**2 + sigma**2) * (noisy - mean)
+        return SimpleNamespace(sample=(noisy - (1 + sigma**2) * clean) / (sigma * math.hypot(1, sigma)))
+
+
+def guided_end(low: float, high: float) -> tuple[float, float]:
+    """Where guidance 3 between two noise levels takes a state 0 and a state 1, in 100 steps of Heun."""
+    config = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+    scheduler = scheduler_for("heun", config | {"clip_sample": False})
+    noise = torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    asked = Condition(0, 3.0, low, high)
+    *_, (_, _, state, _) = sample_images(TwoClasses(scheduler.sigmas), scheduler, 100, noise, 0, asked)
+    return float(state[0, 0, 0, 0]), float(state[1, 0, 0, 0])
+
+
+def guided_exactly(low: float, high: float) -> tuple[float, float]:
+    """The same of the flow. D_none + 3 (D_class − D_none) is the denoiser of N(3 MEAN, SPREAD²), and from σ to σ' the flow of
+    N(m, s²) takes x to m + (x − m) √((s² + σ'²) / (s² + σ²)); its parts follow each other."""
+    top = float(scheduler_for("heun", {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}).sigmas[-1])
+    ends = []
+    for start in (0.0, 1.0):
+        x = start * math.hypot(1, top)
+        levels = [top, min(high, top), low, 0.0]
+        for (sigma, after), weight in zip(itertools.pairwise(levels), (1, 3, 1), strict=True):
+            mean, spread = weight * TwoClasses.MEAN, TwoClasses.SPREAD
+            x = mean + (x - mean) * math.sqrt((spread**2 + after**2) / (spread**2 + sigma**2))
+        ends.append(x)
+    return ends[0], ends[1]
+
+
 CHECKS = (
     Check(
         "Karras grid, n = 18, 0.002 to 80, ρ = 7: σ₁ and σ₁₀",
@@ -259,6 +303,13 @@ CHECKS = (
         0.0,
         1e-6,
         picture_error,
+    ),
+    Check(
+        "guidance 3 at all noise levels, and between 0.2 and 2 alone: where a state ends, for two Gaussian classes",
+        "closed form: the flow of N(3 m, s²) inside, of N(m, s²) outside",
+        (*guided_exactly(0.0, 1e5), *guided_exactly(0.2, 2.0)),
+        0.005,
+        lambda: (*guided_end(0.0, 1e5), *guided_end(0.2, 2.0)),
     ),
     *checks_exact.CHECKS,
 )

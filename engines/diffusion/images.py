@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import Between, Characters, ListOf, Refusal, SomeOf, checked, one_of, whole
+from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked, one_of, whole
 from engines.diffusion.samplers import evaluations, sampler_steps
 from engines.graphs import network
 from engines.progress import Progress
@@ -37,6 +37,14 @@ SCHEDULERS: dict[str, str] = {
     "dpm_2_ancestral": "ve",
 }
 EMBEDDED = "ddpm-emoji-32"
+NONE = "none"
+# of the embedded models that have any; a class after them stands for none
+CLASSES = {
+    "ddpm-emoji-32-kinds": ("person", "face", "animal", "food", "sign", "thing"),
+    "ddpm-cifar10-32": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
+LABELS = (NONE, *(label for labels in CLASSES.values() for label in labels))
+HIGHEST = 100_000.0  # above every noise level of a schedule
 FILM = 8
 MOST_STEPS = 100
 
@@ -92,12 +100,47 @@ def scheduler_for(name: str, config: Mapping[str, Any]) -> Scheduler:
     return Scheduler(name, np.sqrt(1 / kept - 1), prediction, clip)
 
 
+@dataclass
+class Condition:
+    """The class that a model with classes is given, and how strongly.
+
+    label: its number; None for the class that stands for none, the model's last
+    guidance: w of D_none + w (D_class − D_none), D being the model's output (Ho and Salimans 2022, arXiv 2207.12598); 1 is the
+        class alone
+    low, high: noise levels between which w counts; elsewhere it is 1 (Kynkäänniemi et al. 2024, arXiv 2404.07724, eq. 6)
+    passes: of the network so far; a guided call takes two
+    """
+
+    label: int | None
+    guidance: float = 1.0
+    low: float = 0.0
+    high: float = HIGHEST
+    passes: int = 0
+
+    def applied(self, net: Callable[..., Tensor], classes: int, x: Tensor, t: Tensor, sigma: float) -> Tensor:
+        """The network's output for states x [n, 3, h, w] at timestep t."""
+        none = torch.full((len(x),), classes - 1, device=x.device)
+        given = none if self.label is None else torch.full_like(none, self.label)
+        if self.label is None or self.guidance == 1 or not self.low < sigma <= self.high:
+            self.passes += 1
+            return net(x, t, given)
+        self.passes += 2
+        with_class, without = net(torch.cat([x, x]), t, torch.cat([given, none])).chunk(2)
+        return torch.lerp(without, with_class, self.guidance)
+
+
 def sample_images(
-    model: Callable, scheduler: Scheduler, steps: int, noise: Tensor, seed: int = 0
+    model: Callable,
+    scheduler: Scheduler,
+    steps: int,
+    noise: Tensor,
+    seed: int = 0,
+    condition: Condition | None = None,
 ) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Run one scheduler on a UNet2DModel; yields (call, calls in all, state, x̂0) for each call of the model.
 
     noise: [n, 3, h, w] standard normal, on the model's device; seed: of the noise that a stochastic scheduler adds
+    condition: for a model with classes
     States and x̂0 are [n, 3, h, w], the pixels of the last state from −1 to 1. Two calls of one step share its state.
     The model is called at whole timesteps alone, whose noise level is exact: a second call is at the one nearest to the
     middle of its step. The steps are this engine's, and diffusers serves the table of ᾱ alone: of its own schedulers (0.42),
@@ -114,13 +157,16 @@ def sample_images(
     levels = [float(level) for level in scheduler.sigmas[scheduler.timesteps(steps)]] + [0.0]
     estimates: deque[Tensor] = deque()
     net = network(model)
+    classes = model.config.num_class_embeds if condition is not None else 0
     generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         signal = 1 / math.sqrt(1 + sigma**2)
         t = torch.full((), scheduler.nearest(sigma), device=x.device)  # filled there: a copy would wait for the card
         with torch.no_grad():
-            output = net((x * signal).to(noise.dtype), t).to(x.dtype)
+            given = (x * signal).to(noise.dtype)
+            output = net(given, t) if condition is None else condition.applied(net, classes, given, t, sigma)
+            output = output.to(x.dtype)
         if scheduler.prediction == "v_prediction":
             output = (x * signal**2).sub_(output, alpha=sigma * signal)
         elif scheduler.prediction == "epsilon":
@@ -160,9 +206,11 @@ class ImageGrid:
     done: bool [S, N]; which of them are computed
     film: uint8 [S, 8, h, w, 3]; x̂0 of the first image at 8 moments of the longest run
     film_calls: int64 [S, 8]; the model calls after which they were taken
-    nfe: int64 [S, N]; model calls
+    nfe: int64 [S, N]; passes of the network: one a call, two where guidance counts
     seconds: float64 [S, N]; wall time of the run
     model: its name
+    label: the class asked for, or "none"
+    guidance: float; w
     """
 
     schedulers: tuple[str, ...]
@@ -174,14 +222,20 @@ class ImageGrid:
     nfe: np.ndarray
     seconds: np.ndarray
     model: str
+    label: str
+    guidance: float
 
 
-def pixel_model(name: str) -> tuple[Any, Any]:
-    """A model of pixels without classes, at most 64 x 64, and its scheduler's configuration; Refusal for any other."""
+def pixel_model(name: str, classes: bool = False) -> tuple[Any, Any]:
+    """A model of pixels, at most 64 x 64, and its scheduler's configuration; Refusal for any other.
+
+    classes: whether it may have classes, one of which must then stand for none
+    """
     from engines.models import load
 
     model, scheduler = load(name, family="diffusion")
-    if model.config.class_embed_type or model.config.num_class_embeds:
+    has_none = classes and model.config.num_class_embeds == len(getattr(model, "labels", ())) + 1
+    if model.config.class_embed_type or (model.config.num_class_embeds and not has_none):
         raise Refusal(
             "{parameter}: {name} needs a class for each image; choose an unconditional one.",
             parameter="model",
@@ -204,10 +258,27 @@ def image_grid(
     steps: Annotated[Sequence[int], ListOf(1, MOST_STEPS, 4)] = (5, 10, 20),
     count: Annotated[int, Between(1, 9)] = 4,
     seed: Annotated[int, Between(0, 9999)] = 0,
+    label: Annotated[str, OneOf(LABELS)] = NONE,
+    guidance: Annotated[float, Between(0, 8)] = 1.5,
+    low: Annotated[float, Between(0.001, HIGHEST)] = 0.001,
+    high: Annotated[float, Between(0.001, HIGHEST)] = HIGHEST,
 ) -> Iterator[Progress]:
-    """Schedulers x step counts from the same noise. Yields a Progress of ImageGrid after every model call."""
+    """Schedulers x step counts from the same noise. Yields a Progress of ImageGrid after every model call.
+
+    label: a class of a model that has it, or "none"; of no account to a model without classes; guidance, low, high: as `Condition` has them
+    """
     counts = sorted(set(steps))
-    net, config = pixel_model(model)
+    net, config = pixel_model(model, classes=True)
+    label = label if net.config.num_class_embeds else NONE
+    if label != NONE and label not in net.labels:
+        raise Refusal(
+            "Model {name} has no class {label}: choose {other} for the {parameter}, or no class.",
+            parameter="model",
+            name=model,
+            label=label,
+            other=next(name for name, labels in CLASSES.items() if label in labels),
+        )
+    number = None if label == NONE else net.labels.index(label)
     side = net.config.sample_size
     noise = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed)).to(net.device)
     shape = (len(schedulers), len(counts))
@@ -229,16 +300,20 @@ def image_grid(
             nfe=nfe.copy(),
             seconds=seconds.copy(),
             model=model,
+            label=label,
+            guidance=guidance,
         )
 
     for j, length in enumerate(counts):
         for i, scheduler in enumerate(runs):
             estimates, started = [], time.perf_counter()
-            for _, _, state, denoised in sample_images(net, scheduler, length, noise, seed + 1):
+            asked = Condition(number, guidance, low, high) if net.config.num_class_embeds else None
+            for _, _, state, denoised in sample_images(net, scheduler, length, noise, seed + 1, asked):
                 made, spent = state, spent + 1
                 estimates.append(denoised[:1])
                 yield Progress(min(spent, total - 1), total, None)
-            images[i, j], nfe[i, j], done[i, j] = to_pixels(made), len(estimates), True
+            passes = len(estimates) if asked is None else asked.passes
+            images[i, j], nfe[i, j], done[i, j] = to_pixels(made), passes, True
             seconds[i, j] = time.perf_counter() - started
             if length == counts[-1]:
                 taken = np.linspace(0, len(estimates) - 1, FILM).round().astype(int)

@@ -18,7 +18,15 @@ from engines.diffusion import (
     karras_sigmas,
     solve,
 )
-from engines.diffusion.images import SCHEDULERS, image_grid, sample_images, scheduler_for, to_pixels
+from engines.diffusion.images import (
+    CLASSES,
+    SCHEDULERS,
+    Condition,
+    image_grid,
+    sample_images,
+    scheduler_for,
+    to_pixels,
+)
 
 CONFIG = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 CONFIG |= {"clip_sample": False, "prediction_type": "epsilon"}
@@ -225,6 +233,56 @@ def test_a_run_can_be_left_halfway(tiny):
 def test_bad_arguments_are_answered_with_a_sentence(asked, words, tiny):
     with pytest.raises(ValueError, match=words):
         next(image_grid(**({"model": "tiny"} | asked)))
+
+
+class Recorder:
+    """A network of three classes (the last for none) that answers with its class, and remembers what it was given."""
+
+    config = SimpleNamespace(num_class_embeds=3)
+
+    def __init__(self):
+        self.given = []
+
+    def __call__(self, x, t, labels):
+        self.given.append((int(t), labels.tolist()))
+        return SimpleNamespace(sample=labels.to(x)[:, None, None, None].expand_as(x))
+
+
+@pytest.mark.parametrize(
+    ("label", "guidance", "inside"), [(0, 3.0, [0, 0, 2, 2]), (0, 1.0, [0, 0]), (None, 3.0, [2, 2])]
+)
+def test_guidance_takes_two_passes_within_its_interval_and_one_elsewhere(label, guidance, inside):
+    scheduler = scheduler_for("ddim", COSINE)
+    levels = scheduler.sigmas[scheduler.timesteps(10)]
+    low, high = float(levels[7]), float(levels[3])  # the second belongs to it, the first does not
+    net, asked = Recorder(), Condition(label, guidance, low, high)
+    list(sample_images(net, scheduler, 10, torch.zeros(2, 3, 1, 1), 0, asked))
+    within = [bool(low < scheduler.sigmas[t] <= high) for t, _ in net.given]
+    assert within == [False] * 3 + [True] * 4 + [False] * 3
+    outside = [2, 2] if label is None else [0, 0]
+    assert [labels for _, labels in net.given] == [inside if w else outside for w in within]
+    assert asked.passes == 10 + 4 * (len(inside) == 4)
+
+
+def test_guidance_goes_from_none_through_the_class():
+    asked = Condition(0, 2.5)
+    output = asked.applied(
+        lambda x, t, labels: labels.to(x)[:, None].expand_as(x), 3, torch.zeros(1, 1), torch.tensor(0), 1.0
+    )
+    assert output.item() == 2 + 2.5 * (0 - 2)
+
+
+def test_images_of_a_class_and_classes_that_a_model_lacks():
+    asked = {"schedulers": ("ddim",), "steps": (2,), "count": 1}
+    plain, guided = (
+        list(image_grid("ddpm-emoji-32-kinds", label=label, guidance=3.0, **asked))[-1].result
+        for label in ("none", "face")
+    )
+    assert (plain.images != guided.images).any() and plain.nfe.item() == 2 and guided.nfe.item() == 4
+    with pytest.raises(ValueError, match="no class cat: choose ddpm-cifar10-32"):
+        next(image_grid("ddpm-emoji-32-kinds", label="cat"))
+    for name, labels in CLASSES.items():
+        assert engines.models.load(name, "diffusion", "cpu").model.labels == labels
 
 
 def test_a_model_that_wants_classes_is_refused(tiny):

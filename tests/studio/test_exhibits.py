@@ -102,7 +102,8 @@ def test_a_hidden_control_changes_nothing_that_is_seen(exhibit, view, name):
     for value in (settings[name], another(control, settings[name])):
         *_, last = present(exhibit, view, settings | {name: value})
         said = json.loads(last)
-        seen.append((said["panels"], said["error"]))
+        panels_seen = json.dumps(said["panels"], ensure_ascii=False)
+        seen.append((re.sub(r"[\d.]+ s\b", "", panels_seen), said["error"]))  # a measured time is never the same twice
     assert seen[0] == seen[1]
 
 

@@ -11,7 +11,7 @@ from engines.diffusion.checks import CHECKS
 from engines.diffusion.consistency import consistency
 from engines.diffusion.experiments import DETERMINISTIC
 from engines.diffusion.identities import identities
-from engines.diffusion.images import SCHEDULERS
+from engines.diffusion.images import CLASSES, LABELS, SCHEDULERS
 from engines.diffusion.mixture import target_mixture
 from engines.diffusion.prompt import FEW, SIDES, prompt_grid
 from engines.diffusion.prompt import SCHEDULERS as PROMPTED
@@ -82,6 +82,13 @@ GRID = {
     "ays": "Align Your Steps (knots)",
 }
 GRIDS = Choice("Noise levels", GRID)
+
+PIXEL_MODELS = {
+    "ddpm-emoji-32": "emoji",
+    "ddpm-emoji-32-kinds": "emoji of six classes",
+    "ddpm-cifar10-32": "photographs of ten classes",
+    "google/ddpm-cifar10-32": "photographs, google/ddpm-cifar10-32",
+}
 
 VIEWS = (
     View(
@@ -308,14 +315,21 @@ VIEWS = (
             "Follow a row to the right: with more steps a deterministic scheduler's images settle. Nearly all of the cost "
             "is calls of the network (NFE). Each run begins at the noisiest timestep and calls the network at whole "
             "timesteps alone. The steps are our own: several of diffusers' schedulers (0.42) miss the only picture of a "
-            "model that knows it, and Heun's long steps in σ fail on this model's cosine schedule."
+            "model that knows it, and Heun's long steps in σ fail on this model's cosine schedule. A model with classes can be "
+            "asked for one: guidance $w$ goes by $D_\\varnothing+w(D_c-D_\\varnothing)$, two passes of the network a call. "
+            "Compare $w=1$ with 3, then guide between two noise levels only: early guidance costs variety, late guidance does "
+            "little (Kynkäänniemi et al. 2024)."
         ),
         compute=image_grid,
         controls={
             "schedulers": Choice("Schedulers (up to 4)", {name: SAMPLERS[name] for name in SCHEDULERS}, several=True),
             "steps": Numbers("Steps"),
+            "model": Choice("Model", PIXEL_MODELS, help="The last one comes from the Hugging Face Hub."),
+            "label": Choice("Class", {name: name for name in LABELS}, when={"model": list(CLASSES)}),
+            "guidance": Range("Guidance w", step=0.1, when={"label": LABELS[1:]}),
+            "high": Range("Guided below σ", log=True, when={"label": LABELS[1:]}),
+            "low": Range("Guided above σ", log=True, when={"label": LABELS[1:]}),
             "count": Range("Images", step=1),
-            "model": Text("Model", help="ddpm-emoji-32 is here; google/ddpm-cifar10-32 comes from the Hub."),
             "seed": SEED,
         },
         draw=figures.draw_images,
@@ -393,6 +407,7 @@ EXHIBIT = Exhibit(
         ("Zhang & Chen, DEIS", "https://arxiv.org/abs/2204.13902"),
         ("Zhao et al., UniPC", "https://arxiv.org/abs/2302.04867"),
         ("Liu et al., Rectified flow", "https://arxiv.org/abs/2209.03003"),
+        ("Kynkäänniemi et al., Guidance in a limited interval", "https://arxiv.org/abs/2404.07724"),
         ("Lin et al., Common diffusion noise schedules", "https://arxiv.org/abs/2305.08891"),
         ("Sabour et al., Align Your Steps", "https://arxiv.org/abs/2404.14507"),
         ("Ho & Salimans, Classifier-free guidance", "https://arxiv.org/abs/2207.12598"),

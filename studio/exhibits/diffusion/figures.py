@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engines.diffusion.experiments import Convergence, Distances, FewSteps, Field, SamplerPanels
-from engines.diffusion.images import ImageGrid
+from engines.diffusion.images import NONE, ImageGrid
 from studio.figure import COLORS, GREY, Figure, band, drag, figure, heat, label, line, points, scrub, short
 from studio.language import drawn, say
 from studio.panels import Folded, Pictures, Prose, Table
@@ -309,7 +309,12 @@ def draw_images(result: ImageGrid) -> list:
     ]
     columns = ["1 step" if n == 1 else say("{steps} steps", steps=int(n)) for n in result.steps]
     size = max(160, 84 * (sheets.shape[2] // result.images.shape[4]))
-    panels: list = [Pictures(sheets, captions, "", names, columns, size)]
+    title = (
+        ""
+        if result.label == NONE
+        else say("Class {label}, guidance {guidance}", label=say(result.label), guidance=short(result.guidance))
+    )
+    panels: list = [Pictures(sheets, captions, title, names, columns, size)]
     film = [i for i in range(len(names)) if result.film_calls[i].any()]
     if film:
         calls = [say("call {call}", call=int(call)) for i in film for call in result.film_calls[i]]
