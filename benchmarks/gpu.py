@@ -207,8 +207,8 @@ def particles(s: Setting) -> Iterator[Row]:
     """50 Heun steps of a million particles in float64."""
     from engines.diffusion import append_zero, karras_sigmas, solve, target_mixture
 
-    n, mixture = s.of(1_000_000, 1000), target_mixture("ring")
-    x = mixture.sample(n, 0, 80.0).to(s.device)
+    n, mixture = s.of(1_000_000, 1000), target_mixture("ring").to(s.device)
+    x = mixture.sample(n, 0, 80.0)
     levels = append_zero(karras_sigmas(50))
     (took,) = s.in_turn(lambda: solve("heun", mixture.denoise, x, levels), rounds=3)
     yield Row("particles", f"{n:,} x 50 Heun steps, float64", took, "s", "<= 0.07")
