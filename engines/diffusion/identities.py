@@ -79,7 +79,6 @@ class Identities:
     mean, std, noise, lam: as asked
     value: float64 [losses]; of each loss at the start
     held: float64 [losses, 2]; gradient by m and τ, the fake model held
-    true: float64 [losses, 2]; likewise, the fake model following
     fisher: float; F at the start
     fisher_gradient, plus_gradient: float64 [2]; of F and of F⁺
     times: float64 [t]; time of the gradient flows
@@ -96,7 +95,6 @@ class Identities:
     lam: float
     value: np.ndarray
     held: np.ndarray
-    true: np.ndarray
     fisher: float
     fisher_gradient: np.ndarray
     plus_gradient: np.ndarray
@@ -146,9 +144,6 @@ def identities(
     moments = np.array(
         [a**2 * (mean**2 + variance), a * b * variance, a * noise, b * noise, b**2 * variance]
     )  # E φ², E φψ, E φε, E ψε, E ψ²
-    f_gradient = np.array(true_gradient(mean, std, noise))
-    # L2 − λ L1 is (1 − λ) F whatever the generator is, and L5 is 0
-    share = [{"l5": 0.0, "mixed": 1 - lam}.get(loss, 1.0) for loss in losses]
     times = np.concatenate(([0.0], np.geomspace(duration / 1000, duration, 160)))
     means, stds = np.linspace(-MEANS, MEANS, POINTS), np.linspace(STDS / POINTS, STDS, POINTS)
     return Identities(
@@ -159,9 +154,8 @@ def identities(
         lam=lam,
         value=terms @ moments,
         held=np.array([held_gradient(loss, mean, std, noise, lam) for loss in losses]),
-        true=np.outer(share, f_gradient),
         fisher=fisher(mean, std, noise),
-        fisher_gradient=f_gradient,
+        fisher_gradient=np.array(true_gradient(mean, std, noise)),
         plus_gradient=np.array([2 * a * b * mean, 4 * std * b * (a - b)]),
         times=times,
         paths=np.stack([flow(loss, mean, std, noise, lam, times) for loss in losses]),

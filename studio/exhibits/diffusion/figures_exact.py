@@ -63,11 +63,11 @@ def draw_identities(result: Identities) -> list:
         f"{LOSSES[loss]}: {drawn(end_of(path))}" for loss, path in zip(result.losses, result.paths, strict=True)
     )
 
-    names = [LOSSES[loss] for loss in result.losses]
+    names = [LOSSES[loss].split(" = ")[0] for loss in result.losses]
     held = figure(x="", y="derivative at the start, fake model held", height=360, barmode="group")
     every = np.concatenate([result.held, [result.fisher_gradient, result.plus_gradient]])
     for k, (text, color) in enumerate((("by the mean m", COLORS[0]), ("by the width τ", COLORS[1]))):
-        bars(held, [*names, "∇F", "∇F⁺"], every[:, k], text, color)
+        bars(held, [*names, "F", "F⁺"], every[:, k], text, color)
     width = figure(
         x="time of the gradient flow", y="standard deviation τ", log="x", height=360, title="Width of the generator"
     )
@@ -76,12 +76,11 @@ def draw_identities(result: Identities) -> list:
     across(width, y=1, text="data")
     width.y(range=[0, result.stds[-1]])
     rows = [
-        [name, value, *gradient, *true, end_of(path)]
-        for name, value, gradient, true, path in zip(
-            names, result.value, result.held, result.true, result.paths, strict=True
-        )
+        [name, round(float(value), 12), *gradient, end_of(path)]
+        for name, value, gradient, path in zip(names, result.value, result.held, result.paths, strict=True)
     ]
-    heads = ("loss", "value", "∂/∂m held", "∂/∂τ held", "∂/∂m true", "∂/∂τ true", "its flow")
+    rows += [["F", result.fisher, *result.fisher_gradient, ""], ["F⁺", result.fisher, *result.plus_gradient, ""]]
+    heads = ("loss", "value", "∂/∂m", "∂/∂τ", "where its flow ends")
     return [made, held, width, Table(heads, rows, "At the start")]
 
 
