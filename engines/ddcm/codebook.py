@@ -17,7 +17,7 @@ from engines.arguments import Refusal
 from engines.ddcm.plan import Plan
 
 BLOCK = 16  # atoms of one counter: the reference decoder makes a block, not the codebook, to have one atom
-MOST_NUMBERS = 1 << 26  # of a codebook
+MOST_NUMBERS, MOST_ON_A_CARD = 1 << 27, 1 << 29  # of a codebook, in single precision
 _START, _CODEBOOK, _SHUFFLE = range(3)
 
 
@@ -43,12 +43,13 @@ class Codebook:
     """What all steps share: the first noise and, unless each step has its own, the table of atoms."""
 
     def __init__(self, plan: Plan, size: int, device: torch.device):
-        if plan.codebook_size * size > MOST_NUMBERS:
+        most = MOST_ON_A_CARD if device.type == "cuda" else MOST_NUMBERS
+        if plan.codebook_size * size > most:
             raise Refusal(
                 "{parameter} is too large for pictures of {size} numbers: at most {most}.",
                 parameter="codebook_size",
                 size=size,
-                most=MOST_NUMBERS // size,
+                most=most // size,
             )
         self.plan, self.size, self.device = plan, size, device
         self._table = None

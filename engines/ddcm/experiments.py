@@ -193,7 +193,7 @@ def picture_code(
     """
     net, started = small_model(model), time.perf_counter()
     if source == "file":
-        original, frames, data = np.zeros((0, 0, 3), np.uint8), 1, _read_file(file)
+        original, frames, data = np.zeros((0, 0, 3), np.uint8), 1, read_code_file(file)
         header, known = read(data, net)
         plan = header.plan
         pieces = in_batches(known, header.batch)
@@ -309,7 +309,8 @@ def source_picture(source: str, emoji: int, upload: str | None, drawing: str | N
     return Picture(scale(picture.pixels, pixels), picture.frames)
 
 
-def _read_file(path: str | None) -> bytes:
+def read_code_file(path: str | None) -> bytes:
+    """The bytes of a .ddcm file that a visitor chose."""
     if path is None:
         raise Refusal("There is no code yet: choose a file for {parameter}.", parameter="file")
     if file_size(path) > MOST_FILE:

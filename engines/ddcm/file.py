@@ -9,6 +9,13 @@ fingerprint of the model's weights         8
 length of the model's name, the name       1 + n
 payload: the words of all steps, tile by tile, most significant bit first, filled up with zeros
 CRC-32 of all of it                        4       (numbers are little-endian)
+
+Version 2 is of a picture's latents (see `engines.ddcm.photographs`); between the model's name and the payload stand
+commit of the model's repository           20
+guidance, as float32                       4
+channels, height, width of the latents     2 + 2 + 2
+lengths of prompt and negative prompt      2 + 2
+both, in UTF-8                             n
 """
 
 from __future__ import annotations
@@ -23,8 +30,9 @@ import numpy as np
 from engines.arguments import Refusal, whole
 from engines.ddcm.plan import VARIANTS, CodeError, Plan
 
-MAGIC, VERSION = b"DDCM", 1
+MAGIC, VERSION, LATENT_VERSION = b"DDCM", 1, 2
 HEADER = struct.Struct("<4sBBBBBIIHHB8sB")
+_LATENT = struct.Struct("<20sfHHHHH")
 MOST_BYTES = 4 << 20
 MOST_SIDE = 4096  # of a picture, in pixels
 MOST_TILES = 1 << 14  # 4,096 x 4,096 pixels in tiles of 32
@@ -77,6 +85,28 @@ class Code:
         return dataclasses.replace(self, payload=payload)
 
 
+@dataclass(frozen=True)
+class LatentCode(Code):
+    """What a file of version 2 says: a picture's latents, as one tile.
+
+    revision: 40 hexadecimal digits; commit of the model's repository
+    guidance: float, to single precision
+    shape: of the latents, (channels, height, width)
+    prompt: str
+    negative: str; the negative prompt
+    """
+
+    revision: str
+    guidance: float
+    shape: tuple[int, int, int]
+    prompt: str
+    negative: str
+
+    def tiles(self, side: int = 0) -> int:
+        """1."""
+        return 1
+
+
 def count_tiles(height: int, width: int, side: int) -> int:
     """Tiles of side x side that cover a picture; a Refusal where there are too many."""
     height, width = whole("height", height, 1, MOST_SIDE), whole("width", width, 1, MOST_SIDE)
@@ -98,9 +128,10 @@ def pack(code: Code) -> bytes:
     plan, name = code.plan, code.model.encode()
     if len(name) > 255:
         raise Refusal("The name of the {parameter} is longer than {most} bytes.", parameter="model", most=255)
+    further = _further(code) if isinstance(code, LatentCode) else b""
     head = HEADER.pack(
         MAGIC,
-        VERSION,
+        LATENT_VERSION if further else VERSION,
         _NUMBERED.index(plan.variant),
         plan.index_bits,
         plan.atoms,
@@ -113,8 +144,14 @@ def pack(code: Code) -> bytes:
         code.fingerprint,
         len(name),
     )
-    body = head + name + code.payload
+    body = head + name + further + code.payload
     return body + struct.pack("<I", zlib.crc32(body))
+
+
+def _further(code: LatentCode) -> bytes:
+    texts = code.prompt.encode(), code.negative.encode()
+    revision = bytes.fromhex(code.revision)
+    return _LATENT.pack(revision, code.guidance, *code.shape, *map(len, texts)) + b"".join(texts)
 
 
 def unpack(data: bytes) -> Code:
@@ -130,9 +167,11 @@ def unpack(data: bytes) -> Code:
         raise CodeError("The file is cut short: its header is incomplete.")
     fields = HEADER.unpack_from(data)
     _, version, variant, log_size, atoms, bits, steps, seed, height, width, batch, fingerprint, length = fields
-    if version != VERSION:
+    if version not in (VERSION, LATENT_VERSION):
         raise CodeError(
-            "The file is of version {version}; this decoder reads version {known}.", version=version, known=VERSION
+            "The file is of version {version}; this decoder reads version {known}.",
+            version=version,
+            known=LATENT_VERSION,
         )
     if zlib.crc32(data[:-4]) != checksum(data):
         raise CodeError("The file is damaged or cut short: its checksum is wrong.")
@@ -154,7 +193,21 @@ def unpack(data: bytes) -> Code:
             field=fault.fields["parameter"],
             given=fault.fields["given"],
         ) from None
-    return Code(plan, name, fingerprint, height, width, batch, data[HEADER.size + length : -4])
+    given = (plan, name, fingerprint, height, width, batch)
+    at = HEADER.size + length
+    if version == VERSION:
+        return Code(*given, data[at:-4])
+    try:
+        revision, guidance, *shape, first, second = _LATENT.unpack_from(data, at)
+        at += _LATENT.size
+        if at + first + second + 4 > len(data):
+            raise CodeError("The file is cut short: its prompts are incomplete.")
+        prompts = data[at : at + first].decode(), data[at + first : at + first + second].decode()
+    except (struct.error, UnicodeDecodeError):
+        raise CodeError("The header is damaged: the prompts are no texts.") from None
+    if not (1 <= guidance <= 20 and all(1 <= n <= MOST_SIDE for n in shape)):
+        raise CodeError("The header is damaged: no latents have this shape or guidance.")
+    return LatentCode(*given, data[at + first + second : -4], revision.hex(), guidance, tuple(shape), *prompts)
 
 
 def checksum(data: bytes) -> int:

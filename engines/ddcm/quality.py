@@ -8,12 +8,13 @@ import struct
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from scipy.ndimage import uniform_filter
 
 from engines.arguments import Between, OneOf, Refusal, checked
 
 QUALITIES = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 USUAL = ("webp", "jpeg")
+MODERN = (*USUAL, "avif")
 WINDOW = 7  # pixels
 
 
@@ -53,11 +54,16 @@ def ssim(one: np.ndarray, other: np.ndarray) -> float:
     _check_pair(one, other)
     if min(one.shape[:2]) < WINDOW:
         return math.nan
-    a, b = (sliding_window_view(picture.astype(np.float64), (WINDOW, WINDOW), axis=(0, 1)) for picture in (one, other))
-    mean_a, mean_b = a.mean((-2, -1)), b.mean((-2, -1))
-    n = WINDOW * WINDOW
-    cov = ((a * b).mean((-2, -1)) - mean_a * mean_b) * n / (n - 1)
-    var_a, var_b = (x.var((-2, -1)) * n / (n - 1) for x in (a, b))
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    n, edge = WINDOW * WINDOW, WINDOW // 2
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        """Over each whole window."""
+        return uniform_filter(values, (WINDOW, WINDOW, 1))[edge:-edge, edge:-edge]
+
+    mean_a, mean_b = mean(a), mean(b)
+    cov = (mean(a * b) - mean_a * mean_b) * n / (n - 1)
+    var_a, var_b = (mean(a * a) - mean_a**2) * n / (n - 1), (mean(b * b) - mean_b**2) * n / (n - 1)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     similarity = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return float(similarity.mean())
@@ -65,13 +71,15 @@ def ssim(one: np.ndarray, other: np.ndarray) -> float:
 
 @checked
 def recode(
-    picture: np.ndarray, kind: Annotated[str, OneOf(USUAL)], quality: Annotated[int, Between(0, 100)]
+    picture: np.ndarray, kind: Annotated[str, OneOf(MODERN)], quality: Annotated[int, Between(0, 100)]
 ) -> tuple[bytes, np.ndarray]:
-    """A picture, uint8 [h, w, 3], through Pillow's JPEG or WebP: the file and what it decodes to."""
-    from PIL import Image
+    """A picture, uint8 [h, w, 3], through Pillow's JPEG, WebP or AVIF: the file and what it decodes to."""
+    from PIL import Image, features
 
+    if kind == "avif" and not features.check("avif"):
+        raise Refusal("Pillow here was built without AVIF: install 11.3 or later.")
     file = io.BytesIO()
-    extra = {"method": 6} if kind == "webp" else {"optimize": True}
+    extra = {"webp": {"method": 6}, "jpeg": {"optimize": True}, "avif": {}}[kind]
     Image.fromarray(check_picture("picture", picture)).save(file, kind, quality=quality, **extra)
     with Image.open(file) as decoded:
         return file.getvalue(), np.asarray(decoded.convert("RGB"))

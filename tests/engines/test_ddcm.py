@@ -389,7 +389,7 @@ def header(**changed) -> bytes:
         ({"width": 4000, "height": 4000}, "250,000 tiles of 8; at most 16,384"),
         ({"batch": 0}, "batch cannot be 0"),
         ({"length": 250}, "name of its model is incomplete"),
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3"),
         ({"magic": b"RIFF"}, "no .ddcm file"),
         ({"fingerprint": b"otherone"}, "other weights of grey"),
     ],

@@ -11,9 +11,12 @@ from engines.ddcm.checks import CHECKS
 from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortion
 from engines.ddcm.gaussian import SCHEDULES
 from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, restore
+from engines.ddcm.photographs import SIDES, code_photograph
 from engines.ddcm.pictures import ENDINGS, held_back
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Upload, View, read_stories
 from studio.exhibits.ddcm.figures import draw_code, draw_gaussian, draw_generated, draw_mixed, draw_rate, draw_restored
+from studio.exhibits.ddcm.figures_photographs import draw_photograph
+from studio.hub import LATENT
 
 TASKS = {
     "inpaint": "fill in what is hidden",
@@ -41,6 +44,7 @@ EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
 BITS = Range("Codebook size, log₂ K", step=1, when={"source": KNOWN})
 SEED = Range("Seed", step=1)
 MODEL = Text("Model", help="ddpm-emoji-32 is included; google/ddpm-cifar10-32 comes from the Hugging Face Hub.")
+MEASURE = Choice("Quality", {"psnr": "PSNR", "ssim": "SSIM"})
 COEFFICIENTS = Range(
     "Bits of a coefficient, C",
     step=1,
@@ -125,10 +129,49 @@ EXHIBIT = Exhibit(
                 "model": MODEL,
                 "seed": SEED,
             },
-            looks={"measure": Choice("Quality", {"psnr": "PSNR", "ssim": "SSIM"})},
+            looks={"measure": MEASURE},
             draw=draw_rate,
             seconds=20,
             brief={"count": 2, "step_counts": (3, 5), "atom_counts": (1,), "variants": ("turbo",)},
+            **SLOW,
+        ),
+        View(
+            slug="photographs",
+            title="Photographs",
+            caption=(
+                "A photograph as DDCM was published for: the walk of a text-to-image model in the latents of an autoencoder, "
+                "4 or 16 numbers for each 8 x 8 pixels. Compare files of one size: JPEG falls apart into blocks, the model invents "
+                "what it has no bits for, and looks sharp where PSNR is low. The grey line is the autoencoder alone, which a "
+                "code of all its latents comes to. A prompt tells the denoiser what is there; its letters are part of the file, "
+                "as are the commit of the model and the shape of the latents: all that a decoder needs."
+            ),
+            compute=code_photograph,
+            controls={
+                "model": Choice(
+                    "Model", LATENT, help="From the Hugging Face Hub, at a pinned commit, when you press Run."
+                ),
+                "source": Choice(
+                    "Picture", {"emoji": "an emoji, enlarged", "upload": "your picture", "file": "a .ddcm file"}
+                ),
+                "emoji": EMOJI,
+                "upload": Upload("Your picture", ENDINGS, 20, help="Cut to a square.", when={"source": ["upload"]}),
+                "file": Upload("A .ddcm file", (".ddcm",), 1, when={"source": ["file"]}),
+                "prompt": Text("Prompt", lines=2, help="Empty: none.", when={"source": ["emoji", "upload"]}),
+                "step_counts": Numbers("Steps T", when={"source": ["emoji", "upload"]}),
+                "atom_counts": Numbers("Atoms a step, M", when={"source": ["emoji", "upload"]}),
+                "codebook_bits": Range("Codebook size, log₂ K", step=1, when={"source": ["emoji", "upload"]}),
+                "guidance": Range(
+                    "Guidance", step=0.5, help="1: none, one pass a call.", when={"source": ["emoji", "upload"]}
+                ),
+                "side": Choice("Side (pixels)", {name: name for name in SIDES}, when={"source": ["emoji", "upload"]}),
+                "variant": Choice("Variant", VARIANTS, when={"source": ["emoji", "upload"]}),
+                "negative": Text("Negative prompt", lines=2, when={"source": ["emoji", "upload"]}),
+                "coefficient_bits": COEFFICIENTS,
+                "seed": SEED,
+            },
+            looks={"measure": MEASURE},
+            draw=draw_photograph,
+            seconds=40,
             **SLOW,
         ),
         View(

@@ -36,7 +36,7 @@ def decibels(value: float) -> str:
 
 def draw_code(result: PictureCode) -> list:
     """The decoding step by step, the code, how it agrees with the residual, and what damage does."""
-    panels = [_film(result), Prose(_summary(result))]
+    panels = [film_figure(result, _summary(result)), Prose(_summary(result))]
     panels += _damage(result) if len(result.damaged) else []
     panels += [_indices(result), *([_alignment(result)] if result.alignment.size else [])]
     if result.done:
@@ -51,8 +51,11 @@ def _source(picture: np.ndarray) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _film(result: PictureCode) -> Figure:
-    """The decoded picture, large, and beside it the original and the difference."""
+def film_figure(result: Any, alt: str, most: int = FILM_BYTES) -> Figure:
+    """The decoded picture, large, and beside it the original and the difference; scrubbed over its film.
+
+    result: has decoded, original, film, film_bytes and film_psnr of a PictureCode; most: bytes of the frames
+    """
     height, width = result.decoded.shape[:2]
     known, small, gap = result.original.size > 0, 0.46, max(height, width) / 16
     wide = width + (gap + small * width if known else 0)
@@ -64,7 +67,7 @@ def _film(result: PictureCode) -> Figure:
     }
     drawn = figure(height=540, **layout)
     last = _source(result.film[-1])
-    count = max(2, min(len(result.film), FILM_BYTES // len(last)))
+    count = max(2, min(len(result.film), most // len(last)))
     frames = np.unique(np.linspace(0, len(result.film) - 1, count).round().astype(int)).tolist()
     shown = [("decoded", last, 0.0, 0.0, 1.0)]
     if known:
@@ -84,7 +87,7 @@ def _film(result: PictureCode) -> Figure:
         say("{bytes} bytes: {psnr}" if known else "{bytes} bytes", bytes=short(size, 6), psnr=decibels(quality))
         for size, quality in zip(result.film_bytes[frames], result.film_psnr[frames], strict=True)
     ]
-    drawn.alt = str(_summary(result))
+    drawn.alt = str(alt)
     return scrub(drawn, [[{"source": source}] for source in sources], names, name="choices so far")
 
 
