@@ -24,16 +24,16 @@ from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, check
 from engines.arguments import text as checked_text
 from engines.decoder import Decoder
 from engines.gibbs import models
-from engines.gibbs.inputs import ANY_SEED, SEED, whole_list
+from engines.gibbs.inputs import ANY_SEED, SEED, floats, whole_list
 from engines.gibbs.kernels import OPERATIONS, edit_log_acceptance
 from engines.gibbs.masked import TYPED, Conditionals, MaskedLM, masked_model
 from engines.gibbs.sampling import draw, temperatures
 from engines.gibbs.text import named
 from engines.progress import Progress
 
-CONSTRAINTS = ("hard", "soft")
+CONSTRAINTS = ("hard", "soft", "similar")
 ANNEALING = ("off", "on")
-MOST_KEYWORDS, MOST_LENGTH = 8, 40
+MOST_KEYWORDS, MOST_LENGTH = 12, 40
 HOTTEST, COLDEST = 3.0, 0.3  # temperatures of the target, with annealing
 
 
@@ -152,9 +152,19 @@ class ByteTarget:
     a token (a language model alone prefers the shortest sentence), with the keyword constraint.
 
     keywords: token sequences; each that is missing costs `penalty` nats, infinity for a hard constraint
+    similar: each costs `penalty` times what the cosine of its embedding and the nearest word's lacks of 1 instead, which is
+        CGMH's constraint for paraphrases (there with other embeddings); of several tokens, their mean
     """
 
-    def __init__(self, decoder: Decoder, model: MaskedLM, keywords: list[list[int]], penalty: float, reward: float):
+    def __init__(
+        self,
+        decoder: Decoder,
+        model: MaskedLM,
+        keywords: list[list[int]],
+        penalty: float,
+        reward: float,
+        similar: bool = False,
+    ):
         _decoder(decoder)
         if not isinstance(model, MaskedLM):
             raise Refusal("{parameter} must be a MaskedLM.", parameter="model")
@@ -163,6 +173,7 @@ class ByteTarget:
         reward = number("reward", reward, -1e9, 1e9)
         self.decoder, self.model, self.keywords = decoder, model, keywords
         self.penalty, self.reward = penalty, reward
+        self.likeness = [likeness(model, keyword) for keyword in keywords] if similar else None
         self.seen: dict[tuple[int, ...], float] = {}
 
     def __call__(self, sentences: list[list[int]]) -> Tensor:
@@ -172,10 +183,34 @@ class ByteTarget:
             self.seen.update(zip(fresh, text_log_probability(self.decoder, texts).tolist(), strict=True))
         found = []
         for sentence in sentences:
-            missing = sum(not holds(self.model.tokens, sentence, keyword) for keyword in self.keywords)
+            if self.likeness is None:
+                missing = sum(not holds(self.model.tokens, sentence, keyword) for keyword in self.keywords)
+            else:
+                missing = sum(1 - nearest(cosines, sentence)[0] for cosines in self.likeness)
             cost = self.penalty * missing if missing else 0.0
             found.append(self.seen[tuple(sentence)] + self.reward * len(sentence) - cost)
         return torch.tensor(found, dtype=torch.float64)
+
+
+def likeness(model: MaskedLM, keyword: list[int]) -> np.ndarray:
+    """Cosines [tokens of the keyword, words] of the model's input embeddings, the mean of all words taken off."""
+    if not isinstance(model, MaskedLM):
+        raise Refusal("{parameter} must be a MaskedLM.", parameter="model")
+    keyword = whole_list("keyword", keyword, 0, model.words - 1)
+    words = model.embedding[: model.words].double()
+    words = torch.nn.functional.normalize(words - words.mean(0), dim=-1)
+    return (words[keyword] @ words.T).cpu().numpy()
+
+
+def nearest(cosines: np.ndarray, sentence: list[int]) -> tuple[float, int]:
+    """The mean over a keyword's tokens of the greatest cosine (0 at least) with a word of the sentence, and the place of the
+    word nearest to the first (-1 in an empty sentence). cosines: of `likeness`."""
+    cosines = floats("cosines", cosines, 2)
+    sentence = whole_list("sentence", sentence, 0, cosines.shape[1] - 1)
+    if not sentence or not len(cosines):
+        return 0.0, -1
+    found = cosines[:, sentence]
+    return float(found.max(1).clip(0, 1).mean()), int(found[0].argmax())
 
 
 def _decoder(decoder: Any) -> Decoder:
@@ -235,7 +270,10 @@ class KeywordSentences:
     log_target: float64 [S + 1, C], nats; log π
     temperature: float64 [S]; of each step
     missing: int64 [C]; how many keywords the last sentences lack
+    match: float64 [C, K]; cosine of each keyword and the word nearest to it in the last sentence, 1 for itself
+    counterpart: text [C, K]; that word, "" in an empty sentence
     keywords: the keywords as read
+    constraint: as given
     best: the sentence of the greatest log π seen
     best_log_target: float, nats; its log π
     model: name of the model that proposes
@@ -253,7 +291,10 @@ class KeywordSentences:
     log_target: np.ndarray
     temperature: np.ndarray
     missing: np.ndarray
+    match: np.ndarray
+    counterpart: np.ndarray
     keywords: tuple[str, ...]
+    constraint: str
     best: str
     best_log_target: float
     model: str
@@ -301,10 +342,12 @@ def write(
     model: str | MaskedLM = "bert-storybook",
     decoder: Decoder | None = None,
 ) -> Iterator[Progress]:
-    """Sentences that hold the keywords, by CGMH with the true Metropolis-Hastings ratio: a stream of `KeywordSentences`.
+    """Sentences that hold the keywords, or say the like, by CGMH with the true Metropolis-Hastings ratio: a stream of
+    `KeywordSentences`. With "similar" and the words of a sentence it is paraphrased, or corrected.
 
     keywords: words separated by commas; the chains begin with just these, in this order
-    constraint: "hard" (π = 0 without all of them) or "soft" (each missing one costs `penalty` nats)
+    constraint: "hard" (π = 0 without all of them), "soft" (each missing one costs `penalty` nats) or "similar" (each costs
+        `penalty` times 1 less the cosine of the nearest word, see `ByteTarget`)
     reward: nats that each token adds to log π
     max_length: tokens of a sentence at most
     steps: edits proposed to each chain
@@ -325,8 +368,9 @@ def write(
             count=len(first),
         )
     cost = math.inf if constraint == "hard" else float(penalty)
-    target = ByteTarget(decoder, model, [ids for _, ids in words], cost, reward)
+    target = ByteTarget(decoder, model, [ids for _, ids in words], cost, reward, constraint == "similar")
     heat = temperatures(HOTTEST, COLDEST, "geometric", steps) if annealing == "on" else [1.0] * steps
+    cosines = [likeness(model, ids) for _, ids in words]
     state = [first] * chains
     rows: dict[str, list] = {part: [] for part in RECORDED}
 
@@ -348,7 +392,7 @@ def write(
         reached(sentences, level)
         state = sentences
         if step % 5 == 0 or step == steps or step == 1:
-            found = _collect(rows, state, heat[:step], words, target.keywords, model, name)
+            found = _collect(rows, state, heat[:step], words, target.keywords, cosines, constraint, model, name)
             yield Progress(step, steps, found)
 
 
@@ -366,16 +410,26 @@ RECORDED = {
 }
 
 
-def _collect(rows, state, heat, words, keywords, model, name) -> KeywordSentences:
+def _collect(rows, state, heat, words, keywords, cosines, constraint, model, name) -> KeywordSentences:
     arrays = {part: np.array(rows[part], dtype=kind) for part, kind in RECORDED.items()}
     history, log_target = arrays["history"], arrays["log_target"]
     best = np.unravel_index(log_target.argmax(), log_target.shape)
+    near = [[nearest(one, s) for one in cosines] for s in state]
     return KeywordSentences(
         **arrays,
         sentences=tuple(rows["history"][-1]),
         temperature=np.array(heat, dtype=np.float64),
         missing=np.array([sum(not holds(model.tokens, s, k) for k in keywords) for s in state], dtype=np.int64),
+        match=np.array([[cosine for cosine, _ in row] for row in near], dtype=np.float64),
+        counterpart=np.array(
+            [
+                [model.tokens[s[place]] if place >= 0 else "" for _, place in row]
+                for s, row in zip(state, near, strict=True)
+            ],
+            dtype=np.str_,
+        ),
         keywords=tuple(word for word, _ in words),
+        constraint=constraint,
         best=str(history[best]),
         best_log_target=float(log_target[best]),
         model=name,

@@ -9,10 +9,12 @@ import torch
 
 from engines.checks import Check
 from engines.gibbs import kernels
+from engines.gibbs.annealing import cool, two_hills
 from engines.gibbs.experiments import edit_laws, scan_laws, weigh
 from engines.gibbs.field import mismatch, random_field
 from engines.gibbs.masked import TableLM
 from engines.gibbs.sampling import pseudo_log_likelihood, walk
+from engines.gibbs.unmask import SAMPLERS, toy_distances
 
 LAW = kernels.potts()
 TABLES = kernels.conditionals(LAW)
@@ -44,6 +46,30 @@ def without_letters() -> float:
 def order_gap(other: float) -> float:
     """Total variation between the laws of the two sweep orders, p(y | x) having coupling `other` and p(x | y) 1."""
     return scan_laws("mixed", coupling=1.0, other_coupling=other, positions=2).orders
+
+
+def best_at_rest() -> float:
+    """Chance of bbbb after 200 sweeps at T = 1/2 on the two hills of four letters."""
+    log_p = two_hills(4)
+    law = np.full(log_p.shape, 1 / log_p.size)
+    for _ in range(200):
+        law = cool(law, log_p, 0.5)
+    return float(law[1, 1, 1, 1])
+
+
+def best_of_squares() -> float:
+    """What p² gives bbbb: strings counted by their numbers of a and b, the hills' heights max(a, 2 b - 2)."""
+    counts = [
+        (math.comb(4, a) * math.comb(4 - a, b), max(a, 2 * b - 2)) for a in range(5) for b in range(5 - a)
+    ]  # lead 2, slope 2: the top of the b's is 6
+    return math.exp(12) / sum(count * math.exp(2 * height) for count, height in counts)
+
+
+def product_distance() -> float:
+    """Total variation between the joint of four positions and the product of its marginals."""
+    law = kernels.potts(4)
+    marginals = [law.sum(axis=tuple(j for j in range(4) if j != i)) for i in range(4)]
+    return kernels.total_variation(np.einsum("i,j,k,l->ijkl", *marginals), law)
 
 
 def quatrain_orders() -> float:
@@ -137,6 +163,27 @@ CHECKS = (
         0.10939,
         1e-3,
         quatrain_orders,
+    ),
+    Check(
+        "Two hills of four letters, 200 sweeps at T = 1/2: chance of the best string",
+        "p², by counting letters",
+        best_of_squares(),
+        1e-9,
+        best_at_rest,
+    ),
+    Check(
+        "Masked diffusion with exact conditionals, one word a pass: total variation from the joint",
+        "chain rule, in any order",
+        0.0,
+        1e-12,
+        lambda: toy_distances()[SAMPLERS.index("diffusion"), 3],
+    ),
+    Check(
+        "All four positions in one pass: total variation from the joint",
+        "the product of the marginals",
+        product_distance(),
+        1e-12,
+        lambda: toy_distances()[SAMPLERS.index("diffusion"), 0],
     ),
     Check("Rejection from N(0, 4) to N(0, 1) accepts", "closed form", 0.5, 1e-15, lambda: kernels.rejection_rate(0, 2)),
     Check(

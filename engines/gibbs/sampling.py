@@ -115,7 +115,7 @@ def leave_one_out(
 ) -> Tensor:
     """Logits [chains, free, words] of each free position given all the others: one row for each, masked there."""
     model = masked_model(model)
-    ids, free = _state(model, ids, free)
+    ids, free = checked_state(model, ids, free)
     chains, count = len(ids), len(free)
     masked = ids.repeat_interleave(count, 0)
     at = free.repeat(chains)
@@ -130,12 +130,13 @@ def pseudo_log_likelihood(model: Conditionals, ids: Tensor, free: Tensor) -> Ten
     """Σ over free positions of log p(word | all others), float64 [chains], nats (Salazar et al., arXiv 1910.14659, eq. 1);
     -inf where a mask is left."""
     model = masked_model(model)
-    ids, free = _state(model, ids, free)
+    ids, free = checked_state(model, ids, free)
     return _log_probability(leave_one_out(model, ids, free), ids[:, free])
 
 
-def _state(model: Conditionals, ids: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+def checked_state(model: Conditionals, ids: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
     """Token numbers [chains, length] and the positions [free] among them, both on the CPU."""
+    model = masked_model(model)
     ids = whole_tensor("ids", ids, 0, max(model.mask, model.words - 1), 2).cpu()
     free = whole_tensor("free", free, 0, ids.shape[1] - 1, 1).cpu()
     if not len(free) or len(free.unique()) < len(free):
@@ -190,7 +191,7 @@ def walk(
     metropolis: accept with the Metropolis-Hastings probability of the target exp(pseudo-log-likelihood / temperature)
     """
     model = masked_model(model)
-    ids, free = _state(model, ids, free)
+    ids, free = checked_state(model, ids, free)
     generator = torch.Generator().manual_seed(seed)
     ids, chains, count = ids.clone(), len(ids), len(free)
     row = torch.arange(chains)[:, None]

@@ -9,7 +9,20 @@ import pytest
 import torch
 
 from engines.arguments import Refusal
-from engines.gibbs import cgmh, diagnostics, experiments, field, inputs, kernels, masked, models, sampling, text
+from engines.gibbs import (
+    annealing,
+    cgmh,
+    diagnostics,
+    experiments,
+    field,
+    inputs,
+    kernels,
+    masked,
+    models,
+    sampling,
+    text,
+    unmask,
+)
 from engines.gibbs.masked import TableLM
 from engines.gibbs.sampling import draw, leave_one_out, pseudo_log_likelihood, tempered, walk
 
@@ -262,7 +275,7 @@ def test_what_the_vocabulary_lacks_is_named(quatrain, story):
 
 # every argument of every public function, wrong
 
-MODULES = (cgmh, diagnostics, experiments, field, inputs, kernels, masked, models, sampling, text)
+MODULES = (annealing, cgmh, diagnostics, experiments, field, inputs, kernels, masked, models, sampling, text, unmask)
 NUMBERS = [None, "x", math.nan, 10**400, object(), [1], True]
 THINGS = [None, object(), "x", 3.5, [object()], {"a": 1}]
 ARRAYS = [*THINGS, np.array("x"), np.array([math.nan, 1.0])]
@@ -294,6 +307,19 @@ def good_calls(story):
             "frame": None,
             "seed": 0,
         },
+        cgmh.likeness: {"model": story, "keyword": king},
+        cgmh.nearest: {"cosines": np.ones((1, 3)), "sentence": [0, 1]},
+        annealing.two_hills: {"length": 3, "lead": 2.0, "slope": 2.0},
+        annealing.cool: {"law": np.ones((3, 3)) / 9, "log_p": np.zeros((3, 3)), "temperature": 1.0},
+        annealing.cooling: {"first": 2.0, "last": 0.5, "schedule": "linear", "sweeps": 3},
+        annealing.anneal: {"sweeps": 4, "first": 2.0, "last": 0.5, "schedule": "linear", "length": 2}
+        | {"lead": 1.0, "slope": 2.0},
+        unmask.unmask: {"model": tiny, "ids": ids, "free": free, "sampler": "remask", "forwards": 2, "temperature": 1.0}
+        | {"remasked": 1, "seed": 0},
+        unmask.toy_distances: {"remasked": 1, "coupling": 1.0},
+        unmask.decode: {"model": story, "text": "the _ _", "samplers": ("gibbs",), "budgets": (2,), "chains": 1}
+        | {"temperature": 1.0, "remasked": 1, "seed": 0},
+        sampling.checked_state: {"model": tiny, "ids": ids, "free": free},
         cgmh.holds: {"tokens": story.tokens, "sentence": king, "keyword": king},
         cgmh.text_log_probability: {"decoder": decoder, "texts": ["a"]},
         cgmh.read_keywords: {"model": story, "keywords": "king"},

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from engines.gibbs.annealing import anneal
 from engines.gibbs.cgmh import write
 from engines.gibbs.checks import CHECKS
 from engines.gibbs.experiments import edit_laws, scan_laws, weigh
 from engines.gibbs.field import random_field
 from engines.gibbs.text import sample
-from studio.exhibit import Choice, Exhibit, Former, Range, Text, Toggle, View, read_stories
-from studio.exhibits.gibbs.figures import draw_edits, draw_field, draw_sample, draw_scans, draw_weigh, draw_write
+from engines.gibbs.unmask import decode
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
+from studio.exhibits.gibbs.figures import (
+    DECODERS,
+    draw_anneal,
+    draw_edits,
+    draw_field,
+    draw_sample,
+    draw_scans,
+    draw_unmask,
+    draw_weigh,
+    draw_write,
+)
 
 NAMES = {
     "bert-quatrain": "Quatrains (ours)",
@@ -19,12 +31,17 @@ NAMES = {
 ENGLISH = {name: label for name, label in NAMES.items() if name in ("bert-storybook", "google-bert/bert-base-uncased")}
 SCANS = {"sweep": "left to right", "random": "random positions", "blocks": "blocks at once", "parallel": "all at once"}
 SCHEDULES = {"constant": "constant", "linear": "linear", "geometric": "geometric"}
-CONSTRAINTS = {"hard": "hard: every keyword stays", "soft": "soft: a missing keyword costs"}
+CONSTRAINTS = {
+    "hard": "hard: every keyword stays",
+    "soft": "soft: a missing keyword costs",
+    "similar": "similar: the like of it will do",
+}
 PROPOSALS = {"uniform": "uniformly", "conditional": "from the true conditional"}
 ANNEALED = {"schedule": ["linear", "geometric"]}
 MODEL = Choice("Model", NAMES, help="Ours ship with the studio; those of the Hub are fetched on first use.")
 CHAINS = Range("Chains", step=1)
 SEED = Range("Seed", step=1)
+TEXT = Text("Text", lines=2, help="Write the words to keep, and _ for each one to be found.")
 DRAWS = Range("Draws", step=1, log=True)
 CHAIN = Range("Chain shown large", 1, 16, step=1)
 
@@ -40,7 +57,7 @@ SAMPLE = View(
     compute=sample,
     controls={
         "model": MODEL,
-        "text": Text("Text", lines=2, help="Write the words to keep, and _ for each one to be found."),
+        "text": TEXT,
         "temperature": Range("Temperature, first", step=0.05, log=True),
         "end_temperature": Range("Temperature, last", step=0.05, log=True, when=ANNEALED),
         "sweeps": Range("Sweeps", step=1),
@@ -72,16 +89,16 @@ KEYWORDS = View(
     caption=(
         "A sentence grows from its keywords by edits: a word is inserted, deleted or replaced. BERT proposes the word, "
         "a causal model of bytes scores the sentence, and the edit is accepted with the full Metropolis–Hastings ratio "
-        "(CGMH). Green words are put in, red ones taken out; a rejected edit is grey. The published code runs another "
-        "chain: it visits the places from left to right, accepts every replacement above a threshold that alternates "
-        "between 0 and half the old probability, and reports the most probable sentence that it saw."
+        "(CGMH). Green words are put in, red ones taken out; a rejected edit is grey. Where the like of a word will do, give a "
+        "whole sentence: it is paraphrased, or corrected. The published code runs another chain (see Edits with a known law), "
+        "and reports the most probable sentence that it saw."
     ),
     compute=write,
     controls={
-        "keywords": Text("Keywords", help="Up to eight words, separated by commas."),
+        "keywords": Text("Keywords", help="Up to twelve words, or a sentence to be said otherwise."),
         "reward": Range("Reward of a word (nats)", step=0.5, help="Without it the shortest sentence wins."),
         "constraint": Choice("Constraint", CONSTRAINTS),
-        "penalty": Range("Cost of a missing keyword (nats)", step=0.5, when={"constraint": ["soft"]}),
+        "penalty": Range("Cost of a missing keyword (nats)", step=0.5, when={"constraint": ["soft", "similar"]}),
         "annealing": Choice("Simulated annealing (3 → 0.3)", {"off": "off", "on": "on"}),
         "steps": Range("Edits", step=10),
         "max_length": Range("Longest (tokens)", step=1),
@@ -97,6 +114,60 @@ KEYWORDS = View(
     live=False,
     seconds=8,
     brief={"steps": 10, "chains": 2},
+)
+
+UNMASK = View(
+    slug="unmask",
+    title="Words at once",
+    caption=(
+        "The same text found from masks by several samplers, each with so many passes through BERT. Gibbs draws from left to right; "
+        "masked diffusion in a random order, several words a pass; remasking takes some back; the confident sampler, as in MaskGIT and "
+        "LLaDA, draws all words and keeps the most probable; mask-predict takes the likeliest and has one text only. Bands: two "
+        "standard errors over the texts. The last figure knows the truth: with exact conditionals one word a pass is exact, and "
+        "the samplers whose texts score best are farthest from the law. They trade variety for likelihood."
+    ),
+    compute=decode,
+    controls={
+        "model": MODEL,
+        "text": TEXT,
+        "samplers": Choice("Samplers", {name: label for name, (label, *_) in DECODERS.items()}, several=True),
+        "budgets": Numbers("Forward passes"),
+        "temperature": Range("Temperature of the draws", step=0.05, log=True),
+        "remasked": Range("Words masked again in a pass", step=1, when={"samplers": ["remask"]}),
+        "chains": Range("Texts by each", step=1),
+        "seed": SEED,
+    },
+    draw=draw_unmask,
+    looks={
+        "shown": Choice("Text shown", {name: label for name, (label, *_) in DECODERS.items()}),
+        "passes": Range("Passes of the text shown", 1, 200, step=1, log=True),
+    },
+    live=False,
+    seconds=8,
+    brief={"budgets": (2, 4), "chains": 2, "text": "明月__，清风__。"},
+)
+
+ANNEAL = View(
+    slug="annealing",
+    title="Annealing as search",
+    caption=(
+        "Strings of a, b, c on a landscape of two hills: a broad one of a's and a steep, narrow one of b's, whose top is the most "
+        "probable string. Gibbs sampling keeps $p^{1/T}$; as $T$ falls that law gathers at the top (dashed), and the chain follows while "
+        "it can still cross the valley. Every curve is exact. Greedy search stops on the hill where it began. In the second figure, "
+        "greedy search begun anew wins on strings so short: its chance falls with the length."
+    ),
+    compute=anneal,
+    controls={
+        "sweeps": Range("Sweeps", step=1, log=True),
+        "last": Range("Temperature, last", step=0.01, log=True),
+        "first": Range("Temperature, first", step=0.05, log=True),
+        "schedule": Choice("Annealing", {"geometric": "geometric", "linear": "linear", "logarithmic": "logarithmic"}),
+        "slope": Range("Slope of the narrow hill", step=0.1),
+        "lead": Range("Lead of its top (nats)", step=0.1),
+        "length": Range("Letters", step=1),
+    },
+    draw=draw_anneal,
+    seconds=0.3,
 )
 
 PAIR = View(
@@ -199,10 +270,15 @@ EXHIBIT = Exhibit(
         ("Wang & Cho, BERT has a Mouth, and It Must Speak", "https://arxiv.org/abs/1902.04094"),
         ("Goyal et al., Exposing the Implicit Energy Networks behind Masked LMs", "https://arxiv.org/abs/2106.02736"),
         ("Miao et al., CGMH", "https://arxiv.org/abs/1811.10996"),
+        ("Ghazvininejad et al., Mask-Predict", "https://arxiv.org/abs/1904.09324"),
+        ("Sahoo et al., Masked diffusion language models", "https://arxiv.org/abs/2406.07524"),
+        ("Wang et al., Remasking discrete diffusion", "https://arxiv.org/abs/2503.00307"),
+        ("Chang et al., MaskGIT", "https://arxiv.org/abs/2202.04200"),
+        ("Nie et al., LLaDA", "https://arxiv.org/abs/2502.09992"),
         ("Salazar et al., Masked Language Model Scoring", "https://arxiv.org/abs/1910.14659"),
         ("Geman & Geman 1984", "https://doi.org/10.1109/TPAMI.1984.4767596"),
     ),
-    views=(SAMPLE, KEYWORDS, PAIR, LAWS, EDITS, WEIGHING),
+    views=(SAMPLE, UNMASK, KEYWORDS, ANNEAL, PAIR, LAWS, EDITS, WEIGHING),
     stories=read_stories(__file__),
     checks=CHECKS,
     former={

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from engines.gibbs.annealing import Annealing
 from engines.gibbs.cgmh import KeywordSentences
 from engines.gibbs.experiments import EditLaws, ScanLaws, Weighing
 from engines.gibbs.field import PairField
@@ -14,7 +15,8 @@ from engines.gibbs.kernels import OPERATIONS
 from engines.gibbs.masked import MARK
 from engines.gibbs.sampling import CHANGED, REJECTED, UNTOUCHED
 from engines.gibbs.text import GibbsSample
-from studio.figure import COLORS, DIVERGING, GREY, Figure, across, bars, drag, figure, heat, line, points, short
+from engines.gibbs.unmask import Decodings
+from studio.figure import COLORS, DIVERGING, GREY, Figure, across, band, bars, drag, figure, heat, line, points, short
 from studio.language import Said, raw, say
 from studio.panels import Folded, Piece, Prose, Table, Writing, verbatim
 
@@ -174,9 +176,13 @@ def draw_write(result: KeywordSentences, chain: int = 1, edits: str = "accepted"
         level=short(result.best_log_target),
         text=verbatim(result.best),
     )
+    pairs = zip(result.keywords, result.counterpart[shown], result.match[shown], strict=True)
+    near = [[raw(word), raw(other.removeprefix("##")), match] for word, other, match in pairs]
+    likes = [Table(("word given", "nearest word now", "cosine"), near, chain_name(shown))]
     return [
         Writing(frames, labels, large=True, name=""),
         Table(("chain", "sentence now", "log π", "keywords missing"), rows),
+        *(likes if result.constraint == "similar" else []),
         Prose(best),
         Folded("Diagnostics", [drawn, Table(("edit", "proposed", "share accepted"), counts)]),
     ]
@@ -277,6 +283,95 @@ def draw_scans(result: ScanLaws) -> list:
         distance=short(result.orders if result.orders > 1e-9 else 0),
     )
     return [drawn, soon, Table(heads, rows), Prose(text)]
+
+
+DECODERS = {
+    "gibbs": ("Gibbs, left to right", COLORS[0], "circle"),
+    "diffusion": ("masked diffusion", COLORS[2], "square"),
+    "remask": ("masked diffusion, remasking", COLORS[4], "diamond"),
+    "confident": ("the most confident words stay", COLORS[1], "triangle-up"),
+    "mask-predict": ("mask-predict", COLORS[3], "x"),
+}
+
+
+def draw_unmask(result: Decodings, shown: str = "confident", passes: int = 14) -> list:
+    """Quality and variety against passes, a text in the making, and the same samplers on exact conditionals."""
+    quality = figure(x="forward passes", y="pseudo-log-likelihood (nats a position)", log="x", height=440)
+    variety = figure(x="forward passes", y="self-BLEU-2 of the chains", log="x", height=340)
+    exact = figure(x="forward passes", y="total variation", height=340, title="Four positions, exact conditionals")
+    chains = result.pll.shape[2]
+    for i, sampler in enumerate(result.samplers):
+        name, color, symbol = DECODERS[sampler]
+        known = np.flatnonzero(np.isfinite(result.pll[i]).all(-1))
+        at, level = result.forwards[i, known], result.pll[i, known]
+        mean, error = level.mean(-1), 2 * level.std(-1, ddof=int(chains > 1)) / math.sqrt(chains)
+        band(quality, at, mean - error, mean + error, color=color)
+        hover = say("%{{x}} passes: %{{y:.2f}} nats a position")
+        line(quality, at, mean, name, color, marks=8, hover=hover)["marker"]["symbol"] = symbol
+        if chains > 1:
+            hover = say("%{{x}} passes: %{{y:.3f}}")
+            line(variety, at, result.self_bleu[i, known], name, color, marks=7, hover=hover, legend=False)
+        steps = np.arange(1, result.toy.shape[1] + 1)
+        line(exact, steps, result.toy[i], name, color, marks=6, hover=say("%{{x}} passes: %{{y:.3f}}"), legend=False)
+    for drawn in (quality, variety):
+        drawn.x(tickvals=list(result.budgets), ticktext=[raw(n) for n in result.budgets])
+    variety.y(rangemode="tozero")
+    exact.x(dtick=1).y(rangemode="tozero")
+    i = result.samplers.index(shown) if shown in result.samplers else 0
+    j = int(np.abs(np.log(result.budgets / passes)).argmin())
+    panels: list = [quality]
+    if result.forwards[i, j]:
+        states = result.history[i, j, : result.forwards[i, j] + 1]
+        frames = []
+        for step, state in enumerate(states.tolist()):
+            before = states[max(step - 1, 0)].tolist()
+            tiles = [(NEW if new != old and new != MARK else "", "") for new, old in zip(state, before, strict=True)]
+            frames.append(lines_of(state, result.chinese, tiles))
+        labels = [say("pass {number}", number=step) for step in range(len(frames))]
+        title = say("{sampler}, {count} passes", sampler=say(DECODERS[result.samplers[i]][0]), count=len(frames) - 1)
+        panels.append(Writing(frames, labels, title, large=True, name=""))
+    columns = sorted({0, len(result.budgets) - 1})
+    rows = [[DECODERS[s][0], *(raw(result.texts[k, b, 0]) for b in columns)] for k, s in enumerate(result.samplers)]
+    heads = [say("{count} passes", count=int(result.budgets[b])) for b in columns]
+    texts = Folded("Texts", [Table(("sampler", *heads), rows)])
+    return [*panels, *([variety] if chains > 1 else []), exact, texts]
+
+
+def draw_anneal(result: Annealing) -> list:
+    """The chance to stand at the best string, sweep by sweep, and after whole runs of any length."""
+    drawn = figure(x="sweeps", y="chance to stand at the best string", height=440)
+    x = np.arange(len(result.annealed))
+    hover = say("sweep %{{x}}: %{{y:.3f}}")
+    line(drawn, x[1:], result.resting, "p^(1/T) itself", GREY, width=1.5, dash="dash", hover=hover)
+    curves = (
+        ("annealed", result.annealed, COLORS[2], 3.0, None),
+        ("always at the last temperature", result.cold, COLORS[0], 2.5, None),
+        ("always at the first temperature", result.hot, COLORS[1], 2.0, None),
+        ("greedy: T = 0", result.greedy, COLORS[3], 2.0, "dot"),  # the coldest chain's curve may lie under it
+    )
+    for name, chance, color, width, dash in curves:
+        line(drawn, x, chance, name, color, width=width, dash=dash, hover=hover)
+    drawn.y(range=[0, 1.03])
+    whole = figure(x="sweeps of the whole run", y="chance at its end", log="x", height=380)
+    for name, chance, color in (
+        ("annealed", result.by_annealing, COLORS[2]),
+        ("always at the last temperature", result.by_cold, COLORS[0]),
+        ("greedy, begun anew every two sweeps", result.by_restarts, COLORS[3]),
+    ):
+        own = color == COLORS[3]  # the others are named in the first figure
+        line(whole, result.budgets, chance, name, color, marks=6, hover=say("%{{x}} sweeps: %{{y:.3f}}"), legend=own)
+    points(whole, [len(x) - 1], result.annealed[-1:], "this run", COLORS[2], size=13, symbol="diamond", legend=False)
+    drag(whole, len(whole.data) - 1, x="sweeps")
+    whole.x(tickvals=list(result.budgets), ticktext=[raw(n) for n in result.budgets]).y(range=[0, 1.03])
+    text = say(
+        "Under $p$ the best string has probability {best}, the top of the other hill {second}. The annealed chain ends at the "
+        "best with **{annealed}**, on the other hill with {trapped}.",
+        best=short(result.best),
+        second=short(result.second),
+        annealed=short(result.annealed[-1]),
+        trapped=short(result.trapped),
+    )
+    return [drawn, whole, Prose(text)]
 
 
 def draw_edits(result: EditLaws) -> list:
