@@ -272,11 +272,12 @@ def decode(
     cells = [(i, j) for j in range(len(budgets)) for i in range(len(samplers))]
     for done, (i, j) in enumerate(cells, 1):
         history[i, j, 0] = tokens[ids.numpy()]
-        last = state
-        for last in unmask(model, state, free, samplers[i], budgets[j], temperature, remasked, seed):
+        last = begun = state[:1] if samplers[i] == "mask-predict" else state  # which is the same in all chains
+        for last in unmask(model, begun, free, samplers[i], budgets[j], temperature, remasked, seed):
             forwards[i, j] += 1
             history[i, j, forwards[i, j]] = tokens[last[0, 1:-1].numpy()]
         pll[i, j] = pseudo_log_likelihood(model, last, free) / len(free)
+        last = last.expand(chains, -1)
         words = [[model.tokens[w] for w in row] for row in last[:, free].tolist()]
         self_bleu[i, j] = diagnostics.self_bleu(words, 2)
         texts[i, j] = [model.text(row) for row in last[:, 1:-1].tolist()]
