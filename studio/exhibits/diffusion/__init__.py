@@ -290,8 +290,8 @@ VIEWS = (
         caption=(
             "Gradient flows of a generator $N(m,\\tau^2)$ towards data N(0, 1), over level lines of the Fisher divergence F. Drag "
             "the diamond. L₁ to L₄ have one value, F; trained with the fake model held (stop-gradient) they "
-            "have four gradients. L₄'s is ∇F. L₁ makes "
-            "the generator ever narrower and L₃ makes it a point. L₂ − λL₁ is half of L₄ at λ = ½. At λ = 1 it is half of L₅, "
+            "have four gradients. L₄'s is ∇F. L₁ can only "
+            "make the generator narrower, L₃ makes it a point. L₂ − λL₁ is half of L₄ at λ = ½. At λ = 1 it is half of L₅, "
             "the gradient of F⁺, where places are held. With λ over 1 a generator that is too wide is driven farther off: "
             "the dashed border comes down as λ grows."
         ),
