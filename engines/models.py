@@ -28,7 +28,7 @@ ALLOW = "STUDIO_ALLOW_HUB"  # set to 1 by a host who lets visitors load any pinn
 
 FAMILIES = {
     "diffusion": "a pixel diffusion model (UNet2DModel)",
-    "masked": "a masked language model (BertForMaskedLM)",
+    "masked": "a masked language model (BERT, RoBERTa or ModernBERT)",
     "causal": "a causal language model with rotary positions",
     "moe": "a mixture-of-experts language model",
     "decoder": "a tiny byte-level decoder",
@@ -57,11 +57,14 @@ HUB = {
     "google/ddpm-cifar10-32": ("diffusion", "267b167dc01f0e4e61923ea244e8b988f84deb80", 0.15),
     "google-bert/bert-base-uncased": ("masked", "86b5e0934494bd15c9632b12f734a8a67f723594", 0.45),
     "google-bert/bert-base-chinese": ("masked", "8f23c25b06e129b6c986331a13d8d025a92cf0ea", 0.42),
+    "FacebookAI/roberta-base": ("masked", "e2da8e2f811d1448a5b465c236feacd80ffbac7b", 0.5),
+    "answerdotai/ModernBERT-base": ("masked", "8949b909ec900327062f0ebf497f51aef5e6f0c8", 0.6),
     "HuggingFaceTB/SmolLM2-135M": ("causal", "93efa2f097d58c2a74874c7e644dbc9b0cee75a2", 0.27),
     "Qwen/Qwen2.5-0.5B": ("causal", "060db6499f32faf8b98477b0a26969ef7d8b9987", 1.0),
     "ibm-granite/granite-3.0-1b-a400m-instruct": ("moe", "ffec3c35bdfd97a06f0b4cd5fcc92cd9b1584445", 2.7),
     "allenai/OLMoE-1B-7B-0924": ("moe", "6d84c48581ece794365f2b8e9cfb043c68ade9c5", 13.9),
     "Qwen/Qwen1.5-MoE-A2.7B": ("moe", "1a758c50ecb6350748b9ce0a99d2352fd9fc11c9", 28.7),
+    "deepseek-ai/DeepSeek-V2-Lite": ("moe", "604d5664dddd88a0433dbae533b7fe9472482de0", 31.4),
     "mistralai/Mixtral-8x7B-v0.1": ("moe", "fc7ac94680e38d7348cfa806e51218e6273104b0", 93.5),
     # 13.8 GB of MXFP4, which transformers unpacks to bfloat16 where its kernels are missing
     "openai/gpt-oss-20b": ("moe", "6cee5e81ee83917806bbde320786a8fb61efebee", 41.8),
@@ -75,6 +78,7 @@ HUB = {
     "stabilityai/stable-diffusion-3-medium-diffusers": ("latent", "ea42f8cef0f178587cf766dc8129abd379c90671", 6.1),
 }
 HALVED = ("causal", "moe", "latent")  # families whose gigabytes are of half precision; a CPU holds them in single
+MASKED_TYPES = ("bert", "roberta", "modernbert")
 MOE_TYPES = ("olmoe", "mixtral", "granitemoe", "qwen2_moe", "qwen3_moe", "gpt_oss", "deepseek_v2", "deepseek_v3")
 
 
@@ -336,7 +340,7 @@ def _family(folder: Path) -> str | None:
     config = read_json(folder / "config.json")
     if "UNet2DModel" in (config.get("_class_name"), read_json(folder / "unet" / "config.json").get("_class_name")):
         return "diffusion"
-    if "BertForMaskedLM" in (config.get("architectures") or ()) or config.get("model_type") == "bert":
+    if config.get("model_type") in MASKED_TYPES or "BertForMaskedLM" in (config.get("architectures") or ()):
         return "masked"
     if config.get("model_type") in MOE_TYPES:
         return "moe"
@@ -365,9 +369,9 @@ def _from_folder(folder: Path, family: str, device: torch.device) -> Loaded:
         model.labels = tuple(str(names[i]) for i in sorted(names, key=int))
         companion = DDPMScheduler.from_pretrained(folder / "scheduler" if inner else folder, local_files_only=True)
     else:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, BertForMaskedLM
+        from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-        kind = BertForMaskedLM if family == "masked" else AutoModelForCausalLM
+        kind = AutoModelForMaskedLM if family == "masked" else AutoModelForCausalLM
         # half precision is slow on a CPU; on a GPU large models keep the type they are stored in
         dtype = "auto" if device.type == "cuda" and family != "masked" else torch.float32
         model = kind.from_pretrained(folder, dtype=dtype, trust_remote_code=False, **safe)

@@ -7,9 +7,17 @@ from functools import lru_cache
 from engines import models
 from engines.arguments import one_of
 from engines.decoder import Decoder
+from engines.gibbs.bytepair import TYPES, BytePairLM
 from engines.gibbs.masked import MaskedLM
 
-NAMES = ("bert-quatrain", "bert-storybook", "google-bert/bert-base-chinese", "google-bert/bert-base-uncased")
+NAMES = (
+    "bert-quatrain",
+    "bert-storybook",
+    "google-bert/bert-base-chinese",
+    "google-bert/bert-base-uncased",
+    "FacebookAI/roberta-base",
+    "answerdotai/ModernBERT-base",
+)
 ENGLISH = ("bert-storybook", "google-bert/bert-base-uncased")
 DECODER = "rope-base-10000"
 
@@ -22,7 +30,8 @@ def load(name: str) -> MaskedLM:
 @lru_cache(maxsize=2)
 def _load(name: str) -> MaskedLM:
     model, tokenizer = models.load(name, "masked")
-    return MaskedLM(model, tokenizer, next(model.parameters()).device)
+    kind = BytePairLM if model.config.model_type in TYPES else MaskedLM
+    return kind(model, tokenizer, next(model.parameters()).device)
 
 
 def load_decoder() -> Decoder:

@@ -33,6 +33,7 @@ HUB_SIZES = {
     "ibm-granite/granite-3.0-1b-a400m-instruct": (24, 32, 8),
     "allenai/OLMoE-1B-7B-0924": (16, 64, 8),
     "Qwen/Qwen1.5-MoE-A2.7B": (24, 60, 4),
+    "deepseek-ai/DeepSeek-V2-Lite": (26, 64, 6),
     "mistralai/Mixtral-8x7B-v0.1": (32, 8, 2),
     "openai/gpt-oss-20b": (24, 32, 4),
 }

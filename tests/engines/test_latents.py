@@ -271,3 +271,20 @@ def test_memory_that_ends_in_the_middle_is_a_sentence_and_the_model_lives(hub, m
     with pytest.raises(ValueError, match="memory of this machine does not suffice"):
         grid()
     assert grid()[-1].result.done.all()
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "lcm", "sd3"])
+def test_half_precision_stays_in_the_network(kind, hub):
+    """As on a card: network and text encoders in half precision, states and autoencoder in single; nothing is mixed."""
+    model = latents.from_folder(saved(kind)[0], torch.device("cpu")).eval()
+    model.net.to(torch.bfloat16)
+    model.encoders.to(torch.bfloat16)
+    seen = model.prompted("a cat", "grey", 2.0, SIDE, SIDE)
+    assert seen.embedding.dtype == torch.bfloat16
+    *_, (_, _, state, clean) = sample_latents(seen, scheduler_for("euler", model), 3)
+    assert state.dtype == clean.dtype == seen.denoise(state, 10).dtype == torch.float32
+    single = latents.open_model(NAMES[kind], SIDE).prompted("a cat", "grey", 2.0, SIDE, SIDE)
+    x = torch.randn(1, *seen.shape)
+    near, exact = seen.denoise(x, 300), single.denoise(x, 300)
+    assert 0 < float((near - exact).abs().mean()) < 0.1 * float(exact.abs().mean())
+    assert torch.isfinite(model.decode(state)).all()

@@ -27,6 +27,8 @@ NAMES = {
     "bert-storybook": "Story book (ours)",
     "google-bert/bert-base-chinese": "bert-base-chinese (Hub)",
     "google-bert/bert-base-uncased": "bert-base-uncased (Hub)",
+    "FacebookAI/roberta-base": "roberta-base (Hub)",
+    "answerdotai/ModernBERT-base": "ModernBERT-base (Hub)",
 }
 ENGLISH = {name: label for name, label in NAMES.items() if name in ("bert-storybook", "google-bert/bert-base-uncased")}
 SCANS = {"sweep": "left to right", "random": "random positions", "blocks": "blocks at once", "parallel": "all at once"}
