@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import pairwise, product
 
 import numpy as np
 
 from engines.checks import Check
-from engines.ddcm.codec import decode, encode, encode_batch
+from engines.ddcm.books import coefficients, frechet, kernel_distance
+from engines.ddcm.choices import choice_law, least_bits
+from engines.ddcm.codec import decode, decoder, encode, encode_batch, timesteps, walk
 from engines.ddcm.file import unpack
-from engines.ddcm.gaussian import code_normals, expected_maximum, linear_schedule, predict_error
+from engines.ddcm.gaussian import (
+    Normals,
+    code_normals,
+    cosine_schedule,
+    expected_maximum,
+    linear_schedule,
+    predict_error,
+)
 from engines.ddcm.pictures import held_back
 from engines.ddcm.plan import CodeError, Plan, size_bits
 from engines.ddcm.quality import psnr
@@ -42,6 +52,66 @@ def unnoticed_flips() -> int:
         except CodeError:
             pass
     return unnoticed
+
+
+def law() -> list[float]:
+    """Importance sampling from 1,024 noises, in one dimension: the distance to DDPM (median of the steps) over that of as many draws;
+    for K = 1 the distance of the last state, over that of a number that knows nothing of the source."""
+    found, alphas = choice_law(), cosine_schedule()
+    alphas = alphas[timesteps(found.steps, 1000)]
+    variance = 1.0
+    for t, s in pairwise(alphas):  # DDPM's own law: the best denoiser, and the variance of its step
+        beta = 1 - t / s
+        gain = math.sqrt(s * t) * beta / (1 - t) + math.sqrt(t / s) * (1 - s) / (1 - t)
+        variance = gain**2 * variance + beta * (1 - s) / (1 - t)
+    blind = math.sqrt((variance + s) / (1 - s)) - 1
+    return [float(np.median(found.distance[1, -1])) / found.chance, found.distance[1, 0, -1] / blind]
+
+
+def least() -> float:
+    """Σ KL of DDPM's steps in bits as in its variational bound: ½ (SNR_s − SNR_t) E‖x0 − x̂0‖²."""
+    alphas = cosine_schedule()[timesteps(20, 1000)]
+    ratio = alphas / (1 - alphas)
+    return float((0.5 * np.diff(ratio) * (1 - alphas[:-1])).sum() / math.log(2))
+
+
+def enumerated_codes() -> list[float]:
+    """All 8 codes of K = 2, T = 4 on N(0, I) in 3 dimensions, decoded by the codec: mean and covariance less those of the books."""
+    plan, size = Plan(4, 2, variant="reference", seed=3), 3
+    codes = np.array(list(product((0, 1), repeat=3)))[..., None]
+    noises = []
+    for step in walk(Normals(size, cosine_schedule()), plan, 8, decoder(codes)):
+        if step.noise is not None:
+            noises.append(step.noise.double().numpy())
+    decoded = step.denoised.double().numpy()
+    weighted = np.einsum("t,tnd->nd", coefficients(4, "cosine"), np.array(noises))
+    centred = decoded - weighted  # what the first state leaves is the same for all
+    books = sum(c**2 * np.cov(z.T, bias=True) for c, z in zip(coefficients(4, "cosine"), noises, strict=True))
+    return [float(np.ptp(centred, axis=0).max()), float(np.abs(np.cov(decoded.T, bias=True) - books).max())]
+
+
+def frechet_gap() -> float:
+    """The Fréchet distance against a matrix square root."""
+    from scipy.linalg import sqrtm
+
+    a = np.random.default_rng(0).standard_normal((5, 5))
+    cov, mean = a @ a.T, a[0]
+    slow = mean @ mean + np.trace(cov + 0.7 * np.eye(5) - 2 * np.real(sqrtm(0.7 * cov)))
+    return abs(float(slow) - frechet(mean, cov, 0.7))
+
+
+def kernel_gap() -> float:
+    """The kernel distance against its definition, pair by pair."""
+    rng = np.random.default_rng(1)
+    one, other = rng.standard_normal((5, 3)), rng.standard_normal((4, 3)) + 1
+
+    def mean(a: np.ndarray, b: np.ndarray) -> float:
+        same = a is b
+        values = [(x @ y / 3 + 1) ** 3 for i, x in enumerate(a) for j, y in enumerate(b) if not (same and i == j)]
+        return sum(values) / len(values)
+
+    slow = mean(one, one) + mean(other, other) - 2 * mean(one, other)
+    return abs(slow - kernel_distance(one, other)[0])
 
 
 CHECKS = (
@@ -107,4 +177,27 @@ CHECKS = (
         1e-12,
         lambda: psnr(np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 5, np.uint8)),
     ),
+    Check(
+        "Importance sampling, K = 1,024, one dimension: distance to DDPM's law over that of as many draws; K = 1 against a blind choice",
+        "DDPM's forward process; recursion of the variance",
+        [1, 1],
+        0.3,
+        law,
+    ),
+    Check(
+        "Bits of DDPM's steps on N(0, 1), T = 20",
+        "variational bound: ½ (SNR_s − SNR_t) E‖x0 − x̂0‖²",
+        least(),
+        1e-9,
+        lambda: float(least_bits(1, 20, "cosine").sum()),
+    ),
+    Check(
+        "All 8 codes of K = 2, T = 4: decoded vectors less Σ c z (spread), and their covariance less Σ c² S",
+        "enumeration with the codec",
+        [0, 0],
+        2e-6,
+        enumerated_codes,
+    ),
+    Check("Fréchet distance in 5 dimensions", "scipy's matrix square root", 0, 1e-9, frechet_gap),
+    Check("Kernel distance of 5 and 4 vectors", "its definition, pair by pair", 0, 1e-10, kernel_gap),
 )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations, product
 
+import numpy as np
 import torch
 
 from engines.checks import Check
 from engines.hippo import basis, discretize, legs_step, legs_step_dense, project, rtf, s4, states, transition
-from engines.hippo.experiments import rational
 from engines.hippo.measures import condition
+from engines.hippo.models import diagonal_gaps, rational
+from engines.hippo.selection import fixed_bound, readout
 from engines.hippo.signals import load
+from engines.hippo.timescales import left_of_impulse, timescales
 
 
 def legs_entries() -> list[float]:
@@ -92,6 +96,62 @@ def foud() -> float:
     )
 
 
+def stretched() -> float:
+    """The state of LegS after samples that are each held 1, 3 and 7 times as long."""
+    u = torch.from_numpy(load("noise", 90).values)
+    x, *rest = (states(u.repeat_interleave(n), "legs", 24)[0] for n in (1, 3, 7))
+    return float(max((other - x).abs().max() for other in rest))
+
+
+def impulse(measure: str) -> float:
+    """What is left of an impulse, at four times, against one matrix exponential each."""
+    time = 2.0 ** (torch.arange(40, dtype=torch.float64) / 4 - 7)
+    found = left_of_impulse(measure, 8, time)
+    A, B = transition(measure, 8)
+    gaps = []
+    for j in (0, 13, 26, 30):
+        reach = math.log1p(float(time[j])) if measure == "legs" else float(time[j])
+        gaps.append(abs(float((torch.linalg.matrix_exp(A * reach) @ B).norm() / B.norm() - found[j])))
+    return max(gaps)
+
+
+def copying_by_enumeration(length: int = 6, tokens: int = 2, order: int = 4, ratio: float = 0.1) -> list[float]:
+    """Errors of the best readout, less those over all places and signs of the tokens, each sequence run step by step."""
+    poles = torch.complex(
+        torch.full((2,), -0.5, dtype=torch.float64), math.pi * torch.arange(1, 3, dtype=torch.float64)
+    )
+    final, wanted = [], []
+    for places in combinations(range(length), tokens):
+        for signs in product((-1.0, 1.0), repeat=tokens):
+            x = torch.zeros(2, dtype=torch.complex128)
+            for k in range(length):
+                step = 2 / (order + 1) * (1 if k in places else ratio)
+                x = torch.exp(step * poles) * x
+                if k in places:
+                    x = x + (torch.exp(step * poles) - 1) / poles * signs[places.index(k)]
+            final.append(torch.cat([x.real, x.imag]))
+            wanted.append(torch.tensor(signs, dtype=torch.float64))
+    final, wanted = torch.stack(final), torch.stack(wanted)
+    best = torch.linalg.lstsq(final, wanted, driver="gelsd").solution
+    error = (final @ best - wanted).square().mean(0).numpy()
+    return (readout("lin", order, length, tokens, ratio)[1] - error).tolist()
+
+
+def weak_limit(order: int) -> float:
+    """The Laplace transform at s = 1 of S4D's first four functions (B/2), less that of LegS's: largest difference."""
+    A, B = transition("legs", order)
+    d = s4.dplr(order)
+    ours = torch.linalg.solve(torch.eye(order, dtype=torch.float64) - A, B)[:4]
+    return float((d.V @ (d.B / 2 / (1 - d.Lambda))).real[:4].sub(ours).abs().max())
+
+
+def finest(factor: float) -> float:
+    """Root mean square error of LegS, N = 64, at half the age, for a sine of `factor` times the finest period."""
+    found = timescales("legs", 64)
+    row = found.error[-1, np.abs(np.log(found.period / found.finest[-1] / factor)).argmin()]
+    return float(np.sqrt(row[(found.age > 150) & (found.age < 350)].mean()))
+
+
 CHECKS = (
     Check(
         "LegS, N = 3: A = −√((2n+1)(2k+1)) below, −(n+1) on, 0 above the diagonal",
@@ -163,5 +223,50 @@ CHECKS = (
         [0, 0.25],
         1e-15,
         lambda: rtf.polynomial(torch.tensor([0.5j, -0.5j])).tolist(),
+    ),
+    Check("LegS: samples held 3 and 7 times as long leave the same state", "HiPPO, proposition 3", 0, 1e-12, stretched),
+    Check("LegS: what is left of an impulse is e^(A ln t) B", "matrix exponential", 0, 1e-12, lambda: impulse("legs")),
+    Check("LegT: what is left of an impulse is e^(At) B", "matrix exponential", 0, 1e-12, lambda: impulse("legt")),
+    Check(
+        "LegS: t times what is left of an impulse, at t = 10⁶",
+        "closed form: |Pₙ(−1)| = 1",
+        1,
+        1e-3,
+        lambda: float(1e6 * left_of_impulse("legs", 32, torch.tensor([1e6 - 1], dtype=torch.float64))[0]),
+    ),
+    Check(
+        "LegS, N = 64: a sine of 1.4 and of 0.7 times π T/N, recalled at half the age: RMS error",
+        "π numbers a wave",
+        [0, 1],
+        0.1,
+        lambda: [finest(1.4), finest(0.7)],
+    ),
+    Check(
+        "selective copying, L = 6, M = 2: errors against all 60 sequences, run step by step",
+        "enumeration",
+        [0, 0],
+        1e-12,
+        copying_by_enumeration,
+    ),
+    Check(
+        "copying at a fixed step with more numbers than places: the error of the whole input's best readout",
+        "1 − Σ p² L/M",
+        fixed_bound(8, 3).tolist(),
+        1e-6,
+        lambda: readout("lin", 20, 8, 3, 1.0)[1].tolist(),
+    ),
+    Check(
+        "S4D with B/2: Laplace transform of its first functions less LegS's, N = 256",
+        "S4D, theorem 3",
+        0,
+        1e-4,
+        lambda: weak_limit(256),
+    ),
+    Check(
+        "S4D with B/2: RMS difference from S4's kernel, N = 32 and 128: it does not fall",
+        "measured at 4,000 times, N to 1,024",
+        [0.65, 0.65],
+        0.02,
+        lambda: [diagonal_gaps(n, 3.0, 0.7)[0] for n in (32, 128)],
     ),
 )

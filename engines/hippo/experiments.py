@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.arguments import Between, Characters, OneOf, Refusal, SomeOf, checked
-from engines.hippo import rtf, s4
-from engines.hippo.measures import FOURIER, MEASURES, METHODS, basis, condition, density, discretize, transition
+from engines.arguments import Between, Characters, OneOf, SomeOf, checked
+from engines.hippo.measures import MEASURES, METHODS, basis, condition, density, discretize, odd_order, transition
 from engines.hippo.recurrence import FORMS, _legs_by_orders, project, states
 from engines.hippo.signals import FORMULA, SIGNALS, load
+from engines.hippo.tensors import single
 
 ORDERS = (2, 4, 8, 12, 16, 24, 32, 48, 64, 96)
 SAMPLES = (64, 128, 256, 512, 1024)
@@ -33,19 +33,6 @@ Samples = Annotated[int, Between(64, 4096)]
 Window = Annotated[float, Between(0.02, 1)]
 Length = Annotated[int, Between(64, 4096)]
 Seed = Annotated[int, Between(0, 999)]
-
-
-def _odd(measure: str, order: int) -> int:
-    """Fourier coefficients come in pairs beside the mean, so an even order is read as one less (and 2 as 1)."""
-    return order - 1 + order % 2 if measure in FOURIER else order
-
-
-def _numpy(value: Tensor | np.ndarray, bound: float = math.inf) -> np.ndarray:
-    """float32 for drawing; values that overflowed are held at the bound."""
-    value = np.asarray(value, dtype=np.float64)
-    if bound < math.inf:
-        value = np.clip(np.nan_to_num(value, nan=bound, posinf=bound, neginf=-bound), -bound, bound)
-    return value.astype(np.float32)
 
 
 def _lengths(x: Tensor) -> Tensor:
@@ -114,7 +101,7 @@ def memory(
 
     window: the length of a sliding window, as a fraction of the whole signal. Gu et al. 2020; kexue.fm 10114, 10137.
     """
-    order = _odd(measure, order)
+    order = odd_order(measure, order)
     source = load(signal, samples, formula, upload, drawing, seed)
     u = torch.from_numpy(source.values)
     width = window * samples
@@ -138,16 +125,16 @@ def memory(
     thin = max(1, math.ceil(samples / 2048))
     growth, peak = _growth(u, measure, order, method, width)
     return Memory(
-        time=_numpy((np.arange(samples)[::thin] + 0.5) * step),
-        values=_numpy(source.values[::thin]),
-        ends=_numpy(frames * step),
-        past=_numpy(past * step),
-        recalled=_numpy(recalled, bound),
-        error=_numpy(torch.sqrt((wrong**2 * counted).sum(1) / counted.sum())),
+        time=single((np.arange(samples)[::thin] + 0.5) * step),
+        values=single(source.values[::thin]),
+        ends=single(frames * step),
+        past=single(past * step),
+        recalled=single(recalled, bound),
+        error=single(torch.sqrt((wrong**2 * counted).sum(1) / counted.sum())),
         scale=float(u.square().mean().sqrt()),
-        weight=_numpy(weight / weight.max()),
-        coefficients=_numpy(at_dense.T, 1e30),
-        coefficient_time=_numpy(dense * step),
+        weight=single(weight / weight.max()),
+        coefficients=single(at_dense.T, 1e30),
+        coefficient_time=single(dense * step),
         measure=measure,
         method=method,
         order=order,
@@ -212,7 +199,7 @@ def orders(
     error, floor = np.empty((len(measures), len(ORDERS))), np.empty((len(measures), len(ORDERS)))
     for i, measure in enumerate(measures):
         width = samples if MEASURES[measure].scaled else max(8, round(window * samples))
-        best = project(u, measure, _odd(measure, ORDERS[-1]), width)
+        best = project(u, measure, odd_order(measure, ORDERS[-1]), width)
         # in an orthogonal basis the error splits (Parseval): what N functions must leave out, and what the state has got wrong
         norm = 1 / (2 * torch.arange(len(best)).double() + 1) if measure == "lmu" else torch.ones_like(best)
         if measure == "lagt":
@@ -222,7 +209,7 @@ def orders(
             reach = round(width * MEASURES[measure].span)
             power = float(u[-reach:].square().sum()) / reach
         for j, asked in enumerate(ORDERS):
-            n = _odd(measure, asked)
+            n = odd_order(measure, asked)
             left = max(power - float((best[:n].square() * norm[:n]).sum()), 1e-14 * power)
             x = states(u, measure, n, method, width)[0]
             wrong = float(((x - best[:n]).square() * norm[:n]).sum().nan_to_num(nan=MOST, posinf=MOST))
@@ -230,8 +217,8 @@ def orders(
             error[i, j] = math.sqrt((left + wrong) / (power + 1e-300))
     return Orders(
         orders=np.array(ORDERS),
-        error=_numpy(error, 1e12),
-        floor=_numpy(floor),
+        error=single(error, 1e12),
+        floor=single(floor),
         measures=tuple(measures),
         method=method,
     )
@@ -278,7 +265,7 @@ def steps(
     Each sample is the signal's value in the middle of its step. Exact means zero-order hold with 8,192 steps.
     alpha: of the generalised bilinear method, which is computed where it differs from the others; form: how LegS spreads A/t.
     """
-    order = _odd(measure, order)
+    order = odd_order(measure, order)
     fine = load(signal, FINE, formula, upload, drawing, seed).values
     exact = states(torch.from_numpy(fine), measure, order, "zoh", window * FINE)[0]
     methods = SCHEMES + (("gbt",) if alpha not in (0, 0.5, 1) else ())
@@ -339,7 +326,7 @@ class Matrices:
 @checked
 def matrices(measure: MeasureName = "legs", order: Order = 32) -> Matrices:
     """The system itself: A, its spectrum, its impulse response e^(tA) B, and the measure it stands for."""
-    order = _odd(measure, order)
+    order = odd_order(measure, order)
     A, B = transition(measure, order)
     poles = A.diagonal().to(torch.complex128) if measure in ("legs", "lagt") else torch.linalg.eigvals(A)
     length = 4.0 if MEASURES[measure].scaled or measure == "lagt" else 2 * MEASURES[measure].span
@@ -351,247 +338,16 @@ def matrices(measure: MeasureName = "legs", order: Order = 32) -> Matrices:
         columns.append(x)
     age = torch.linspace(0, 1.5 if MEASURES[measure].scaled else 3, 301, dtype=torch.float64)
     return Matrices(
-        A=_numpy(A),
-        B=_numpy(B),
-        real=_numpy(poles.real),
-        imag=_numpy(poles.imag),
-        time=_numpy(np.linspace(0, length, count + 1)),
-        impulse=_numpy(torch.stack(columns, 1)[: min(order, 6)]),
-        age=_numpy(age),
-        weight=_numpy(density(measure, age)),
+        A=single(A),
+        B=single(B),
+        real=single(poles.real),
+        imag=single(poles.imag),
+        time=single(np.linspace(0, length, count + 1)),
+        impulse=single(torch.stack(columns, 1)[: min(order, 6)]),
+        age=single(age),
+        weight=single(density(measure, age)),
         condition=min(condition(A), MOST),
         measure=measure,
         order=order,
         scaled=MEASURES[measure].scaled,
-    )
-
-
-@dataclass(frozen=True)
-class Forgetting:
-    """How well each moment of the past is recalled at the end, over random signals.
-
-    age: float32 [P], lengths of the whole signal; how long ago
-    error: float32 [M, P]; mean square error there over that of recalling nothing (0), each over 32 signals
-    measures: M keys of MEASURES
-    order: int; N as asked; window: float, lengths of the whole signal; detail: float, periods
-    """
-
-    age: np.ndarray
-    error: np.ndarray
-    measures: tuple[str, ...]
-    order: int
-    window: float
-    detail: float
-
-
-@checked
-def forgetting(
-    measures: MeasureNames = ("legs", "legt", "fout", "fout_blog"),
-    order: Order = 32,
-    window: Window = 0.33,
-    detail: Annotated[float, Between(1, 100)] = 12.0,
-    seed: Seed = 0,
-) -> Forgetting:
-    """How well each moment of the past is remembered at the end, over random signals of at most `detail` periods.
-
-    1 is no better than recalling nothing; beyond its window a sliding measure recalls nothing, which is 1 exactly.
-    """
-    count, many = 1024, 32
-    generator = torch.Generator().manual_seed(seed)
-    n = torch.arange(1, 25, dtype=torch.float64) / 24 * detail  # no whole number of periods: nothing repeats
-    s = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    angle = 2 * math.pi * (n * s[:, None])
-    parts = torch.randn(2, 24, many, generator=generator, dtype=torch.float64) / math.sqrt(24)
-    u = (torch.sin(angle) @ parts[0] + torch.cos(angle) @ parts[1]).T
-    cells = torch.arange(256, dtype=torch.float64)
-    age = (cells + 0.5) / 256
-    index = (count * (1 - age)).floor().long().clamp(0, count - 1)
-    rows = []
-    for measure in measures:
-        size = _odd(measure, order)
-        x = states(u, measure, size, "zoh", window * count)[:, 0]
-        local = age if MEASURES[measure].scaled else age / window
-        recalled = torch.where(local <= MEASURES[measure].span, x @ basis(measure, size, local).T, 0.0)
-        rows.append((recalled - u[:, index]).square().mean(0) / u[:, index].square().mean(0))
-    return Forgetting(
-        age=_numpy(age),
-        error=_numpy(torch.stack(rows).clamp(1e-12, 1e3)),
-        measures=tuple(measures),
-        order=order,
-        window=window,
-        detail=detail,
-    )
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """One kernel of S4, four ways.
-
-    time: float32 [L]; k times the step
-    recurrent, cauchy: float32 [L]; the kernel by the recurrence and by S4's Cauchy sums
-    uncorrected: float32 [L]; with the low-rank term left out
-    diagonal: float32 [L]; S4D: the same poles with B/2
-    pole_imag, pole_weight: float32 [N]; Im Lambda and |C_n B_n|
-    kernel_gap: float; the greatest |recurrent - cauchy|
-    output_gap: float; the greatest difference of recurrence and convolution on noise
-    skew_gap: float; the greatest entry of S + S^T
-    order: int; length: int; step: float; delay: float; as computed with
-    """
-
-    time: np.ndarray
-    recurrent: np.ndarray
-    cauchy: np.ndarray
-    uncorrected: np.ndarray
-    diagonal: np.ndarray
-    pole_imag: np.ndarray
-    pole_weight: np.ndarray
-    kernel_gap: float
-    output_gap: float
-    skew_gap: float
-    order: int
-    length: int
-    step: float
-    delay: float
-
-
-@checked
-def kernels(
-    order: Order = 32,
-    length: Length = 1024,
-    reach: Annotated[float, Between(0.1, 10)] = 3.0,
-    delay: Annotated[float, Between(0, 5)] = 0.7,
-    seed: Seed = 0,
-) -> Kernels:
-    """One kernel of S4 four ways. The model is LegS as S4 uses it, x' = A x + B u, read so as to recall the input `delay` ago.
-
-    e^(tA) B is sqrt(2n+1) e^-t P_n(2 e^-t - 1) ("How to Train Your HiPPO", S4-LegS), so C_n = sqrt(2n+1) P_n(2 e^-delay - 1) makes a
-    bump at t = delay. reach: the time that the kernel covers; seed: of the noise.
-    """
-    step = reach / length
-    A, B = transition("legs", order)
-    C = basis("legs", order, torch.tensor(1 - math.exp(-delay), dtype=torch.float64))
-    d = s4.dplr(order)
-    turned = C.to(d.V.dtype) @ d.V
-    slow = s4.recurrent_kernel(A, B, C, step, length)
-    fast = s4.kernel(d.Lambda, d.P, d.B, turned, step, length)
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(256, generator=generator, dtype=torch.float64)
-    gap = s4.recurrence(A, B, C, step, noise[:256]) - s4.convolve(
-        fast[:256] if length >= 256 else torch.nn.functional.pad(fast, (0, 256 - length)), noise
-    )
-    return Kernels(
-        time=_numpy(torch.arange(length) * step),
-        recurrent=_numpy(slow / step),
-        cauchy=_numpy(fast / step),
-        uncorrected=_numpy(s4.diagonal_kernel(d.Lambda, d.B, turned, step, length) / step),
-        diagonal=_numpy(s4.diagonal_kernel(d.Lambda, d.B / 2, turned, step, length) / step),
-        pole_imag=_numpy(d.Lambda.imag),
-        pole_weight=_numpy((turned * d.B).abs()),
-        kernel_gap=float((slow - fast).abs().max()),
-        output_gap=float(gap[: min(256, length)].abs().max()),
-        skew_gap=float((s4.skew(order)[0] + s4.skew(order)[0].T).abs().max()),
-        order=order,
-        length=length,
-        step=step,
-        delay=delay,
-    )
-
-
-MODELS = ("resonators", "memory", "legs")  # memory: a = 0, how RTF starts
-
-
-@dataclass(frozen=True)
-class Rational:
-    """A transfer function and its kernel.
-
-    step: float32 [L]; k
-    fft, recurrent: float32 [L]; the kernel by one FFT and by a recurrence (of the companion form, or of the model it was made from)
-    pole_real, pole_imag: float32 [N]
-    frequency: float32 [L/2+1], cycles a step; gain: float32 [L/2+1], decibels; |H| there
-    input, output: float32 [L]; a sine of rising frequency and the state-free output
-    kernel_gap, output_gap: float; the greatest differences from the recurrence
-    radius: float; the greatest |pole|
-    model: str; order: int; length: int; as asked
-    """
-
-    step: np.ndarray
-    fft: np.ndarray
-    recurrent: np.ndarray
-    pole_real: np.ndarray
-    pole_imag: np.ndarray
-    frequency: np.ndarray
-    gain: np.ndarray
-    input: np.ndarray
-    output: np.ndarray
-    kernel_gap: float
-    output_gap: float
-    radius: float
-    model: str
-    order: int
-    length: int
-
-
-@checked
-def rational(
-    model: Annotated[str, OneOf(MODELS)] = "resonators",
-    order: Order = 32,
-    length: Length = 1024,
-    damping: Annotated[float, Between(0.1, 0.999)] = 0.97,
-    seed: Seed = 0,
-) -> Rational:
-    """A transfer function (a, b) and its kernel by one FFT; the companion form checks it. Parnichkun et al. 2024, kexue.fm 10180.
-
-    damping: the greatest modulus of the resonators' poles.
-    """
-    if order >= length:
-        raise Refusal(
-            "{parameter} must be more than the order {order}, not {given}.",
-            parameter="length",
-            order=order,
-            given=length,
-        )
-    random = torch.Generator().manual_seed(seed)
-    if model == "legs":
-        A, B = transition("legs", order)
-        Ad, Bd = discretize(A, B, 4 / length)
-        a, cut = rtf.from_state_space(Ad, Bd, torch.ones(order, dtype=torch.float64), length)
-        b = rtf.untruncate(a, cut, length)
-    else:
-        a = torch.zeros(order, dtype=torch.float64)
-        if model == "resonators":
-            pairs = order // 2
-            angle = math.pi * (torch.arange(pairs, dtype=torch.float64) + 0.5) / max(1, pairs)
-            size = 1 - 0.1 * torch.rand(pairs + order % 2, generator=random, dtype=torch.float64)
-            size *= damping / size.max()
-            half, real = torch.polar(size[:pairs], angle), size[pairs:].to(torch.complex128)
-            a = rtf.polynomial(torch.cat([torch.stack([half, half.conj()], 1).reshape(-1), real]))
-        b = torch.randn(order, generator=random, dtype=torch.float64) / math.sqrt(order)
-        cut = rtf.truncate(a, b, length)
-    impulse = torch.zeros(length, dtype=torch.float64)
-    impulse[0] = 1
-    k = torch.arange(length, dtype=torch.float64)
-    sweep = torch.sin(math.pi * 0.5 * k**2 / length)
-    both = rtf.recurrence(a, b, torch.stack([impulse, sweep]))
-    if model == "legs":
-        both[0] = s4.recurrent_kernel(A, B, torch.ones(order, dtype=torch.float64), 4 / length, length)
-    fft = rtf.kernel(a, cut, length)
-    output = rtf.inference(a, cut, sweep)
-    poles = torch.linalg.eigvals(rtf.companion(a, b)[0])
-    gain = torch.fft.rfft(b, n=length) / torch.fft.rfft(torch.cat([torch.ones(1, dtype=torch.float64), a]), n=length)
-    return Rational(
-        step=_numpy(k),
-        fft=_numpy(fft),
-        recurrent=_numpy(both[0]),
-        pole_real=_numpy(poles.real),
-        pole_imag=_numpy(poles.imag),
-        frequency=_numpy(torch.arange(length // 2 + 1) / length),
-        gain=_numpy(20 * torch.log10(gain.abs().clamp(min=1e-12))),
-        input=_numpy(sweep),
-        output=_numpy(output),
-        kernel_gap=float((fft - both[0]).abs().max()),
-        output_gap=float((output - both[1]).abs().max()),
-        radius=float(poles.abs().max()),
-        model=model,
-        order=order,
-        length=length,
     )

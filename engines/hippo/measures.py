@@ -48,6 +48,11 @@ Order = Annotated[int, Between(1, MAX_ORDER)]
 Step = Annotated[float, Between(1e-30, 1e30)]
 
 
+def odd_order(measure: str, order: int) -> int:
+    """Fourier coefficients come in pairs beside the mean, so an even order is read as one less (and 2 as 1)."""
+    return order - 1 + order % 2 if measure in FOURIER else order
+
+
 @checked
 def transition(measure: Annotated[str, OneOf(MEASURES)], order: Order) -> tuple[Tensor, Tensor]:
     """A [N, N] and B [N] (float64) of x' = A x + B u for a window of 1; for a window w divide both by w (scaled measures: by t).

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import typing
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,6 +66,28 @@ def as_numbers(name: str, value: Any) -> Tensor:
         raise Refusal(
             "{parameter} must be an array of numbers, not {given}.", parameter=name, given=quoted(value)
         ) from None
+
+
+def single(value: Tensor | np.ndarray, bound: float = math.inf) -> np.ndarray:
+    """float32 for drawing; values that overflowed are held at the bound."""
+    value = np.asarray(value, dtype=np.float64)
+    if bound < math.inf:
+        value = np.clip(np.nan_to_num(value, nan=bound, posinf=bound, neginf=-bound), -bound, bound)
+    return value.astype(np.float32)
+
+
+def least_squares(states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [N, m] and squared residuals [m] of wanted [n, m] by states [n, N], whose columns are first scaled to length 1.
+
+    Directions of the states below 1e-13 of the greatest are rounding, and left out.
+    """
+    lengths = torch.linalg.vector_norm(states, dim=0)
+    lengths = torch.where(lengths == 0, 1.0, lengths)
+    U, size, Vt = torch.linalg.svd(states / lengths, full_matrices=False)
+    kept = size > 1e-13 * size[0]
+    along = U[:, kept].T @ wanted
+    weights = Vt[kept].T @ (along / size[kept, None]) / lengths[:, None]
+    return weights, (wanted - U[:, kept] @ along).square().sum(0)
 
 
 def _fit(name: str, value: Tensor, pattern: str, known: dict[str, tuple[int, str]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engines.arguments import rules
-from engines.ddcm import codec, experiments, file, gaussian, generation, pictures, plan, quality
+from engines.ddcm import books, choices, codec, experiments, file, gaussian, generation, pictures, plan, quality
 from engines.ddcm.gaussian import Normals, cosine_schedule
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -70,6 +70,9 @@ EXPERIMENTS = (
     generation.generate,
     generation.restore,
     generation.mix_codes,
+    choices.choice_law,
+    books.book_distance,
+    books.book_quality,
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from engines.hippo import experiments, files, measures, recurrence, rtf, s4, signals
+from engines.hippo import experiments, files, measures, models, recurrence, rtf, s4, selection, signals, timescales
 from engines.hippo.tensors import as_numbers, sized
 
 F64 = torch.float64
@@ -60,8 +60,27 @@ GOOD = {
     "forgetting": (("legt",), 4, 0.5, 3.0, 0),
     "kernels": (4, 64, 1.0, 0.5, 0),
     "rational": ("memory", 4, 64, 0.9, 0),
+    "timescales": ("legt", 4, 0.5, 0),
+    "copying": (2, 6, 4, 0.1, "real", 0),
+    "readout": ("lin", 4, 6, 2, 0.1),
+    "fixed_bound": (6, 2),
+    "odd_order": ("fout", 4),
+    "left_of_impulse": ("legt", 4, V),
+    "diagonal_gaps": (4, 1.0, 0.5),
+    "system": ("lin", 4, 2),
+    "run": (A, V, np.ones(3), 0.1),
 }
-INNER = {"blend", "held_input", "fit"}  # of one module for another; their arguments were held before
+INNER = {
+    "blend",
+    "held_input",
+    "fit",
+    "odd_order",
+    "left_of_impulse",
+    "diagonal_gaps",
+    "system",
+    "places",
+    "run",
+}  # of one module for another; their arguments were held before
 WRONG = [
     "nonsense",
     None,
@@ -84,7 +103,7 @@ WRONG = [
 
 
 def public():
-    for module in (measures, recurrence, s4, rtf, signals, files, experiments):
+    for module in (measures, recurrence, s4, rtf, signals, files, experiments, timescales, models, selection):
         for name, function in vars(module).items():
             if (
                 isinstance(function, types.FunctionType)

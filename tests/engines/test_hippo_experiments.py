@@ -6,16 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from engines.hippo import MEASURES, experiments, signals
+from engines.hippo import MEASURES, experiments, models, selection, signals, timescales
 
 EXPERIMENTS = [
     experiments.memory,
     experiments.orders,
     experiments.steps,
     experiments.matrices,
-    experiments.forgetting,
-    experiments.kernels,
-    experiments.rational,
+    timescales.forgetting,
+    models.kernels,
+    models.rational,
+    selection.copying,
 ]
 
 
@@ -97,32 +98,70 @@ def test_a_whole_number_may_come_as_a_float():
 
 
 def test_forgetting_knows_nothing_beyond_a_window():
-    result = experiments.forgetting(measures=("legt", "legs"), window=0.25, order=64)
+    result = timescales.forgetting(measures=("legt", "legs"), window=0.25, order=64)
     inside, beyond = result.age < 0.2, result.age > 0.3
     assert result.error[0, inside].max() < 1e-2
     assert (result.error[0, beyond] == 1).all()  # recalling nothing is its own measure
     assert result.error[1].max() < 0.02  # 64 numbers suffice for 12 periods
 
 
+def test_an_impulse_fades_like_a_power_in_legs_and_exponentially_in_a_window():
+    found = timescales.forgetting(measures=("legs", "legt", "lagt"))
+    late = found.elapsed > 1e4
+    np.testing.assert_allclose((found.kept[0] * (1 + found.elapsed))[late], 1, rtol=0.1)
+    assert (found.kept[1:, late] < 1e-20).all() and (found.kept[:, 0] > 0.3).all()
+
+
+def test_the_map_of_legs_moves_and_that_of_a_window_stays():
+    legs, window = timescales.timescales("legs", 16), timescales.timescales("legt", 16, 0.25)
+    for i, moment in enumerate(legs.moment[3:], 3):
+        middle = (legs.age > moment / 4) & (legs.age < 3 * moment / 4)
+        assert (legs.error[i][legs.period > 1.6 * legs.finest[i]][:, middle] < 0.05).all()
+        assert legs.error[i][legs.period < 0.6 * legs.finest[i]][:, middle].mean() > 0.5
+        assert np.isnan(legs.error[i][:, legs.age > moment]).all()
+    late = window.error[-2:, :, window.age < 120]
+    np.testing.assert_allclose(late[0, :20], late[1, :20], atol=1e-3)
+    assert (window.error[-1][:, window.age > 130] == 1).all()
+    change = dict(zip(legs.measures, legs.change, strict=True))
+    assert change["legs"].max() < 1e-12 and change["fous"].max() < 1e-12
+    assert all(change[name][0] > 0.5 for name in ("legt", "lagt", "fout")) and 1e-3 < change["bilinear"][0] < 0.5
+
+
+@pytest.mark.parametrize("poles", selection.POLES)
+def test_only_a_selective_step_copies(poles):
+    found = selection.copying(tokens=3, length=12, order=6, ratio=0.0, poles=poles)
+    assert found.here < 1e-20
+    np.testing.assert_allclose(found.read[0], found.sequence[found.place], atol=1e-6)
+    assert (found.error[:, -1] >= found.bound.mean() - 1e-9).all()
+    assert (np.diff(found.error[1:, found.ratios < 0.1], axis=1) > -1e-9).all()
+
+
+def test_the_ripples_of_s4d_do_not_fall_but_their_mean_does():
+    found = models.kernels()
+    plain, smooth, legs, inv, lin = found.diagonal_gap
+    assert abs(plain[-1] / plain[3] - 1) < 0.05 and smooth[-1] < smooth[0] / 5
+    assert legs[-1] < 1e-6 and inv[-1] < 1e-6 and lin[-1] > 0.1
+
+
 def test_kernels_agree():
     for result in (
-        experiments.kernels(),
-        experiments.kernels(order=128, length=64),
-        experiments.kernels(order=2, length=65),
+        models.kernels(),
+        models.kernels(order=128, length=64),
+        models.kernels(order=2, length=65),
     ):
         assert result.kernel_gap < 1e-12 and result.output_gap < 1e-12 and result.skew_gap < 1e-12
-    peak = experiments.kernels(order=64, delay=0.7)
+    peak = models.kernels(order=64, delay=0.7)
     assert peak.time[peak.cauchy.argmax()] == pytest.approx(0.7, abs=0.02)
 
 
 def test_rational_agrees_and_says_where_it_cannot():
     for model in ("resonators", "memory"):
         for order in (2, 3, 33, 128):
-            result = experiments.rational(model=model, order=order)
+            result = models.rational(model=model, order=order)
             assert result.kernel_gap < 1e-12 and result.output_gap < 1e-11
             assert result.radius == pytest.approx(0.97 if model == "resonators" else 0, abs=1e-9)
     with pytest.raises(ValueError, match="not stable"):
-        experiments.rational(model="legs", order=16)
+        models.rational(model="legs", order=16)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +187,10 @@ def test_rational_agrees_and_says_where_it_cannot():
         (lambda: experiments.memory(seed=-1), "seed"),
         (lambda: experiments.orders(measures=()), "measures"),
         (lambda: experiments.orders(measures=("legs", "no")), "measures"),
-        (lambda: experiments.forgetting(detail=1e9), "detail"),
-        (lambda: experiments.kernels(reach=-1), "reach"),
-        (lambda: experiments.rational(model="x"), "model"),
-        (lambda: experiments.rational(order=64, length=64), "length"),
+        (lambda: timescales.forgetting(detail=1e9), "detail"),
+        (lambda: models.kernels(reach=-1), "reach"),
+        (lambda: models.rational(model="x"), "model"),
+        (lambda: models.rational(order=64, length=64), "length"),
     ],
 )
 def test_bad_settings_are_named(call, word):

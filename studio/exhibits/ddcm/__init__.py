@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from engines.ddcm.books import book_distance, book_quality
 from engines.ddcm.checks import CHECKS
+from engines.ddcm.choices import choice_law
 from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortion
 from engines.ddcm.gaussian import SCHEDULES
 from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, restore
@@ -15,6 +17,7 @@ from engines.ddcm.photographs import SIDES, code_photograph
 from engines.ddcm.pictures import ENDINGS, held_back
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Upload, View, read_stories
 from studio.exhibits.ddcm.figures import draw_code, draw_gaussian, draw_generated, draw_mixed, draw_rate, draw_restored
+from studio.exhibits.ddcm.figures_choices import BOOKS, SHOWN, draw_books, draw_choices, draw_quality
 from studio.exhibits.ddcm.figures_photographs import draw_photograph
 from studio.hub import LATENT
 
@@ -43,6 +46,7 @@ SLOW: dict[str, Any] = {"live": False, "gpu": True}
 EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
 BITS = Range("Codebook size, log₂ K", step=1, when={"source": KNOWN})
 SEED = Range("Seed", step=1)
+SCHEDULE = Choice("Schedule", {name: name for name in SCHEDULES})
 MODEL = Text("Model", help="ddpm-emoji-32 is included; google/ddpm-cifar10-32 comes from the Hugging Face Hub.")
 MEASURE = Choice("Quality", {"psnr": "PSNR", "ssim": "SSIM"})
 COEFFICIENTS = Range(
@@ -58,9 +62,13 @@ EXHIBIT = Exhibit(
     question="Can 99 bytes hold a picture?",
     theme="generation",
     sources=(
-        ("Su, Generative diffusion models (29): discrete coding with DDPM", "https://kexue.fm/archives/10711"),
+        (
+            "Su, Generative diffusion models (29): pictures as discrete codes, by means of DDPM",
+            "https://kexue.fm/archives/10711",
+        ),
         ("Ohayon, Manor, Michaeli, Elad, DDCM", "https://arxiv.org/abs/2502.01189"),
         ("Vaisman et al., Turbo-DDCM", "https://arxiv.org/abs/2511.06424"),
+        ("Theis, Yosri, Algorithms for the communication of samples", "https://arxiv.org/abs/2110.12805"),
         ("Kong, gDDCM", "https://arxiv.org/abs/2511.13387"),
     ),
     views=(
@@ -189,13 +197,79 @@ EXHIBIT = Exhibit(
                 "step_counts": Numbers("Steps T"),
                 "codebook_bits": Numbers("Codebook sizes, log₂ K"),
                 "size": Range("Dimensions", step=1),
-                "schedule": Choice("Schedule", {name: name for name in SCHEDULES}),
+                "schedule": SCHEDULE,
                 "sources": Range("Source vectors", step=1),
                 "seed": SEED,
             },
             draw=draw_gaussian,
             seconds=1.5,
             brief={"step_counts": (5, 20), "codebook_bits": (2, 4)},
+        ),
+        View(
+            slug="choices",
+            title="Importance sampling",
+            caption=(
+                "How far the states of an encoder are from those of DDPM, over $K$. The encoder has $K$ noises of DDPM's own step and "
+                "knows the picture. If it draws one with probability proportional to $q(x_s|x_t,x_0)/p(x_s|x_t)$, its states have the "
+                "law of DDPM's forward process as $K$ grows. The largest, which DDCM takes, drifts away from it, though its error may be "
+                "smaller. Importance sampling needs $K$ above $2^{\\mathrm{KL}}$ at each step, and so grows with the dimensions. "
+                "Its choices carry less than $\\log_2 K$ bits: with the noises in a shared random order, small indices are likelier, and "
+                "an entropy code gains. The index of the largest is uniform: there is nothing to gain."
+            ),
+            compute=choice_law,
+            controls={
+                "size": Range("Dimensions", step=1, log=True),
+                "steps": Range("Steps T", step=1),
+                "schedule": SCHEDULE,
+                "seed": SEED,
+            },
+            looks={"codebook": Choice("K of the density", SHOWN)},
+            draw=draw_choices,
+            seconds=0.6,
+            brief={"size": 2, "steps": 4},
+        ),
+        View(
+            slug="books",
+            title="One codebook or many",
+            caption=(
+                "Random codes decode to random vectors; the curves are the Fréchet distance (that of FID) of their law to DDPM's, exact "
+                "over all codes, for a source $N(0, I)$. Compare at equal heights: one codebook for all steps needs about as many times "
+                "more atoms as there are steps. Its $K$ atoms have a mean that is not zero, and the same error is added at every "
+                "step, where fresh ones average out. So small fresh codebooks do, and one shared codebook needs thousands; shuffling its "
+                "entries, as the codec here does, makes it as good as fresh ones."
+            ),
+            compute=book_distance,
+            controls={
+                "steps": Range("Steps T", step=1, log=True),
+                "size": Range("Dimensions", step=1),
+                "schedule": SCHEDULE,
+                "seed": SEED,
+            },
+            draw=draw_books,
+            seconds=0.5,
+            brief={"size": 4, "steps": 5},
+        ),
+        View(
+            slug="quality",
+            title="Quality over K",
+            caption=(
+                "The same with the emoji model: pictures of random codes, and the kernel distance (KID) of their features to those of 64 "
+                "held-back emoji. Features are the channels of the model's middle block, averaged over places. Bars are standard errors. "
+                "Look at the pictures of one codebook with few atoms: all have the same tint or pattern, the mean of the atoms."
+            ),
+            compute=book_quality,
+            controls={
+                "books": Choice("Codebooks", {book: name for book, (name, _) in BOOKS.items()}, several=True),
+                "codebook_bits": Numbers("Codebook sizes, log₂ K"),
+                "count": Range("Pictures a row", step=1),
+                "steps": Range("Steps T", step=1, log=True),
+                "model": MODEL,
+                "seed": SEED,
+            },
+            draw=draw_quality,
+            seconds=25,
+            brief={"steps": 3, "count": 8, "codebook_bits": (2,)},
+            **SLOW,
         ),
         View(
             slug="generate",

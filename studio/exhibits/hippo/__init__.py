@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from engines.hippo.checks import CHECKS
-from engines.hippo.experiments import SCHEMES, forgetting, kernels, matrices, memory, orders, rational, steps
+from engines.hippo.experiments import SCHEMES, matrices, memory, orders, steps
+from engines.hippo.models import kernels, rational
+from engines.hippo.selection import copying
+from engines.hippo.timescales import forgetting, timescales
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Range, Text, Upload, View, read_stories
 from studio.exhibits.hippo import thumbnail
 from studio.exhibits.hippo.figures import (
     MEASURES,
     METHODS,
     MODELS,
+    draw_copying,
     draw_forgetting,
     draw_kernels,
     draw_matrices,
@@ -17,6 +21,7 @@ from studio.exhibits.hippo.figures import (
     draw_orders,
     draw_rational,
     draw_steps,
+    draw_timescales,
 )
 
 SIGNAL = Choice(
@@ -111,11 +116,33 @@ VIEWS = (
         caption=(
             "The error of recalling each age at the end of 32 random signals, divided by that of recalling nothing. Look at the "
             "window's edge (drag it): a sliding measure is accurate inside and blank beyond, which is 1 exactly. LegS spreads its $N$ "
-            "numbers over all the past; both ends are recalled better than the middle."
+            "numbers over all the past; both ends are recalled better than the middle. Below: what an impulse leaves in the state. On two "
+            "logarithmic axes LegS ends on the line $1/t$: it forgets like a polynomial, because its window grows. Where $A$ is "
+            "constant, forgetting is exponential: a straight line once the time axis is linear."
         ),
         compute=forgetting,
         controls={"measures": SEVERAL, "order": ORDER, "window": WINDOW, "detail": DETAIL, "seed": SEED},
+        looks={"axes": Choice("Time since the impulse", {"xy": "logarithmic", "y": "linear"})},
         draw=draw_forgetting,
+    ),
+    View(
+        slug="scales",
+        title="Map of timescales",
+        caption=(
+            "The error of recalling a sine: its period upwards, its age to the right, dark where it is recalled. Play the samples read. "
+            "With LegS the whole map moves along its diagonal: what counts is age and period over the time gone by. Windows stay where "
+            "they are. The dashed line is the finest period that $N$ numbers can hold: $\\pi$ numbers a wave, two for Fourier. Below, a "
+            "signal's values are held longer or shorter: LegS, without a time constant, keeps its state to rounding."
+        ),
+        compute=timescales,
+        controls={
+            "measure": MEASURE,
+            "order": ORDER,
+            "window": Range("Window, fraction of the samples", step=0.01),
+            "seed": Range("Seed", step=1),
+        },
+        draw=draw_timescales,
+        seconds=0.3,
     ),
     View(
         slug="matrices",
@@ -160,11 +187,37 @@ VIEWS = (
             "The convolution kernel of LegS without the $1/t$, as S4 uses it, read so as to recall the input a fixed delay ago: a bump "
             "(drag it). $A = S - \\frac12 - PP^\\top$ with $S$ skew, so in the eigenvectors of $S$ the whole kernel is four Cauchy sums and "
             "an FFT; it equals the recurrence to rounding. Without $PP^\\top$ the kernel is another one; with half of $B$ besides, it is that "
-            "of S4D, close but with ripples."
+            "of S4D, close but with ripples. The second figure: S4's kernel read with its first eight numbers, approximated by diagonal models. As "
+            "$N$ grows, the ripples of S4D do not become smaller but faster: only the smoothed kernel converges. With $C$ fitted the same "
+            "poles, which are those S5 starts from, come as close as one likes."
         ),
         compute=kernels,
         controls={"order": ORDER, "delay": DELAY, "reach": Range("Time covered", step=0.1), "length": LENGTH},
         draw=draw_kernels,
+    ),
+    View(
+        slug="selection",
+        title="Selective step (Mamba)",
+        caption=(
+            "Tokens stand at random places among blanks, and are to be read from the final state, in order, by the best linear readout. "
+            "The curves: its exact error over all places, against how far the state moves at a blank. At the right end every step is "
+            "equal, as in S4, and no number of numbers helps: the readout does not know where the tokens were. Mamba lets the input "
+            "choose the step. If a blank's is small (drag the mark), only tokens move the state, and as many numbers as tokens suffice."
+        ),
+        compute=copying,
+        controls={
+            "ratio": Range("A blank's step over a token's", step=0.001),
+            "tokens": Range("Tokens", step=1),
+            "length": Range("Length of the sequence", step=1),
+            "order": Range("Numbers kept, N", step=2),
+            "poles": Choice(
+                "Poles of A",
+                {"lin": "S4D-Lin: −½ + iπn, n ≥ 1", "real": "Mamba, S4D-Real: −1 … −N", "legt": "HiPPO-LegT"},
+            ),
+            "seed": Range("Seed", step=1),
+        },
+        draw=draw_copying,
+        seconds=0.3,
     ),
     View(
         slug="rtf",
@@ -196,6 +249,8 @@ EXHIBIT = Exhibit(
         ("Gu, Goel, Ré, S4", "https://arxiv.org/abs/2111.00396"),
         ("Gu et al., How to Train Your HiPPO", "https://arxiv.org/abs/2206.12037"),
         ("Gu et al., S4D", "https://arxiv.org/abs/2206.11893"),
+        ("Smith, Warrington, Linderman, S5", "https://arxiv.org/abs/2208.04933"),
+        ("Gu, Dao, Mamba", "https://arxiv.org/abs/2312.00752"),
         ("Parnichkun et al., RTF", "https://arxiv.org/abs/2405.06147"),
         (
             "Voelker, Kajić, Eliasmith, Legendre Memory Units",

@@ -6,7 +6,10 @@ import math
 
 import numpy as np
 
-from engines.hippo.experiments import MOST, Forgetting, Kernels, Matrices, Memory, Orders, Rational, Steps
+from engines.hippo.experiments import MOST, Matrices, Memory, Orders, Steps
+from engines.hippo.models import Kernels, Rational
+from engines.hippo.selection import Copying
+from engines.hippo.timescales import Forgetting, Timescales
 from studio.figure import (
     COLORS,
     DIVERGING,
@@ -15,6 +18,7 @@ from studio.figure import (
     Figure,
     across,
     band,
+    bars,
     drag,
     figure,
     heat,
@@ -241,8 +245,8 @@ def draw_matrices(result: Matrices) -> list:
     return [matrix, Prose(text), spectrum, weight, impulse]
 
 
-def draw_forgetting(result: Forgetting) -> list:
-    """Error at each age."""
+def draw_forgetting(result: Forgetting, axes: str = "xy") -> list:
+    """Error at each age, and what is left of an impulse."""
     fig = figure(
         x="age (fraction of the signal)", y="mean square error / that of recalling nothing", height=480, log="y"
     )
@@ -253,7 +257,137 @@ def draw_forgetting(result: Forgetting) -> list:
     if any(measure not in ("legs", "fous") for measure in result.measures):
         points(fig, [result.window], [1], "window w: drag", INK, size=13, symbol="diamond", hover="w = %{x:.2f}")
         drag(fig, len(fig.data) - 1, x="window")
-    return [fig]
+    left = figure(x="time since an impulse (windows; LegS: moments t₀)", y="what is left of it", height=400, log=axes)
+    for measure, kept in zip(result.measures, result.kept, strict=True):
+        line(left, result.elapsed, kept, raw(MEASURES[measure]), TINT[measure], hover="%{x:.3~g}: %{y:.3~g}")
+    left.y(span=(1e-8, 1.5))
+    if axes == "xy":
+        line(left, result.elapsed, 1 / (1 + result.elapsed), "1/t", GREY, width=1, dash="dot")
+    else:
+        left.x(range=[0, 16])
+    after = [
+        raw(
+            f"{MEASURES[m]} {short(result.elapsed[np.flatnonzero(k < 1e-6)[0]], 2)}"
+            if (k < 1e-6).any()
+            else f"{MEASURES[m]} > 10⁶"
+        )
+        for m, k in zip(result.measures, result.kept, strict=True)
+    ]
+    text = say("Less than a millionth is left after so many units of time: {after}.", after=raw(", ".join(after)))
+    return [fig, left, Prose(text)]
+
+
+def draw_timescales(result: Timescales) -> list:
+    """Periods over ages, and the state under stretched time."""
+    fig = figure(x="age (samples)", y="period (samples)", height=500, log="xy")
+    shown = np.log10(np.clip(result.error, 1e-4, 1))
+    ages = result.age.astype(float)
+    heat(
+        fig,
+        shown[-1],
+        ages,
+        result.period,
+        low=-4,
+        high=0,
+        bar="log₁₀ of the error",
+        hover="%{x:.0f}, %{y:.0f}: 10^%{z:.2f}",
+        reversescale=True,
+    )
+    line(
+        fig,
+        [ages[0], result.moment[-1]],
+        [result.finest[-1]] * 2,
+        "finest period",
+        COLORS[1],
+        dash="dash",
+        hover="%{y:.3~g}",
+    )
+    line(
+        fig,
+        [result.moment[-1]] * 2,
+        [result.period[0], result.period[-1]],
+        "first sample",
+        INK,
+        width=1,
+        hover="%{x:.0f}",
+    )
+    frames = [
+        [{"z": z}, {"x": [ages[0], moment], "y": [finest] * 2}, {"x": [moment, moment]}]
+        for z, moment, finest in zip(shown, result.moment, result.finest, strict=True)
+    ]
+    fig.x(span=(1.4, 560)).y(span=(float(result.period[0]), float(result.period[-1])))
+    scrub(fig, frames, [short(moment) for moment in result.moment], "samples read:")
+    stretched = figure(x="stretch of time", y="relative change of the state", height=380, log="xy")
+    other = result.stretch != 1
+    for name, change in zip(result.measures, result.change[:, other], strict=True):
+        if name == "bilinear":
+            line(stretched, result.stretch[other], change, "LegS, bilinear", TINT["legs"], dash="dot", marks=5)
+        else:
+            line(stretched, result.stretch[other], change, raw(MEASURES[name]), TINT[name], marks=5)
+    ticks = [short(r) if r >= 1 else f"1/{round(1 / r)}" for r in result.stretch]
+    stretched.x(tickvals=result.stretch.tolist(), ticktext=ticks).y(span=(1e-16, 10))
+    worst = float(result.change[result.measures.index("legs"), other].max())
+    text = say(
+        "**{measure}, N = {order}.** Finest period {finest} samples after {moment}. Under stretched time the state of LegS changes by "
+        "{change} at most: rounding.",
+        measure=MEASURES[result.measure],
+        order=result.order,
+        finest=short(result.finest[-1]),
+        moment=short(int(result.moment[-1])),
+        change=short(worst, 2),
+    )
+    return [fig, Prose(text), stretched]
+
+
+def draw_copying(result: Copying) -> list:
+    """The error against the step of a blank, one sequence, and its states."""
+    fig = figure(x="a blank's step over a token's", y="mean square error of a token", height=460, log="xy")
+    ratios = np.where(result.ratios == 0, 3e-5, result.ratios)
+    for size, error, color in zip(result.sizes.tolist(), result.error, COLORS, strict=False):
+        line(fig, ratios, error, raw(f"N = {size}"), color, marks=4, hover="%{x:.2~g}: %{y:.3~g}")
+    bound = float(result.bound.mean())
+    line(fig, [ratios[0], 1], [bound, bound], "least of any fixed step", GREY, width=1.5, dash="dot")
+    points(
+        fig,
+        [max(result.ratio, 3e-5)],
+        [max(result.here, 1e-12)],
+        say("N = {order}: drag", order=result.order),
+        INK,
+        size=13,
+        symbol="diamond",
+    )
+    drag(fig, len(fig.data) - 1, x="ratio")
+    ticks = [1e-4, 1e-3, 1e-2, 0.1, 1]
+    fig.x(tickvals=[3e-5, *ticks], ticktext=["0", *map(short, ticks)], span=(2.2e-5, 1.4)).y(span=(1e-12, 3))
+    read = figure(x="token", y="value", height=320)
+    place, truth = np.arange(1, result.tokens + 1), result.sequence[result.place]
+    for values, name, color, shift in (
+        (truth, "token", GREY, -0.25),
+        (result.read[0], "read, selective", COLORS[0], 0),
+        (result.read[1], "read, fixed step", COLORS[1], 0.25),
+    ):
+        bars(read, place + shift, values, name, color, width=0.23)
+    read.x(tickvals=place.tolist())
+    both = []
+    for states, title in zip(
+        result.state, ("States over time, selective", "States over time, fixed step"), strict=True
+    ):
+        drawn_states = figure(x="place in the sequence", y="number n", height=300, title=title)
+        signed_heat(drawn_states, states.T, "x<sub>n</sub>", "n = %{y}, k = %{x}")
+        both.append(drawn_states)
+    text = say(
+        "N = {order}, ratio {ratio}: error {here}. At a fixed step as many numbers have {fixed}; no fixed step and no N gets below {bound}. "
+        "There are {ways} sets of places.",
+        order=result.order,
+        ratio=short(result.ratio),
+        here=short(result.here),
+        fixed=short(float(result.by_token[1].mean())),
+        bound=short(bound),
+        ways=short(math.comb(result.length, result.tokens)),
+    )
+    columns = ("token", "error, selective", "error, fixed step", "least of any fixed step")
+    rows = list(zip(place.tolist(), *result.by_token, result.bound, strict=True))
+    return [fig, Prose(text), read, *both, Folded("Each token", [Table(columns, rows)])]
 
 
 def draw_kernels(result: Kernels) -> list:
@@ -287,7 +421,31 @@ def draw_kernels(result: Kernels) -> list:
     ]
     cost = Table(("way to one kernel", "order of the cost", "here", "steps one after another"), costs)
     note = Prose("`python -m benchmarks.hippo` measures the times.")
-    return [fig, poles, Table(("difference", "greatest"), rows, title), Folded("Cost against length", [cost, note])]
+    near = figure(x="numbers kept, N", y="RMS difference from S4's kernel / its RMS", height=360, log="xy")
+    names = (
+        "S4D: B/2",
+        "the same, smoothed",
+        "S4D-LegS poles, C fitted",
+        "S4D-Inv poles, C fitted",
+        "S4D-Lin poles, C fitted",
+    )
+    for gap, name, color, dash in zip(
+        result.diagonal_gap,
+        names,
+        (*COLORS[1:2] * 2, *COLORS[2:3], *COLORS[4:6]),
+        (None, "dot", None, None, None),
+        strict=True,
+    ):
+        line(near, result.orders, np.maximum(gap, 1e-16), name, color, dash=dash, marks=5, hover="N = %{x}: %{y:.3~g}")
+    near.x(tickvals=result.orders.tolist()).y(span=(1e-8, 3))
+    checked = Table(("difference", "greatest"), rows, title)
+    return [
+        fig,
+        near,
+        poles,
+        Folded("Differences that are rounding", [checked]),
+        Folded("Cost against length", [cost, note]),
+    ]
 
 
 def draw_rational(result: Rational) -> list:
