@@ -261,7 +261,6 @@ VIEWS = (
         draw=figures.draw_few_steps,
         live=False,
         seconds=0.5,
-        brief={"methods": ("exact", "reflow")},
     ),
     View(
         slug="consistency",
