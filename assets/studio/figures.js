@@ -24,13 +24,15 @@ const themed = (figure, holder, name, fit) => {
   delete layout.sliders;
   delete layout.updatemenus;
   if (isPhone()) {
-    layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8 };
+    layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8, t: Math.min(layout.margin?.t ?? 40, 24) };
     layout.font = { ...layout.font, size: 11 };
+    layout.showlegend = false; // see `legend`
   }
   if (fit) layout.margin = { ...fit, autoexpand: false };
   let data = painted(figure.data, theme);
   const frame = figure.frames?.[holder.frame ?? figure.scrub?.start ?? 0];
   if (frame) data = data.map((trace, i) => (frame[i] ? { ...trace, ...painted(frame[i], theme) } : trace));
+  if (holder.off?.size) data = data.map((trace) => (holder.off.has(trace.legendgroup ?? trace.name) ? { ...trace, visible: "legendonly" } : trace));
   const mark = holder.mark;
   if (mark && data.some((trace) => trace.meta?.key === mark)) {
     data = data.map((trace) => (trace.meta?.key === mark ? trace : { ...trace, opacity: (trace.opacity ?? 1) * 0.35 }));
@@ -41,6 +43,33 @@ const themed = (figure, holder, name, fit) => {
     data[trace] = { ...data[trace], marker: { ...data[trace].marker, line: ring } };
   }
   return { data, layout };
+};
+
+// On a phone plotly's legend takes a line an entry, and with it the figure's room: ours flows.
+const SIGNS = { x: "×", "x-thin": "×", "x-thin-open": "×", cross: "+", "cross-thin": "+", "cross-thin-open": "+", diamond: "◆", "diamond-open": "◇", "circle-open": "○", square: "■", "square-open": "□", star: "★" };
+const legend = (holder, canvas, data, redraw) => {
+  holder.querySelector(":scope > .legend")?.remove();
+  const entries = isPhone() ? data.filter((trace) => trace.name && trace.showlegend === true) : [];
+  if (!entries.length) return;
+  const row = node("div", "legend");
+  for (const trace of entries) {
+    const key = trace.legendgroup ?? trace.name;
+    const entry = button("", () => {
+      holder.off ??= new Set();
+      if (!holder.off.delete(key)) holder.off.add(key);
+      redraw();
+    });
+    entry.setAttribute("aria-pressed", String(!holder.off?.has(key)));
+    const { line, marker, mode = "", fillcolor } = trace;
+    const isLine = mode.includes("lines") && line?.width !== 0;
+    const sign = node("span", isLine ? "sign line" : "sign", isLine ? "" : SIGNS[marker?.symbol] ?? (trace.type === "scatter" ? "●" : "■"));
+    const colour = [isLine ? line?.color : null, marker?.color, line?.color, fillcolor].find((one) => typeof one === "string");
+    sign.style.color = colour ?? "inherit";
+    if (isLine) sign.style.borderTopStyle = { dash: "dashed", dot: "dotted", dashdot: "dashed" }[line?.dash] ?? "solid";
+    entry.append(sign, trace.name.replace(/<[^>]+>/g, ""));
+    row.append(entry);
+  }
+  canvas.before(row);
 };
 
 // The colour bar of a square stands beside it, not at the far end of a wide page.
@@ -67,16 +96,17 @@ const drawPlot = async (holder, figure, name, tools) => {
   const width = holder.offsetWidth;
   const isKnown = holder.dataset.name === name && holder.fit?.width === width &&
     canvas.data?.length === figure.data.length;
+  if (holder.dataset.name !== name) Object.assign(holder, { zoom: {}, off: null });
   const spec = themed(figure, holder, name, isKnown ? holder.fit.margin : null);
   spec.layout.width = width || undefined;
   // A zoom outlives a redraw of the same view. (plotly's own uirevision lets go of a zoom when the figure brings a new
   // range of its own; it still keeps cameras and hidden traces.)
-  if (holder.dataset.name !== name) holder.zoom = {};
   for (const [axis, range] of Object.entries(holder.zoom)) {
     spec.layout[axis] = { ...spec.layout[axis], range: [...range], autorange: false };
   }
   holder.dataset.name = name;
   holder.figure = figure;
+  legend(holder, canvas, spec.data, () => drawPlot(holder, figure, name, tools));
   if (isKnown && holder.fit.bar) spec.data = barredAt(holder.fit.bar, spec.data);
   await Plotly.react(canvas, { data: spec.data, layout: spec.layout, config: CONFIG });
   if (holder.refit !== refit) return; // a later drawing has begun

@@ -87,7 +87,7 @@ def softmax_again() -> tuple[float, float]:
 
 CHECKS = (
     Check(
-        "α_t/α_0 after 1,000 steps of the difference equation, α_0 p = 0.005",
+        "αₜ/α₀ after 1,000 steps of the difference equation, α₀ p = 0.005",
         "kexue.fm/archives/9344; the closed form has 1/11",
         0.090809941741,
         1e-11,

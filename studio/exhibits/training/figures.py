@@ -87,9 +87,9 @@ def _curve(drawing: Figure, x, y, error, name: str, color: str, **more) -> None:
 
 
 def draw_schedules(result: Schedules) -> list:
-    """α_t/α_0 of each law and schedule, and the weight decay."""
+    """αₜ/α₀ of each law and schedule, and the weight decay."""
     own = say(LAW[result.law])
-    drawing = figure(x="step t", y="α_t/α_0", log="y", height=480)
+    drawing = figure(x="step t", y="αₜ/α₀", log="y", height=480)
     line(drawing, result.step, result.ratio, own, RED, width=3, hover="t = %{x:,}<br>%{y:.4~g}")
     line(
         drawing,
@@ -103,18 +103,18 @@ def draw_schedules(result: Schedules) -> list:
     points(drawing, result.step[few], result.recursion[few], "difference equation", INK, size=6, symbol="x-thin-open")
     for values, name, color in ((result.linear, "linear decay", BLUE), (result.cosine, "cosine decay", SKY)):
         line(drawing, result.step, np.where(values > 1e-9, values, np.nan), name, color)
-    line(drawing, result.step, result.amos_d, "Amos's d_t", ORANGE)
-    line(drawing, result.step, result.amos_c, "Amos's c_t", ORANGE, dash="dash")
+    line(drawing, result.step, result.amos_d, "Amos's dₜ", ORANGE)
+    line(drawing, result.step, result.amos_c, "Amos's cₜ", ORANGE, dash="dash")
     points(drawing, [result.steps], [result.ratio[-1]], "drag: steps", RED, size=13, legend=False)
     drag(drawing, len(drawing.data) - 1, x="steps")
     least = min(result.ratio[-1], result.other[-1], result.amos_d[-1])
     drawing.y(span=(max(least / 2, 1e-5), 1.2))
     if result.half < result.steps:
         across(drawing, x=result.half, text=say("half at step {step}", step=round(result.half)))
-    decay = figure(x="step t", y="weight decay a step, ρ_t", log="y", height=320)
+    decay = figure(x="step t", y="weight decay a step, ρₜ", log="y", height=320)
     line(decay, result.step, result.rho, own, RED, width=3)
-    line(decay, result.step, result.amos_rho, "Amos's d_t γ_t/2", ORANGE)
-    drawing.alt = say("At the last step α_t/α_0 is {ratio}.", ratio=short(result.ratio[-1]))
+    line(decay, result.step, result.amos_rho, "Amos's dₜ γₜ/2", ORANGE)
+    drawing.alt = say("At the last step αₜ/α₀ is {ratio}.", ratio=short(result.ratio[-1]))
     off = np.max(np.abs(result.recursion / result.ratio - 1))
     facts = Prose(
         say(
@@ -198,25 +198,25 @@ def draw_optimisers(result: Optimisers) -> list:
 def draw_assumptions(result: Assumptions, layer: str = "1") -> list:
     """p, q and the error of one kernel over training, beside what the derivation assumes."""
     i = int(layer)
-    drawing = figure(x="step", y="p_t = cos(u_t, ε_t)", height=400)
+    drawing = figure(x="step", y="pₜ = cos(uₜ, εₜ)", height=400)
     _curve(drawing, result.step, result.p[i], result.p_error[i], "measured p", BLUE, marks=4)
     line(drawing, result.step, np.full(len(result.step), result.p[i, 0]), "p stays", GREY, dash="dash")
     line(drawing, result.step, result.p[i, 0] * result.shrink[i], "p falls like |ε|", GREY, dash="dot")
     across(drawing, y=0, dash="solid", width=1)
-    quotient = figure(x="step", y="q_t = θ·ε/|ε|²", height=340)
+    quotient = figure(x="step", y="qₜ = θ·ε/|ε|²", height=340)
     _curve(quotient, result.step, result.q[i], result.q_error[i], "measured q", RED, marks=4)
     across(quotient, y=1, text="assumed: q = 1")
     across(quotient, y=0, dash="solid", width=1)
-    size = figure(x="step", y="|ε_t|/|ε_0|", log="y", height=300)
+    size = figure(x="step", y="|εₜ|/|ε₀|", log="y", height=300)
     for k, color in enumerate((SKY, GREEN, PURPLE)):
         line(size, result.step, result.shrink[k], say("layer {number}", number=k + 1), color)
     rows = [
         [k + 1, result.relative[k], result.cosine[k], result.p[k, 0], result.p[k, -1], result.q[k, 0], result.q[k, -1]]
         for k in range(len(result.relative))
     ]
-    columns = ("layer", "|ε_0|/|θ_0|", "cos(θ_0, θ*)", "first p", "last p", "first q", "last q")
+    columns = ("layer", "|ε₀|/|θ₀|", "cos(θ₀, θ*)", "first p", "last p", "first q", "last q")
     facts = say(
-        "Layer {number}: q goes from {first} to {last}, p from {p_first} to {p_last}; |ε_0|/|θ_0| is {relative}; for "
+        "Layer {number}: q goes from {first} to {last}, p from {p_first} to {p_last}; |ε₀|/|θ₀| is {relative}; for "
         "unrelated vectors of one length it is √2 = 1.41. The network ends at {accuracy} % right answers.",
         number=i + 1,
         first=short(result.q[i, 0], 2),
