@@ -52,6 +52,12 @@ EMBEDDED = {
     },
 }
 
+# of the embedded models that have any, in order; the class after them stands for none
+CLASSES = {
+    "ddpm-emoji-32-kinds": ("person", "face", "animal", "food", "sign", "thing"),
+    "ddpm-cifar10-32": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
+
 # name -> (family, revision, gigabytes of weights on a card)
 HUB = {
     "google/ddpm-cifar10-32": ("diffusion", "267b167dc01f0e4e61923ea244e8b988f84deb80", 0.15),

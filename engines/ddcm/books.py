@@ -20,7 +20,8 @@ from engines.arguments import Between, ListOf, OneOf, Refusal, SomeOf, checked
 from engines.ddcm.choices import moves
 from engines.ddcm.codebook import StepCodebook
 from engines.ddcm.codec import EMBEDDED, PixelModel, Step, decoder, open_model, to_pixels, to_tensor, walk
-from engines.ddcm.experiments import Model, Seed, afford, small_model
+from engines.ddcm.experiments import Model, Seed
+from engines.ddcm.fitting import afford, small_model
 from engines.ddcm.gaussian import SCHEDULES
 from engines.ddcm.pictures import held_back
 from engines.ddcm.plan import Plan
@@ -206,7 +207,7 @@ def book_quality(
             side=judge.side,
         )
     rows = [(book, 1 << bits) for book in books for bits in sorted(set(codebook_bits))] + [("ddpm", 2)]
-    afford(len(rows) * count * (steps + 1))
+    afford(len(rows) * count * (steps + 1), net)
     real = features(judge, to_tensor(held_back(), judge.device))
     pictures = np.full((len(rows), 8, net.side, net.side, 3), 255, np.uint8)
     found, done = np.full((2, len(rows)), np.nan), np.zeros(len(rows), bool)

@@ -13,6 +13,7 @@ from engines.ddcm.books import coefficients, frechet, kernel_distance
 from engines.ddcm.choices import choice_law, least_bits
 from engines.ddcm.codec import decode, decoder, encode, encode_batch, timesteps, walk
 from engines.ddcm.file import unpack
+from engines.ddcm.fitting import choose_model
 from engines.ddcm.gaussian import (
     Normals,
     code_normals,
@@ -21,7 +22,7 @@ from engines.ddcm.gaussian import (
     linear_schedule,
     predict_error,
 )
-from engines.ddcm.pictures import held_back
+from engines.ddcm.pictures import held_back, photographs
 from engines.ddcm.plan import CodeError, Plan, size_bits
 from engines.ddcm.quality import psnr
 
@@ -114,6 +115,11 @@ def kernel_gap() -> float:
     return abs(slow - kernel_distance(one, other)[0])
 
 
+def fitting_models() -> tuple[int, int]:
+    """Which candidate denoises eight held-back emoji best, and which eight photographs."""
+    return tuple(int(choose_model(pictures[::8])[1].argmin()) for pictures in (held_back(), photographs()))
+
+
 CHECKS = (
     Check(
         "Bits of a 512 x 512 picture, T = 1,000, K = 256",
@@ -169,6 +175,13 @@ CHECKS = (
         lambda: gaussian("shuffled", 200, 3, 1)[0] / gaussian("shuffled", 200)[0],
     ),
     Check("Decoder's picture against the encoder's: pixels that differ", "the same steps", 0, 0, pixels_that_differ),
+    Check(
+        "the embedded model (0 emoji, 1 photographs) of least denoising loss on eight held-back emoji, and on eight photographs",
+        "each was trained on its own kind",
+        (0, 1),
+        0,
+        fitting_models,
+    ),
     Check("Flipped bits of a file that go unnoticed", "CRC-32", 0, 0, unnoticed_flips),
     Check(
         "PSNR of a picture off by 5 everywhere, dB",

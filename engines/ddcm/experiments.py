@@ -12,33 +12,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines import models
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
 from engines.ddcm.codec import (
     BATCH,
     EMBEDDED,
-    PixelModel,
     cut,
     decoder,
     encoder,
     in_batches,
     join,
-    open_model,
     read,
     timesteps,
     to_pixels,
     to_tensor,
     walk,
 )
-from engines.ddcm.file import HEADER, Code, checksum, pack, payload
+from engines.ddcm.file import HEADER, Code, checksum, pack, payload, unpack
+from engines.ddcm.fitting import AUTO, SIDE, afford, choose_model, small_model
 from engines.ddcm.gaussian import SCHEDULES, code_normals, expected_maximum, predict_error
 from engines.ddcm.pictures import (
     Emoji,
+    Photograph,
     Picture,
     emoji_picture,
     entropy,
     file_size,
+    fit,
     held_back,
     open_picture,
+    photographs,
     scale,
     typical_entropy,
 )
@@ -46,10 +49,6 @@ from engines.ddcm.plan import MOST_ATOMS, MOST_COEFFICIENT_BITS, MOST_STEPS, VAR
 from engines.ddcm.quality import QUALITIES, USUAL, bare_bytes, psnr, recode, ssim
 from engines.progress import Progress
 
-# of what the page computes: 512 x 512 pixels at T = 50, about a minute. A denoiser call of one tile takes 7 ms of processor
-# time among 16, and 14 ms alone
-MOST_CALLS = 12_800
-CALL_SECONDS = 0.005  # on two cores
 MOST_FILE = 1_000_000
 PLACES = 8
 EQUAL = 99.0  # dB; written for the PSNR of equal pictures
@@ -61,32 +60,7 @@ CoefficientBits = Annotated[int, Between(1, MOST_COEFFICIENT_BITS)]
 Variant = Annotated[str, OneOf(VARIANTS)]
 Model = Annotated[str, Characters(150)]
 Seed = Annotated[int, Between(0, 9999)]
-SOURCES = ("emoji", "upload", "drawing", "file")
-
-
-def small_model(model: str | PixelModel) -> PixelModel:
-    """A model small enough for the page."""
-    model = open_model(model)
-    if model.side > 64:
-        raise Refusal(
-            "Model {name} makes pictures larger than {most} pixels, too slow for this page: choose another {parameter}.",
-            parameter="model",
-            name=model.name,
-            most=64,
-        )
-    return model
-
-
-def afford(calls: int) -> None:
-    """A Refusal where a view would take too long; calls: tiles (or pictures) times denoiser calls."""
-    if calls > MOST_CALLS:
-        raise Refusal(
-            "{calls} tiles times steps take about {minutes} minutes on two processor cores; at most {most} are computed "
-            "here: take fewer pixels, pictures or steps.",
-            calls=calls,
-            minutes=max(1, round(calls * CALL_SECONDS / 60)),
-            most=MOST_CALLS,
-        )
+SOURCES = ("emoji", "photograph", "upload", "drawing", "file")
 
 
 # -- one picture and its code -----------------------------------------------------------------------------------------
@@ -126,6 +100,7 @@ class PictureCode:
     tiles: int; of the picture
     frames: int; pictures in the file that was given, of which the first is coded
     model: str; its name
+    losses: float64 [CANDIDATES]; of the models that were compared on the picture's tiles; empty where none were
     fingerprint: str; hexadecimal, of its weights
     checksum: int; CRC-32 of the file, 0 until done
     seconds: float, s; time of the whole run on this machine, estimated until done
@@ -161,6 +136,7 @@ class PictureCode:
     tiles: int
     frames: int
     model: str
+    losses: np.ndarray
     fingerprint: str
     checksum: int
     seconds: float
@@ -180,26 +156,36 @@ def picture_code(
     coefficient_bits: CoefficientBits = 3,
     variant: Variant = "shuffled",
     flips: Annotated[int, Between(0, 8)] = 0,
-    model: Model = EMBEDDED,
+    model: Model = AUTO,
     seed: Seed = 0,
+    photograph: Photograph = 36,
 ) -> Iterator[Progress]:
     """Encode one picture, or decode a .ddcm file, 16 tiles at once. Yields a Progress of PictureCode.
 
-    source: which picture: an emoji (by number), an upload or a drawing (paths), or the .ddcm file (a path)
+    source: which picture: an emoji or a photograph (by number), an upload or a drawing (paths), or the .ddcm file (a path)
+    model: its name; "auto" for the emoji model with an emoji, that of the file with a file, and else for the one of CANDIDATES
+        that denoises the tiles best
     pixels: the longer side of an upload or a drawing as it is coded
     codebook_bits: log2 K; of a file, its own settings count
     flips: bits flipped in the choice of one step, at each of 8 steps, to see what becomes of the picture. The checksum
         would notice; here it is made right
     """
-    net, started = small_model(model), time.perf_counter()
+    started, losses = time.perf_counter(), np.zeros(0)
     if source == "file":
         original, frames, data = np.zeros((0, 0, 3), np.uint8), 1, read_code_file(file)
+        net = small_model(_of_file(data) if model == AUTO else model)
         header, known = read(data, net)
         plan = header.plan
         pieces = in_batches(known, header.batch)
     else:
         plan = Plan(steps, 1 << codebook_bits, atoms, coefficient_bits, variant, seed)
-        original, frames = source_picture(source, emoji, upload, drawing, pixels, net.side)
+        net = small_model(EMBEDDED if model == AUTO else model)
+        if source == "photograph":
+            original, frames = fit(photographs()[photograph], net.side, net.side), 1
+        else:
+            original, frames = source_picture(source, emoji, upload, drawing, pixels, net.side)
+        if model == AUTO and source != "emoji":
+            net, losses = choose_model(cut(original, SIDE))
         known = cut(original, net.side)
         height, width = original.shape[:2]
         header = Code(plan, net.name, net.fingerprint, height, width, min(BATCH, len(known)), b"")
@@ -207,7 +193,7 @@ def picture_code(
         pieces = in_batches(known, header.batch)
     tiles, height, width = len(known), header.height, header.width
     rounds = plan.steps * (len(pieces) + (flips > 0))
-    afford(plan.steps * (len(pieces) * header.batch + PLACES * (flips > 0)))
+    afford(plan.steps * (len(pieces) * header.batch + PLACES * (flips > 0)), net)
     count = min(25, plan.steps) if height * width <= 96 * 96 else min(8, plan.steps)
     moments = np.unique(np.linspace(0, plan.steps - 1, count).round().astype(int)).tolist()
     film = np.full((len(moments), len(pieces) * header.batch, net.side, net.side, 3), 255, np.uint8)
@@ -255,6 +241,7 @@ def picture_code(
             tiles=tiles,
             frames=frames,
             model=net.name,
+            losses=losses,
             fingerprint=net.fingerprint.hex(),
             checksum=checksum(code) if done else 0,
             seconds=(time.perf_counter() - started) * rounds / spent,
@@ -307,6 +294,12 @@ def source_picture(source: str, emoji: int, upload: str | None, drawing: str | N
         raise Refusal("There is no picture yet: draw something in {parameter}.", parameter="drawing")
     picture = open_picture(path)
     return Picture(scale(picture.pixels, pixels), picture.frames)
+
+
+def _of_file(data: bytes) -> str:
+    """The model that a file names, if it is an embedded one."""
+    name = unpack(data).model
+    return name if name in models.EMBEDDED else EMBEDDED
 
 
 def read_code_file(path: str | None) -> bytes:
@@ -409,7 +402,7 @@ def rate_distortion(
     model: Model = EMBEDDED,
     seed: Seed = 0,
 ) -> Iterator[Progress]:
-    """Encode `count` held-back emoji with every combination of T, log2 K (`codebook_bits`), M and variant, beside WebP
+    """Encode `count` held-back emoji (or, with the model of photographs, photographs) with every combination of T, log2 K (`codebook_bits`), M and variant, beside WebP
     and JPEG.
 
     Yields a Progress of RateDistortion after every combination.
@@ -422,12 +415,13 @@ def rate_distortion(
         for t in sorted(set(step_counts))
     ]
     total = sum(plan.steps for plan in plans)
-    afford(total * count)
-    net, images = small_model(model), held_back()
+    net = small_model(model)
+    afford(total * count, net)
+    images = held_back(net.name)
     images = images[np.linspace(0, len(images) - 1, count).round().astype(int)]
     if net.side != images.shape[1]:
         raise Refusal(
-            "The emoji have {pixels} pixels, model {name} makes {side}: choose another {parameter}.",
+            "The pictures have {pixels} pixels, model {name} makes {side}: choose another {parameter}.",
             parameter="model",
             pixels=images.shape[1],
             name=net.name,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines import models
 from engines.arguments import Between, ListOf, OneOf, Refusal, checked
 from engines.ddcm.codebook import StepCodebook
 from engines.ddcm.codec import EMBEDDED, Step, decoder, encoder, timesteps, to_pixels, to_tensor, walk
@@ -22,9 +23,8 @@ from engines.ddcm.experiments import (
     Seed,
     Steps,
     Variant,
-    afford,
-    small_model,
 )
+from engines.ddcm.fitting import afford, small_model
 from engines.ddcm.guidance import CLASSIFIED_AT, classify, guide
 from engines.ddcm.pictures import Emoji, emoji_picture, fit, held_back, read_picture
 from engines.ddcm.plan import Plan
@@ -34,7 +34,7 @@ from engines.progress import Progress
 # -- pictures from random and from guided codes -----------------------------------------------------------------------
 
 WITH_CLASSES = "ddpm-emoji-32-kinds"
-CLASSES = ("any", "person", "face", "animal", "food", "sign", "thing")
+CLASSES = ("any", *(label for labels in models.CLASSES.values() for label in labels))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Generated:
     pictures: uint8 [R, count, h, w, 3]
     payload_bytes: int64 [R], bytes; of each picture's code
     distance: float64 [R], grey levels; mean RMS distance of two pictures of a row, NaN until done
-    emoji_distance: float, grey levels; the same among 16 held-back emoji
+    real_distance: float, grey levels; the same among 16 pictures held back from the model
     classified: float64 [R]; fraction of the pictures that the model itself takes for the class; NaN for "any" and until done
     steps: int; T
     model: str; its name
@@ -61,7 +61,7 @@ class Generated:
     pictures: np.ndarray
     payload_bytes: np.ndarray
     distance: np.ndarray
-    emoji_distance: float
+    real_distance: float
     classified: np.ndarray
     steps: int
     model: str
@@ -89,16 +89,17 @@ def generate(
             parameter="model",
             name=net.name,
             label=label,
-            other=WITH_CLASSES,
+            other=next(name for name, labels in models.CLASSES.items() if label in labels),
         )
     rows = [(256, n) for n in sorted(set(compared))] if guided else [(1 << b, 1) for b in sorted(set(codebook_bits))]
     plans = [Plan(steps, size, seed=seed) for size, _ in rows]
     # in calls: guidance takes two a step, and telling a picture's class one for each class and level
     row_calls = 2 * steps + len(CLASSIFIED_AT) * len(net.labels) if guided else steps
-    afford(row_calls * count * len(rows))
+    afford(row_calls * count * len(rows), net)
     pictures = np.full((len(rows), count, net.side, net.side, 3), 255, np.uint8)
     classified, done = np.full(len(rows), np.nan), np.zeros(len(rows), bool)
-    real = held_back()[np.linspace(0, len(held_back()) - 1, 16).round().astype(int)]
+    real = held_back(net.name)
+    real = real[np.linspace(0, len(real) - 1, 16).round().astype(int)]
     total = row_calls * len(rows)
     for i, (plan, (_, best_of)) in enumerate(zip(plans, rows, strict=True)):
         for step in _draw(net, plan, count, label, best_of, i):
@@ -119,7 +120,7 @@ def generate(
                 pictures=pictures.copy(),
                 payload_bytes=np.array([-(-p.tile_bits // 8) for p in plans]),
                 distance=np.array([_distance(row) if d else np.nan for row, d in zip(pictures, done, strict=True)]),
-                emoji_distance=_distance(real),
+                real_distance=_distance(real),
                 classified=classified.copy(),
                 steps=steps,
                 model=net.name,
@@ -221,7 +222,7 @@ def restore(
     """
     net = small_model(model)
     plans = [Plan(steps, 1 << codebook_bits, atoms, 3, variant, seed + i) for i in range(count)]
-    afford(steps * count)
+    afford(steps * count, net)
     original = emoji_picture(emoji, net.side)
     hidden = _hidden(mask, net.side)
     target = to_tensor(original[None], net.device)

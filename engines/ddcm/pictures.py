@@ -15,7 +15,9 @@ from engines.ddcm.file import MOST_SIDE
 from engines.ddcm.quality import check_picture
 
 Emoji = Annotated[int, Between(0, 63)]  # number of a picture held back from the embedded model
+Photograph = Annotated[int, Between(0, 63)]  # of one held back from the model of photographs
 Side = Annotated[int, Between(1, MOST_SIDE)]
+PHOTOGRAPHS = "ddpm-cifar10-32"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 MOST_BYTES = 20_000_000
@@ -23,13 +25,20 @@ MOST_PIXELS = 50_000_000
 
 
 @cache
-def held_back() -> np.ndarray:
-    """uint8 [64, 32, 32, 3], emoji that the embedded model was not trained on."""
+def held_back(name: str = EMBEDDED) -> np.ndarray:
+    """uint8 [64, 32, 32, 3], pictures that an embedded model was not trained on: photographs of the model of photographs, and
+    emoji of any other."""
     from safetensors.numpy import load_file
 
     from engines.models import ASSETS
 
-    return load_file(ASSETS / EMBEDDED / "held-back.safetensors")["images"]
+    folder = name if name == PHOTOGRAPHS else EMBEDDED
+    return load_file(ASSETS / folder / "held-back.safetensors")["images"]
+
+
+def photographs() -> np.ndarray:
+    """Those of the model of photographs."""
+    return held_back(PHOTOGRAPHS)
 
 
 class Picture(NamedTuple):

@@ -16,6 +16,7 @@ from torch import Tensor
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked, one_of, whole
 from engines.diffusion.samplers import evaluations, sampler_steps
 from engines.graphs import network
+from engines.models import CLASSES
 from engines.progress import Progress
 
 # Those of SAMPLERS that call the network at levels of its own timesteps, with the path in whose time they step. In σ
@@ -38,11 +39,6 @@ SCHEDULERS: dict[str, str] = {
 }
 EMBEDDED = "ddpm-emoji-32"
 NONE = "none"
-# of the embedded models that have any; a class after them stands for none
-CLASSES = {
-    "ddpm-emoji-32-kinds": ("person", "face", "animal", "food", "sign", "thing"),
-    "ddpm-cifar10-32": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}
 LABELS = (NONE, *(label for labels in CLASSES.values() for label in labels))
 HIGHEST = 100_000.0  # above every noise level of a schedule
 FILM = 8

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from engines.arguments import Refusal
-from engines.ddcm import CodeError, Plan, __main__, decode, encode, experiments, psnr, unpack
+from engines.ddcm import CodeError, Plan, __main__, decode, encode, fitting, psnr, unpack
 from engines.ddcm.codec import PixelModel
 from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortion, usual_codecs
 from engines.ddcm.gaussian import cosine_schedule
@@ -33,7 +33,7 @@ MODEL = PixelModel("shrink", b"shrink32", Shrink(), cosine_schedule(), "sample",
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(experiments, "open_model", lambda name: MODEL)
+    monkeypatch.setattr(fitting, "open_model", lambda name: MODEL)
     monkeypatch.setattr(__main__, "open_model", lambda name: MODEL)
 
 

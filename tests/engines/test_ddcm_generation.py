@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from engines import models
 from engines.arguments import Refusal
-from engines.ddcm import Plan, experiments
+from engines.ddcm import Plan, fitting
 from engines.ddcm.codec import decoder, open_model, to_tensor, walk, wrap
 from engines.ddcm.gaussian import cosine_schedule
 from engines.ddcm.generation import generate
@@ -82,7 +82,7 @@ def classes(tmp_path, monkeypatch):
     (tmp_path / "model_index.json").write_text(json.dumps({"id2label": {"1": "b", "0": "a", "2": "face"}}))
     net, scheduler = models._from_folder(tmp_path, "diffusion", torch.device("cpu"))
     model = wrap("tiny", b"12345678", net, scheduler)
-    monkeypatch.setattr(experiments, "open_model", lambda name: model)
+    monkeypatch.setattr(fitting, "open_model", lambda name: model)
     return model
 
 

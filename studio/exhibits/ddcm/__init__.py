@@ -14,7 +14,7 @@ from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortio
 from engines.ddcm.gaussian import SCHEDULES
 from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, restore
 from engines.ddcm.photographs import SIDES, code_photograph
-from engines.ddcm.pictures import ENDINGS, held_back
+from engines.ddcm.pictures import ENDINGS, held_back, photographs
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Upload, View, read_stories
 from studio.exhibits.ddcm.figures import draw_code, draw_gaussian, draw_generated, draw_mixed, draw_rate, draw_restored
 from studio.exhibits.ddcm.figures_choices import BOOKS, SHOWN, draw_books, draw_choices, draw_quality
@@ -27,7 +27,7 @@ TASKS = {
     "denoise": "remove noise",
     "colour": "colour a grey picture",
 }
-KNOWN = ["emoji", "upload", "drawing"]
+KNOWN = ["emoji", "photograph", "upload", "drawing"]
 
 
 @cache
@@ -47,8 +47,13 @@ EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
 BITS = Range("Codebook size, log₂ K", step=1, when={"source": KNOWN})
 SEED = Range("Seed", step=1)
 SCHEDULE = Choice("Schedule", {name: name for name in SCHEDULES})
-MODEL = Text("Model", help="ddpm-emoji-32 is included; google/ddpm-cifar10-32 comes from the Hugging Face Hub.")
 MEASURE = Choice("Quality", {"psnr": "PSNR", "ssim": "SSIM"})
+MODEL = Text(
+    "Model",
+    help="ddpm-emoji-32 and ddpm-cifar10-32 are included; google/ddpm-cifar10-32 comes from the Hugging Face Hub.",
+)
+GOOGLE = "google/ddpm-cifar10-32"
+PHOTOGRAPHS = "photographs of ten classes"
 COEFFICIENTS = Range(
     "Bits of a coefficient, C",
     step=1,
@@ -80,15 +85,23 @@ EXHIBIT = Exhibit(
                 "the decoding: colours and large forms come first, outlines later. DDPM adds noise at each step. Here it may "
                 "only take one of $K$ fixed noises, so the choices alone determine the picture. The encoder takes the noise "
                 "$z$ of largest inner product with the residual $r = x_0 - \\hat x_0$; its mean, relative to $\\|r\\|$, is that "
-                "of the maximum of $K$ normals."
+                "of the maximum of $K$ normals. A photograph is coded with a model of photographs: unless you choose one, the model "
+                "that denoises the tiles best."
             ),
             compute=picture_code,
             controls={
                 "source": Choice(
                     "Picture",
-                    {"emoji": "an emoji", "upload": "your picture", "drawing": "your drawing", "file": "a .ddcm file"},
+                    {
+                        "emoji": "an emoji",
+                        "photograph": "a photograph",
+                        "upload": "your picture",
+                        "drawing": "your drawing",
+                        "file": "a .ddcm file",
+                    },
                 ),
                 "emoji": EMOJI,
+                "photograph": Gallery("Photograph", photographs, when={"source": ["photograph"]}),
                 "upload": Upload(
                     "Your picture", ENDINGS, 20, help="The first frame, on white.", when={"source": ["upload"]}
                 ),
@@ -110,8 +123,17 @@ EXHIBIT = Exhibit(
                 ),
                 "variant": Choice("Variant", VARIANTS, when={"source": KNOWN}),
                 "coefficient_bits": COEFFICIENTS,
+                "model": Choice(
+                    "Model",
+                    {
+                        "auto": "the one that fits the picture",
+                        "ddpm-emoji-32": "emoji",
+                        "ddpm-cifar10-32": PHOTOGRAPHS,
+                        GOOGLE: "photographs, google/ddpm-cifar10-32",
+                    },
+                    help="The last one comes from the Hugging Face Hub.",
+                ),
                 "seed": SEED,
-                "model": MODEL,
             },
             draw=draw_code,
             seconds=4,
@@ -122,7 +144,7 @@ EXHIBIT = Exhibit(
             slug="rate",
             title="Rate and distortion",
             caption=(
-                "Quality over bytes for held-back emoji: DDCM beside WebP and JPEG. Solid lines are whole files, dotted ones "
+                "Quality over bytes for held-back emoji (with ddpm-cifar10-32, photographs): DDCM beside WebP and JPEG. Solid lines are whole files, dotted ones "
                 "the coded picture without headers and tables. Compare at equal bytes. A codec that knows emoji needs few "
                 "bytes for one, but the model itself takes megabytes, and more quality takes more steps, each a call of it."
             ),
@@ -279,7 +301,7 @@ EXHIBIT = Exhibit(
                 "few noises to choose from are enough. With a class, the atom is taken that points best from the estimate "
                 "without class to the estimate with it; the step itself goes by the estimate without. Compare the rows: the "
                 "more atoms are compared, the more pictures keep to the class; with many they become alike. The judge is "
-                "the model itself, which mistakes the class of more than half of the emoji that it has not seen."
+                "the model itself; that of emoji mistakes the class of more than half of those that it has not seen."
             ),
             compute=generate,
             controls={
@@ -289,9 +311,15 @@ EXHIBIT = Exhibit(
                 "count": Range("Pictures a row", step=1),
                 "steps": Range("Steps T", step=1, log=True),
                 "seed": SEED,
-                "model": Text(
+                "model": Choice(
                     "Model",
-                    help="ddpm-emoji-32-kinds has classes; without a class ddpm-emoji-32 and models of the Hub will do.",
+                    {
+                        "ddpm-emoji-32-kinds": "emoji of six classes",
+                        "ddpm-cifar10-32": PHOTOGRAPHS,
+                        "ddpm-emoji-32": "emoji",
+                        GOOGLE: "photographs, google/ddpm-cifar10-32",
+                    },
+                    help="The first six classes are of emoji, the others of photographs. The model of photographs takes four times as long.",
                 ),
             },
             draw=draw_generated,

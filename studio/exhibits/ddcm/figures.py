@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from engines.ddcm.experiments import EQUAL, GaussianRate, PictureCode, RateDistortion
+from engines.ddcm.fitting import CANDIDATES
 from engines.ddcm.generation import Generated, MixedCodes, Restored
 from studio.figure import COLORS, GREY, Figure, bars, drag, figure, label, line, points, scrub, short
 from studio.language import raw, say
@@ -101,6 +102,12 @@ def _summary(result: PictureCode) -> str:
     if result.tiles > 1:
         timed = "{tiles} tiles in {seconds} s." if result.done else "{tiles} tiles, about {seconds} s in all."
         clauses.append(say(timed, tiles=result.tiles, seconds=short(result.seconds, 2)))
+    if result.losses.size:
+        compared = {raw(name): loss for name, loss in zip(CANDIDATES, result.losses, strict=True)}
+        own = compared.pop(raw(result.model))
+        ((other, its),) = compared.items()
+        said = "Coded with {model}, whose denoising loss on the picture is {own}; that of {other} is {its}."
+        clauses.append(say(said, model=raw(result.model), own=short(own), other=other, its=short(its)))
     return raw(" ".join(clauses))
 
 
@@ -308,7 +315,10 @@ def draw_generated(result: Generated) -> list:
     if guided:
         columns.append("the model takes for the class (%)")
         numbers.append(100 * result.classified[done])
-    said = say("Held-back emoji have an RMS distance of {distance} grey levels.", distance=short(result.emoji_distance))
+    said = say(
+        "Pictures held back from the model have an RMS distance of {distance} grey levels.",
+        distance=short(result.real_distance),
+    )
     return [shown, Table(columns, list(zip(*numbers, strict=True))), Prose(said)]
 
 
