@@ -34,6 +34,7 @@ __all__ = [
     "support_size",
     "taylor_softmax",
     "top_k_softmax",
+    "top_p_softmax",
     "tsallis_entropy",
 ]
 
@@ -108,6 +109,20 @@ def top_k_softmax(scores: Tensor, dim: int = -1, k: int = 5) -> Tensor:
         ) from None
     values, index = z.topk(k, dim)
     return torch.zeros_like(z).scatter(dim, index, torch.softmax(values, dim)).to(scores.dtype)
+
+
+def top_p_softmax(scores: Tensor, dim: int = -1, p: float = 0.9) -> Tensor:
+    """Softmax among the fewest largest scores whose softmax sums to at least p, 0 for the others; p = 0 leaves one.
+
+    Nucleus sampling: Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020), sec. 3.1. It jumps where one drops out.
+    """
+    p = number("p", p, 0, 1)
+    z = gaps(scores, dim).movedim(dim, -1)
+    order = z.detach().argsort(dim=-1, descending=True, stable=True)
+    q = torch.softmax(z.detach(), -1).gather(-1, order)
+    kept = (q.cumsum(-1) - q < p) | (torch.arange(z.shape[-1], device=z.device) == 0)
+    kept = torch.zeros_like(kept).scatter(-1, order, kept)
+    return torch.softmax(z.masked_fill(~kept, -torch.inf), -1).movedim(-1, dim).to(scores.dtype)
 
 
 def sigmoid_normalised(scores: Tensor, dim: int = -1) -> Tensor:
@@ -213,6 +228,7 @@ MAPS: dict[str, Callable[..., Tensor]] = {
     "taylor": taylor_softmax,
     "sigmoid": sigmoid_normalised,
     "margin": margin_softmax,
+    "top_p": top_p_softmax,
 }
 
 

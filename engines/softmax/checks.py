@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 from engines import softmax as family
 from engines.checks import Check
+from engines.softmax.learning import descend, leaves_at, relu_power
+from engines.softmax.relaxed import gumbel_softmax_mean
 
 
 def f64(*values: float) -> torch.Tensor:
@@ -26,6 +29,42 @@ def loss_gradient() -> torch.Tensor:
     z = FIVE.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(family.fenchel_young_loss(z, torch.tensor(1)), z)
     return gradient
+
+
+def by_root(beta: float) -> np.ndarray:
+    """The family at FIVE, its threshold found by scipy."""
+    import scipy.optimize
+
+    s = FIVE.numpy()
+    threshold = scipy.optimize.brentq(
+        lambda t: relu_power(s - t, beta).sum() - 1, s.max() - 1 / beta, s.max() + 1 / beta, xtol=1e-15
+    )
+    return relu_power(s - threshold, beta)
+
+
+def relaxed_by_quadrature(tau: float) -> float:
+    """E sigmoid((1 + l) / tau), l logistic: the difference of two Gumbel noises."""
+    import scipy.integrate
+
+    def value(x: float) -> float:
+        return 0.25 / math.cosh(x / 2) ** 2 * (1 + math.tanh((1 + x) / (2 * tau))) / 2
+
+    return scipy.integrate.quad(value, -60, 60, points=[-1], epsabs=1e-12, limit=400)[0]
+
+
+def vanishing() -> np.ndarray:
+    """|gradient of -p| over |gradient of -log p| less the target's probability, ten classes."""
+    result = descend()
+    at = [int(np.abs(result.leads - lead).argmin()) for lead in (-4, 0, 2)]
+    p = 1 / (1 + 9 * np.exp(-result.leads[at]))
+    return result.size[1, at] / result.size[0, at] / p
+
+
+def symmetric() -> list[bool]:
+    """Of some maps, whether their Jacobian is."""
+    result = descend()
+    names = ("softmax", "entmax", "sparsemax", "perturb_max", "taylor", "sigmoid")
+    return [bool(result.asymmetry[result.maps.index(name)] < 1e-12) for name in names]
 
 
 CHECKS = (
@@ -123,5 +162,47 @@ CHECKS = (
         (0, 0.0025),
         1e-15,
         lambda: family.fenchel_young_loss(torch.stack((f64(1, 0), f64(0.9, 0))), torch.tensor([0, 0]), 2.0),
+    ),
+    Check(
+        "top-p of (0.5, 0.3, 0.15, 0.05) at p = 0.8: (5, 3, 0, 0)/8",
+        "Holtzman et al. 2020, sec. 3.1",
+        (5 / 8, 3 / 8, 0, 0),
+        1e-15,
+        lambda: family.top_p_softmax(f64(0.5, 0.3, 0.15, 0.05).log(), p=0.79999),
+    ),
+    Check(
+        "of two scores that differ by 0.8, 2 and 5 the lower is 0 from β = 1/0.8, 1/2 and 1/5 on",
+        BLOG,
+        (1 / 0.8, 1 / 2, 1 / 5),
+        1e-12,
+        lambda: [leaves_at(np.array([gap, 0.0]))[1] for gap in (0.8, 2.0, 5.0)],
+    ),
+    Check(
+        "relu(1 + β(s − λ))^(1/β) with λ by root finding less entmax, β = 0.3, 1 and 2.5",
+        "scipy's root of Σ = 1",
+        (0, 0, 0),
+        1e-12,
+        lambda: [np.abs(by_root(b) - family.entmax(FIVE, 1 + b).numpy()).max() for b in (0.3, 1.0, 2.5)],
+    ),
+    Check(
+        "the gradient of −p over that of −log p under softmax is p, at leads −4, 0 and 2",
+        "chain rule",
+        (1, 1, 1),
+        1e-12,
+        vanishing,
+    ),
+    Check(
+        "|J − Jᵀ| is 0 of softmax, entmax, sparsemax and perturb-max, and is not of Taylor and the sigmoid",
+        BLOG,
+        (1, 1, 1, 1, 0, 0),
+        0,
+        symmetric,
+    ),
+    Check(
+        "the mean of Gumbel-softmax of (1, 0) at τ = 0.1, 0.5 and 2, less that of σ((1 + logistic noise)/τ)",
+        "scipy's quadrature",
+        (0, 0, 0),
+        1e-9,
+        lambda: [float(gumbel_softmax_mean(f64(1, 0), t)[0]) - relaxed_by_quadrature(t) for t in (0.1, 0.5, 2.0)],
     ),
 )

@@ -40,6 +40,7 @@ Alpha = Annotated[float, Between(1, 4)]
 Top = Annotated[int, Between(1, MOST_SCORES)]
 Order = Annotated[int, Between(2, family.MAX_ORDER)]
 Margin = Annotated[float, Between(0, 10)]
+Mass = Annotated[float, Between(0.01, 1)]
 Seed = Annotated[int, Between(0, 999)]
 
 
@@ -74,26 +75,27 @@ def compare(
     k: Top = 3,
     order: Order = 2,
     margin: Margin = 1.0,
+    p: Mass = 0.9,
 ) -> Comparison:
     """Each map on the same scores / temperature.
 
     Here and below: alpha is entmax's; k top-k's, which keeps all scores where k exceeds their number; order Taylor's, even;
-    margin is taken from the first score, the target; perturb_max has uniform noise.
+    margin is taken from the first score, the target; p is top-p's; perturb_max has uniform noise.
     """
     z = torch.tensor(scores, dtype=torch.float64)
-    own = _own(len(z), alpha, k, order, margin)
+    own = own_parameters(len(z), alpha, k, order, margin, p)
     scaled = z / temperature
-    p = torch.stack([family.MAPS[name](scaled, **own.get(name, {})) for name in maps])
+    found = torch.stack([family.MAPS[name](scaled, **own.get(name, {})) for name in maps])
     shifted = torch.stack([family.MAPS[name](scaled + 1, **own.get(name, {})) for name in maps])
-    rising = p[:, z.argsort(stable=True)]
+    rising = found[:, z.argsort(stable=True)]
     distinct = z.sort().values.diff() > 0
     return Comparison(
         tuple(maps),
         z.numpy(),
-        p.numpy(),
-        family.support_size(p).numpy(),
-        family.entropy(p).numpy(),
-        (shifted - p).abs().amax(-1).numpy(),
+        found.numpy(),
+        family.support_size(found).numpy(),
+        family.entropy(found).numpy(),
+        (shifted - found).abs().amax(-1).numpy(),
         ((rising.diff(dim=-1) >= -1e-12) | ~distinct).all(-1).numpy(),
     )
 
@@ -133,13 +135,14 @@ def sparsity(
     k: Top = 3,
     order: Order = 2,
     margin: Margin = 1.0,
+    p: Mass = 0.9,
     seed: Seed = 0,
 ) -> Sparsity:
     """Mean support and entropy of maps of standard normal scores, over temperature and over the number of scores."""
 
     def spread(temperatures: tuple[float, ...], sizes: tuple[int, ...]) -> np.ndarray:
         """(support, entropy), each [m, temperatures, sizes]."""
-        own = _own(MOST_SCORES, alpha, k, order, margin)
+        own = own_parameters(MOST_SCORES, alpha, k, order, margin, p)
         return np.stack([_spread(name, temperatures, sizes, seed, **own.get(name, {})) for name in maps], 1)
 
     by_temperature, by_size = spread(SPREAD_TEMPERATURES, (n,)), spread((temperature,), SPREAD_SIZES)
@@ -212,9 +215,10 @@ def simplex_map(
     k: Top = 3,
     order: Order = 2,
     margin: Margin = 1.0,
+    p: Mass = 0.9,
 ) -> SimplexMap:
     """The plane of score triples that sum to 3 offset, 3 to each side, sent into the simplex by one map; and one point of it."""
-    own = _own(3, alpha, k, order, margin).get(map, {})
+    own = own_parameters(3, alpha, k, order, margin, p).get(map, {})
     basis = torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, 2.0]], dtype=torch.float64)
     basis /= basis.norm(dim=-1, keepdim=True)
 
@@ -276,10 +280,11 @@ def sensitivity(
     k: Top = 3,
     order: Order = 2,
     margin: Margin = 1.0,
+    p: Mass = 0.9,
 ) -> Sensitivity:
     """The Jacobian of one map (with respect to scores / temperature), and how sparse those of all are."""
     z = torch.tensor(scores, dtype=torch.float64) / temperature
-    own = _own(len(z), alpha, k, order, margin)
+    own = own_parameters(len(z), alpha, k, order, margin, p)
     every = torch.stack([family.jacobian(f, z, **own.get(name, {})) for name, f in family.MAPS.items()])
     law = dict.fromkeys(NAMES, math.nan)
     law["softmax"] = float(1 - family.softmax(z).square().sum())
@@ -332,9 +337,10 @@ def losses(
     k: Top = 3,
     order: Order = 2,
     margin: Margin = 1.0,
+    p: Mass = 0.9,
 ) -> Losses:
     """Cross-entropy of each map and the Fenchel-Young losses for alpha = 1, 1.5, 2 and the given one, over the target's lead."""
-    own = _own(classes, alpha, k, order, margin)
+    own = own_parameters(classes, alpha, k, order, margin, p)
     t = torch.linspace(-5, 5, 201, dtype=torch.float64)
     z = torch.zeros(len(t), classes, dtype=torch.float64)
     z[:, 0] = t
@@ -434,13 +440,14 @@ def attention(
     k: Top = 3,
     order: Order = 2,
     margin: Margin = 1.0,
+    p: Mass = 0.9,
 ) -> Attention:
     """Attention between 24 successive words. Their scores are inner products of vectors made from this very text: positive pointwise
     mutual information of words at most 4 apart, factored into 16 dimensions (Levy, Goldberg, "Neural Word Embedding as
     Implicit Matrix Factorization", 2014). No trained network is involved, and queries and keys are the same vectors.
     start: the first of the 24 words, counted from 0; a Chinese character is a word.
     """
-    own = _own(SHOWN_WORDS, alpha, k, order, margin)
+    own = own_parameters(SHOWN_WORDS, alpha, k, order, margin, p)
     composed = unicodedata.normalize("NFC", text).lower()
     words = re.findall(r"[一-鿿]|[^\W\d_一-鿿]+(?:['’][^\W\d_]+)*", composed)
     if len(words) < SHOWN_WORDS:
@@ -550,11 +557,12 @@ def speed(
         yield Progress(turn + 1, turns, Speed(methods, peers, median, rows, columns, alpha, torch.get_num_threads()))
 
 
-def _own(n: int, alpha: float, k: int, order: int, margin: float) -> dict[str, dict[str, float]]:
+def own_parameters(n: int, alpha: float, k: int, order: int, margin: float, p: float) -> dict[str, dict[str, float]]:
     """Each map's own parameters, for n scores."""
     return {
         "entmax": {"alpha": alpha},
         "top_k": {"k": min(k, n)},
         "taylor": {"order": order},
         "margin": {"margin": margin},
+        "top_p": {"p": p},
     }

@@ -356,6 +356,7 @@ WRONG = [
         (family.margin_softmax, {"scores": torch.zeros(4, 5), "dim": -1, "target": 0, "margin": 1.0}),
         (family.taylor_softmax, {"scores": torch.zeros(4, 5), "dim": -1, "order": 2}),
         (family.top_k_softmax, {"scores": torch.zeros(4, 5), "dim": -1, "k": 2}),
+        (family.top_p_softmax, {"scores": torch.zeros(4, 5), "dim": -1, "p": 0.7}),
         (perturb_max, {"scores": torch.zeros(4, 5), "dim": -1, "noise": "normal"}),
         (gumbel_max, {"scores": torch.zeros(4, 5), "dim": -1, "noise": "normal", "samples": 3, "seed": 0}),
         (fenchel_young_loss, {"scores": torch.zeros(4, 5), "target": 0, "dim": -1, "alpha": 1.5}),

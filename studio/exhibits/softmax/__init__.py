@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from engines.softmax.checks import CHECKS
 from engines.softmax.experiments import attention, compare, losses, perturb, sensitivity, simplex_map, sparsity, speed
+from engines.softmax.learning import descend, relax, relu_family
 from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
 from studio.exhibits.softmax.figures import (
     LABELS,
@@ -19,12 +20,14 @@ from studio.exhibits.softmax.figures import (
     draw_sparsity,
     draw_speed,
 )
+from studio.exhibits.softmax.figures_learning import draw_descent, draw_family, draw_relaxed
 
 MAP = Choice("Map", LABELS)
 MAPS = Choice("Maps", LABELS, several=True)
-SCORES = Numbers("Scores", help="Separated by commas; or drag the grey bars.")
+SCORES = Numbers("Scores", help="Separated by commas; where there are grey bars, drag them.")
 TEMPERATURE = Range("Temperature T", log=True, help="Every map is given s / T.")
 SEED = Range("Seed", step=1)
+PLANE = {"x": Range("(s₁ − s₂) / √2", step=0.01), "y": Range("(2 s₃ − s₁ − s₂) / √6", step=0.01)}
 
 
 def only_for(name: str) -> dict:
@@ -37,6 +40,9 @@ OWN = {
     "k": Range("k of top-k", step=1, help="Above the number of scores it keeps them all.", when=only_for("top_k")),
     "order": Range("Order of Taylor", step=2, when=only_for("taylor")),
     "margin": Range("Margin", step=0.1, help="Taken from the first score, the target's.", when=only_for("margin")),
+    "p": Range(
+        "p of top-p", step=0.01, help="The fewest largest that hold this share are kept.", when=only_for("top_p")
+    ),
 }
 # where a table holds all maps, whichever is drawn
 ALWAYS = {name: replace(control, when={}) for name, control in OWN.items()}
@@ -44,12 +50,21 @@ ALWAYS = {name: replace(control, when={}) for name, control in OWN.items()}
 VIEWS = (
     View(
         slug="compare",
-        title="The same scores, eight maps",
-        caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Sparsemax, entmax, top-k and perturb-max give exactly 0, the others never. Taylor's polynomial grows again on the left, so a very low score can get more than a higher one. It and the normalised sigmoid change when a constant is added to every score.",
+        title="The same scores, nine maps",
+        caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Sparsemax, entmax, top-k, top-p and perturb-max give exactly 0, the others never. Taylor's polynomial grows again on the left, so a very low score can get more than a higher one. It and the normalised sigmoid change when a constant is added to every score.",
         compute=compare,
         controls={"scores": SCORES, "maps": MAPS, "temperature": TEMPERATURE, **OWN},
         draw=draw_compare,
         looks={"log": Toggle("Log axis", help="Shows probabilities down to 10⁻⁶.")},
+    ),
+    View(
+        slug="family",
+        title="From softmax to sparsemax",
+        caption="$e^u$ is the limit of $(1+\\beta u)^{1/\\beta}$ as β → 0. Cut off where its base is negative, this power gives a family, $p_i=\\mathrm{relu}(1+\\beta(s_i-\\lambda))^{1/\\beta}$, with λ such that the sum is 1: entmax with α = 1 + β. Each curve is the probability of one score. One after the other becomes exactly 0, the last when the first leads the second by 1/β. Below: the powers, with the scores on the given one.",
+        compute=relu_family,
+        controls={"beta": Range("β = α − 1", step=0.05), "scores": SCORES},
+        draw=draw_family,
+        seconds=0.2,
     ),
     View(
         slug="simplex",
@@ -60,8 +75,7 @@ VIEWS = (
             "map": MAP,
             "temperature": TEMPERATURE,
             "alpha": OWN["alpha"],
-            "x": Range("(s₁ − s₂) / √2", step=0.01),
-            "y": Range("(2 s₃ − s₁ − s₂) / √6", step=0.01),
+            **PLANE,
             "offset": Range("Offset of all scores", step=0.5),
             **{name: control for name, control in OWN.items() if name != "alpha"},
         },
@@ -99,6 +113,22 @@ VIEWS = (
         draw=draw_losses,
     ),
     View(
+        slug="descent",
+        title="Learning from behind",
+        caption="Gradient descent on the scores of a classifier whose target starts below the others, with three gradients. $-p$ is the error rate made smooth; under softmax its gradient is $p\\,(\\boldsymbol p-\\boldsymbol y)$, $p$ being the target's: nearly nothing where nothing is learned yet. $-\\log p$ takes that factor away, but has no gradient where a sparse map gives exactly 0. $\\boldsymbol p-\\boldsymbol y$ itself serves any map: it is the gradient of $\\langle\\boldsymbol s,\\boldsymbol p-\\boldsymbol y\\rangle$ with the second factor held constant (stop-gradient). Where the Jacobian is symmetric it is, away from jumps, the gradient of a loss besides, of entmax the Fenchel–Young loss; with Taylor and the normalised sigmoid of none.",
+        compute=descend,
+        controls={
+            "map": MAP,
+            "start": Range("Start: score of the target", step=0.1),
+            "classes": Range("Number of classes", step=1),
+            "rate": Range("Learning rate", log=True),
+            "steps": Range("Steps", step=1, log=True),
+            **OWN,
+        },
+        draw=draw_descent,
+        seconds=0.2,
+    ),
+    View(
         slug="perturb",
         title="Argmax of noisy scores",
         caption="Independent noise is added to every s / T. Bars: the probability that an entry then has the largest sum, in closed form and as shares of draws (error bars: two standard deviations), beside softmax. With Gumbel noise it is softmax exactly. With uniform noise on [0, 1] an entry 1 or more below the maximum never wins.",
@@ -111,6 +141,20 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_perturb,
+    ),
+    View(
+        slug="relaxed",
+        title="Gumbel-softmax",
+        caption="A draw from softmax is the argmax of scores with Gumbel noise, which has no gradient. Gumbel-softmax puts softmax at temperature τ in its place: dots are draws. At small τ they lie near the corners, like true draws; at large τ near the middle. Their exact mean is not softmax, and neither is its gradient that of softmax: look how far the two discs lie apart. Below, of the gradient of $p_1$: bias falls with τ, and the spread of a single draw grows. The straight-through version, which takes the corner forward and this gradient backward, has the same bias for an objective linear in the draw.",
+        compute=relax,
+        controls={
+            "tau": Range("Temperature τ", log=True),
+            **PLANE,
+            "draws": Range("Number of draws", step=1, log=True),
+            "seed": SEED,
+        },
+        draw=draw_relaxed,
+        seconds=0.3,
     ),
     View(
         slug="attention",
@@ -148,7 +192,7 @@ VIEWS = (
 EXHIBIT = Exhibit(
     slug="softmax",
     title="Softmax",
-    summary="From scores to probabilities: softmax, and seven alternatives: sparse, with a margin, polynomial, by noise.",
+    summary="From scores to probabilities: softmax, and eight alternatives: sparse, with a margin, polynomial, by noise.",
     question="Can a probability be exactly zero and still be learned?",
     theme="attention",
     sources=(
@@ -165,6 +209,15 @@ EXHIBIT = Exhibit(
             "https://arxiv.org/abs/1511.05042",
         ),
         ("Sun et al., Sparse-softmax: A Simpler and Faster Alternative (2021)", "https://arxiv.org/abs/2112.12433"),
+        (
+            "Holtzman et al., The Curious Case of Neural Text Degeneration (2020)",
+            "https://arxiv.org/abs/1904.09751",
+        ),
+        (
+            "Jang, Gu, Poole, Categorical Reparameterization with Gumbel-Softmax (2017)",
+            "https://arxiv.org/abs/1611.01144",
+        ),
+        ("Maddison, Mnih, Teh, The Concrete Distribution (2017)", "https://arxiv.org/abs/1611.00712"),
         ("Maddison, Tarlow, Minka, A* Sampling (2014)", "https://arxiv.org/abs/1411.0030"),
     ),
     views=VIEWS,

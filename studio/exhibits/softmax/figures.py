@@ -28,8 +28,9 @@ LABELS = {
     "taylor": "Taylor softmax",
     "sigmoid": "normalised sigmoid",
     "margin": "margin softmax",
+    "top_p": "top-p softmax",
 }
-COLOR = dict(zip(NAMES, (*COLORS[:5], COLORS[7], COLORS[5], COLORS[6]), strict=True))
+COLOR = dict(zip(NAMES, (*COLORS[:5], COLORS[7], COLORS[5], COLORS[6], INK), strict=True))
 NOISES = {"gumbel": "Gumbel", "uniform": "uniform on [0, 1]", "normal": "normal, variance 1"}
 
 
