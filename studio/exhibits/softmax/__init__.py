@@ -118,7 +118,7 @@ VIEWS = (
         caption="Gradient descent on the scores of a classifier whose target starts below the others, with three gradients. $-p$ is the error rate made smooth; under softmax its gradient is $p\\,(\\boldsymbol p-\\boldsymbol y)$, $p$ being the target's: nearly nothing where nothing is learned yet. $-\\log p$ takes that factor away, but has no gradient where a sparse map gives exactly 0. $\\boldsymbol p-\\boldsymbol y$ itself serves any map: it is the gradient of $\\langle\\boldsymbol s,\\boldsymbol p-\\boldsymbol y\\rangle$ with the second factor held constant (stop-gradient). Where the Jacobian is symmetric it is, away from jumps, the gradient of a loss besides, of entmax the Fenchel–Young loss; with Taylor and the normalised sigmoid of none.",
         compute=descend,
         controls={
-            "map": MAP,
+            "map": Choice("Map", LABELS),
             "start": Range("Start: score of the target", step=0.1),
             "classes": Range("Number of classes", step=1),
             "rate": Range("Learning rate", log=True),
