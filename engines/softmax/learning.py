@@ -129,7 +129,7 @@ class Descent:
     leads: float64 [g]; of the target over the others, all 0
     size: float64 [3, g]; Euclidean length of each gradient there, nan where the loss is infinite
     maps: names of all [m]
-    asymmetry: float64 [m]; greatest |J - J^T| at five different scores: 0 where p - y is, away from jumps, the gradient of a loss
+    asymmetry: float64 [m]; greatest |J - J^T| at five different scores, of each map with its default parameters: 0 where p - y is, away from jumps, the gradient of a loss
     """
 
     map: str
@@ -188,7 +188,7 @@ def descend(
     size = gradient.norm(dim=-1).numpy()
     size[0, (target[0] == 0).numpy()] = np.nan
     five = torch.tensor(FIVE_SCORES, dtype=torch.float64)
-    each = own_parameters(len(five), alpha, k, order, margin, p)
+    each = own_parameters(len(five), alpha=1.5, k=3, order=2, margin=1.0, p=0.9)
     jacobians = [family.jacobian(g, five, **each.get(name, {})) for name, g in family.MAPS.items()]
     return Descent(
         map=map,
