@@ -45,3 +45,8 @@ def test_the_page_is_whole_in_both_languages(language):
         'property="og:title"'
         in serve.Front(None, serve.files())._head({"query_string": b"tab=errata", "headers": []})[1]
     )  # pyright: ignore[reportArgumentType]
+
+
+def test_a_program_reads_them_too():
+    told = serve.summary(None).body.decode()  # pyright: ignore[reportArgumentType]
+    assert all(f"[Shown]({one.show})" in told and one.address in told for one in entries())

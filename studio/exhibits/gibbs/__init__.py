@@ -92,7 +92,7 @@ KEYWORDS = View(
         "A sentence grows from its keywords by edits: a word is inserted, deleted or replaced. BERT proposes the word, "
         "a causal model of bytes scores the sentence, and the edit is accepted with the full Metropolis–Hastings ratio "
         "(CGMH). Green words are put in, red ones taken out; a rejected edit is grey. Where the like of a word will do, give a "
-        "whole sentence: it is paraphrased, or corrected. The published code runs another chain (see Edits with a known law), "
+        "whole sentence: the chain looks for others that say the like, as for paraphrase and correction. The published code runs another chain (see Edits with a known law), "
         "and reports the most probable sentence that it saw."
     ),
     compute=write,
