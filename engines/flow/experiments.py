@@ -16,7 +16,15 @@ from engines.arguments import Between, OneOf, checked
 from engines.diffusion.measures import sliced_wasserstein
 from engines.diffusion.mixture import GaussianMixture, target_mixture
 from engines.flow import plane, shipped
-from engines.flow.heads import bins_gap, conditional, gaussian_gap, mixture_gap, mixture_head
+from engines.flow.heads import (
+    bins_gap,
+    conditional,
+    flow_matching_gap,
+    flow_matching_law,
+    gaussian_gap,
+    mixture_gap,
+    mixture_head,
+)
 from engines.flow.plane import TARGETS, divergence, one_order_floor
 from engines.progress import Progress
 
@@ -230,20 +238,22 @@ def denoise(
     )
 
 
-HEADS = ("gaussian", "mixture", "bins", "other_order")
-_gaussian_gap, _mixture_gap, _bins_gap = (
+HEADS = ("gaussian", "mixture", "bins", "flow_matching", "other_order")
+_gaussian_gap, _mixture_gap, _bins_gap, _flow_gap = (
     lru_cache(512)(gaussian_gap),
     lru_cache(512)(mixture_gap),
     lru_cache(512)(bins_gap),
+    lru_cache(512)(flow_matching_gap),
 )
 
 
-def excesses(target: str, noise: float, components: int, bins: int) -> list[float]:
+def excesses(target: str, noise: float, components: int, bins: int, steps: int) -> list[float]:
     """What each of HEADS loses, nats; kept, since x₁ does not matter."""
     return [
         _gaussian_gap(target, noise),
         _mixture_gap(target, noise, components),
         _bins_gap(target, noise, bins),
+        _flow_gap(target, noise, steps),
         _gaussian_gap(target, noise, 1),
     ]
 
@@ -287,8 +297,12 @@ def heads(
     sigma: Annotated[float, Between(0, 1.2)] = 0.15,
     components: Annotated[int, Between(1, 8)] = 3,
     bins: Annotated[int, Between(2, 64)] = 16,
+    steps: Annotated[int, Between(2, 32)] = 8,
 ) -> Heads:
-    """Four ways to write p(x₂ | x₁), each at its optimum: one Gaussian, a mixture (by EM), equal bins, the other order."""
+    """Ways to write p(x₂ | x₁), each at its optimum: one Gaussian, a mixture (by EM), equal bins, flow matching, the other order.
+
+    steps: Euler's, of the flow-matching head
+    """
     mixture = target_mixture(target)
     x2 = torch.linspace(-EXTENT, EXTENT, 421, dtype=torch.float64)
     place = torch.tensor([x1], dtype=torch.float64)
@@ -304,12 +318,14 @@ def heads(
     edges = torch.linspace(-EXTENT, EXTENT, bins + 1, dtype=torch.float64)
     filled = torch.special.ndtr((edges[:, None] - means) / variances.sqrt()) @ shares[0]
     which = torch.bucketize(x2, edges[1:-1])
+    ends, _, log_q = flow_matching_law(shares, means, variances, steps, torch.linspace(-9, 9, 2001, dtype=x2.dtype))
     log_p2, mean1, variance1 = plane.conditional_moments(mixture, x2, sigma, given=1)
     other = torch.exp(log_p2 - 0.5 * (x1 - mean1).square() / variance1) / variance1.sqrt()
     laws = (
         normal(mean, variance)[:, 0],
         normal(centres, spreads.square()) @ weights,
         filled.diff()[which] / (edges[1] - edges[0]),
+        torch.from_numpy(np.interp(x2, ends[0], log_q[0].exp(), left=0, right=0)),
         other / (other.sum() * (x2[1] - x2[0])),
     )
     noise = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 1.2])
@@ -322,7 +338,7 @@ def heads(
         torch.stack(laws).numpy(),
         sigma,
         noise,
-        np.array([excesses(target, level, components, bins) for level in noise.tolist()]).T,
-        np.array(excesses(target, sigma, components, bins)),
+        np.array([excesses(target, level, components, bins, steps) for level in noise.tolist()]).T,
+        np.array(excesses(target, sigma, components, bins, steps)),
         plane.entropy(mixture, sigma) - plane.marginal_entropy(mixture, sigma),
     )

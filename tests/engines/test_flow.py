@@ -114,6 +114,20 @@ def test_heads_lose_nothing_where_they_fit():
     assert losses[0] > losses[1] > losses[2] > 0
 
 
+@pytest.mark.parametrize("steps", [4, 9, 32])
+def test_euler_steps_of_flow_matching_lose_what_the_closed_form_says(steps):
+    mean, variance = 0.5, 0.8**2 + 0.1**2
+    slope, place = 1.0, 0.0  # one Gaussian is moved by straight lines: each step is z -> slope z + place
+    for i in range(steps):
+        t = i / steps
+        lean = (t * variance - (1 - t)) / (t**2 * variance + (1 - t) ** 2)
+        slope, place = slope * (1 + lean / steps), place + (mean + lean * (place - t * mean)) / steps
+    ratio = variance / slope**2
+    expected = 0.5 * (ratio + ((mean - place) / slope) ** 2 - 1 - math.log(ratio))
+    one = GaussianMixture([1.0], [[0.0, mean]], [0.8])
+    assert heads.flow_matching_gap(one, 0.1, steps) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_laws_of_the_heads_are_densities():
     found = experiments.heads(x1=0.4)
     step = found.x2[1] - found.x2[0]

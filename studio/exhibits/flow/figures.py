@@ -38,6 +38,7 @@ HEADS = {
     "gaussian": ("Gaussian", BLUE),
     "mixture": ("mixture of Gaussians", GREEN),
     "bins": ("bins", PURPLE),
+    "flow_matching": ("flow matching, Euler's steps", RED),
     "other_order": ("Gaussian in the other order", ORANGE),
 }
 
