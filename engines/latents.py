@@ -100,6 +100,13 @@ def from_folder(folder: Path, device: torch.device) -> LatentModel:
     import transformers
 
     kind, half = kind_of(folder), torch.float16 if device.type == "cuda" else torch.float32
+    needed = ["vae", "text_encoder", "transformer" if kind == "sd3" else "unet", *["text_encoder_2"] * (kind != "sd")]
+    missing = [part for part in needed if not any((folder / part).glob("*.safetensors"))]
+    if missing:
+        raise ModelError(
+            "Parts of the model are missing here ({parts}): its download was cut short, or it has no safetensors. Run it again.",
+            parts=", ".join(missing),
+        )
     safe = {"use_safetensors": True, "local_files_only": True}
 
     def part(name: str, made: Any, **types: torch.dtype) -> Any:
@@ -165,11 +172,6 @@ class LatentModel(nn.Module):
     def factor(self) -> int:
         """Pixels to a latent, along a side."""
         return self.pipeline.vae_scale_factor
-
-    @property
-    def side(self) -> int:
-        """Of the pictures it was made for, in pixels."""
-        return self.net.config.sample_size * self.factor
 
     @property
     def is_flow(self) -> bool:

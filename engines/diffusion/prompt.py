@@ -53,7 +53,7 @@ NONE = "none"
 PINNED = tuple(name for name in models.names("latent") if name in models.HUB)
 FEW = tuple(name for name in PINNED if KNOWN[name].few)
 SIDES = ("own", "512", "768", "1024")
-FILM, THUMB = 8, 512  # moments of a run, and the most pixels of one's side
+FILM, THUMB = 8, 256  # moments of a run, and the most pixels of one's side
 MOST_STEPS = 100
 # what a few-step model is sampled with
 OWN_SAMPLER = {"SimianLuo/LCM_Dreamshaper_v7": "lcm", "stabilityai/sdxl-turbo": "euler_ancestral"}

@@ -1,5 +1,6 @@
 """Text-to-image models are held to diffusers' own pipelines, on tiny ones saved as the Hub has them."""
 
+import shutil
 from functools import lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -230,7 +231,7 @@ def test_prompts_of_any_length_and_script(hub, monkeypatch):
     assert result.tokens > 75
 
 
-def test_what_cannot_be_is_a_sentence(hub, monkeypatch):
+def test_what_cannot_be_is_a_sentence(hub, monkeypatch, tmp_path):
     def cut(repository, revision):
         raise ModelError("The Hub cannot be reached.")
 
@@ -246,6 +247,13 @@ def test_what_cannot_be_is_a_sentence(hub, monkeypatch):
         grid(prompt="x" * 1001)
     with pytest.raises(ValueError, match="There is no model named"):
         grid(model="nonsense")
+    half = tmp_path / "half"
+    shutil.copytree(saved("sd15")[0], half)
+    (half / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    monkeypatch.setattr(models, "_cache", type(models._cache)())
+    monkeypatch.setattr(models, "_download", lambda *_: str(half))
+    with pytest.raises(ValueError, match=r"missing here \(unet\): its download was cut short"):
+        grid()
     monkeypatch.setattr(models, "_download", cut)
     monkeypatch.setattr(models, "_cache", type(models._cache)())
     with pytest.raises(ValueError, match="cannot be reached"):
@@ -288,3 +296,19 @@ def test_half_precision_stays_in_the_network(kind, hub):
     near, exact = seen.denoise(x, 300), single.denoise(x, 300)
     assert 0 < float((near - exact).abs().mean()) < 0.1 * float(exact.abs().mean())
     assert torch.isfinite(model.decode(state)).all()
+
+
+def test_the_grid_is_drawn(hub, monkeypatch):
+    """Without a model a sentence and a table; with one a scrubbed figure whose last moment is the pictures themselves."""
+    from studio.exhibits.diffusion.figures_prompt import draw_prompt
+    from studio.panels import pack
+
+    monkeypatch.setattr(prompts, "KNOWN", {name: known._replace(side=SIDE) for name, known in KNOWN.items()})
+    (nothing,) = draw_prompt(next(prompt_grid()).result)
+    assert len(nothing.rows) == len(PINNED)
+    said = grid(prompt="a cat " * 90)
+    drawn, notes, table = draw_prompt(said[-1].result)
+    assert len(drawn.data) == 4 and len(drawn.frames) == 8 and all(len(moment) == 4 for moment in drawn.frames)
+    assert "first 75" in notes.text and len(table.rows) == 4 and len(pack(drawn)) < 300_000
+    partial = next(one.result for one in said if one.result is not None)
+    assert len(draw_prompt(partial)[0].data) == 1

@@ -17,7 +17,7 @@ from studio.language import drawn, raw, say
 from studio.panels import Prose, Table
 
 SAMPLERS_HERE = SAMPLERS | {"lcm": "LCM"}
-BYTES = 1_500_000  # of all frames together, about
+BYTES = 1_000_000  # of all frames together, about, and of the last ones
 
 
 def draw_prompt(result: PromptGrid) -> list:
@@ -30,32 +30,22 @@ def draw_prompt(result: PromptGrid) -> list:
         str(drawn(SAMPLERS_HERE[key])) if model == first else f"{LATENT.get(model, model)}, {drawn(SAMPLERS_HERE[key])}"
         for key, model in zip(result.schedulers, result.models, strict=True)
     ]
-    titles = [
-        [
-            say(
-                "<b>{scheduler}</b><br>{steps} steps: {calls} calls, {seconds} s",
-                scheduler=name,
-                steps=int(result.steps[j]),
-                calls=int(result.calls[i, j]),
-                seconds=short(result.seconds[i, j], 2),
-            )
-            if result.done[i, j]
-            else raw(f"<b>{name}</b><br>…")
-            for j in range(columns)
-        ]
-        for i, name in enumerate(names)
-    ]
+    titles = [[_title(result, i, j, name if j == 0 else "") for j in range(columns)] for i, name in enumerate(names)]
     made, axes = squares(titles, 0.5, 40, 380)
-    count = int(result.done.sum()) * moments
-    # a picture of q² pixels is about q²/6 bytes of WebP
-    side = int(np.clip(math.sqrt(6 * BYTES / max(count, 1)), 96, result.film.shape[3]))
     cells = [(i, j) for i in range(rows) for j in range(columns) if result.done[i, j]]
-    sources = {cell: [_webp(picture, side) for picture in result.film[cell]] for cell in cells}
-    for i, j in cells:
-        place = {"x0": -500 + 500 / side, "y0": -500 + 500 / side, "dx": 1000 / side, "dy": 1000 / side}
-        made.add({"type": "image", "source": sources[i, j][-1], "hoverinfo": "skip", **place, **axes[i][j]})
+    # a picture of q² pixels is about q²/6 bytes of WebP
+    most = int(np.clip(math.sqrt(6 * BYTES / max(len(cells) * moments, 1)), 96, 512))
+    last = int(np.clip(math.sqrt(6 * BYTES / max(len(cells), 1)), 256, 512))
+    frames = [
+        [
+            _image(result.film[cell][k], most) if k < moments - 1 else _image(result.pictures[cell], last)
+            for cell in cells
+        ]
+        for k in range(moments)
+    ]
+    for (i, j), image in zip(cells, frames[-1], strict=True):
+        made.add({"type": "image", "hoverinfo": "skip", **image, **axes[i][j]})
         made.update(**{"yaxis" + axes[i][j]["yaxis"][1:]: {"range": [500, -500]}})
-    frames = [[{"source": sources[cell][k]} for cell in cells] for k in range(moments)]
     parts = [raw(f"{k}/{moments}") for k in range(1, moments + 1)]
     scrub(made, frames, parts, "estimate x̂₀ on the way")
     made.alt = "; ".join(f"{name}: {short(time, 2)} s" for name, time in zip(names, result.seconds[:, -1], strict=True))
@@ -66,6 +56,15 @@ def draw_prompt(result: PromptGrid) -> list:
     ]  # fmt: skip
     heads = ("scheduler", "steps", "denoiser calls", "passes of the network", "seconds", "ms a pass", "guidance")
     return [made, *_notes(result), Table(heads, table)]
+
+
+def _title(result: PromptGrid, i: int, j: int, name: str) -> str:
+    took = (
+        say("{steps} steps, {seconds} s", steps=int(result.steps[j]), seconds=short(result.seconds[i, j], 2))
+        if result.done[i, j]
+        else "…"
+    )
+    return raw(f"<b>{name}</b><br>{took}" if name else str(took))
 
 
 def _notes(result: PromptGrid) -> list:
@@ -85,9 +84,12 @@ def _notes(result: PromptGrid) -> list:
     return [Prose(raw(" ".join(said)))] if said else []
 
 
-def _webp(picture: np.ndarray, side: int) -> str:
-    file, image = io.BytesIO(), Image.fromarray(picture)
+def _image(picture: np.ndarray, most: int) -> dict:
+    """A picture of at most `most` pixels a side, in a square of 1,000 around 0."""
+    file, image, side = io.BytesIO(), Image.fromarray(picture), min(most, picture.shape[0])
     if side != picture.shape[0]:
         image = image.resize((side, side), Image.Resampling.LANCZOS)
     image.save(file, "webp", quality=82)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    source = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    begin, step = -500 + 500 / side, 1000 / side
+    return {"source": source, "x0": begin, "y0": begin, "dx": step, "dy": step}
