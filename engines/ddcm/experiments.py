@@ -158,7 +158,7 @@ def picture_code(
     flips: Annotated[int, Between(0, 8)] = 0,
     model: Model = AUTO,
     seed: Seed = 0,
-    photograph: Photograph = 36,
+    photograph: Photograph = 24,
 ) -> Iterator[Progress]:
     """Encode one picture, or decode a .ddcm file, 16 tiles at once. Yields a Progress of PictureCode.
 

@@ -115,14 +115,6 @@ EXHIBIT = Exhibit(
                 ),
                 "steps": Range("Steps T", step=1, log=True, when={"source": KNOWN}),
                 "codebook_bits": BITS,
-                "atoms": Range("Atoms a step, M", step=1, log=True, when={"source": KNOWN}),
-                "flips": Range(
-                    "Flipped bits",
-                    step=1,
-                    help="In the choice of one step, at eight steps in turn, to see what becomes of it.",
-                ),
-                "variant": Choice("Variant", VARIANTS, when={"source": KNOWN}),
-                "coefficient_bits": COEFFICIENTS,
                 "model": Choice(
                     "Model",
                     {
@@ -133,6 +125,14 @@ EXHIBIT = Exhibit(
                     },
                     help="The last one comes from the Hugging Face Hub.",
                 ),
+                "atoms": Range("Atoms a step, M", step=1, log=True, when={"source": KNOWN}),
+                "flips": Range(
+                    "Flipped bits",
+                    step=1,
+                    help="In the choice of one step, at eight steps in turn, to see what becomes of it.",
+                ),
+                "variant": Choice("Variant", VARIANTS, when={"source": KNOWN}),
+                "coefficient_bits": COEFFICIENTS,
                 "seed": SEED,
             },
             draw=draw_code,
@@ -306,11 +306,6 @@ EXHIBIT = Exhibit(
             compute=generate,
             controls={
                 "label": Choice("Class", {"any": "none: random codes"} | {label: label for label in CLASSES[1:]}),
-                "compared": Numbers("Atoms compared", when={"label": CLASSES[1:]}),
-                "codebook_bits": Numbers("Codebook sizes, log₂ K", when={"label": ["any"]}),
-                "count": Range("Pictures a row", step=1),
-                "steps": Range("Steps T", step=1, log=True),
-                "seed": SEED,
                 "model": Choice(
                     "Model",
                     {
@@ -321,6 +316,11 @@ EXHIBIT = Exhibit(
                     },
                     help="The first six classes are of emoji, the others of photographs. The model of photographs takes four times as long.",
                 ),
+                "compared": Numbers("Atoms compared", when={"label": CLASSES[1:]}),
+                "codebook_bits": Numbers("Codebook sizes, log₂ K", when={"label": ["any"]}),
+                "count": Range("Pictures a row", step=1),
+                "steps": Range("Steps T", step=1, log=True),
+                "seed": SEED,
             },
             draw=draw_generated,
             seconds=25,
