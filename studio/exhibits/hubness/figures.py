@@ -58,7 +58,7 @@ KINDS = {
     "hubs": "hubs, N ≥ 2k",
 }
 GROUPS_OF_N = list(KINDS)
-KIND_COLORS = dict(zip(KINDS, (COLORS[3], COLORS[5], COLORS[0], COLORS[1]), strict=True))
+KIND_COLORS = dict(zip(KINDS, (COLORS[4], COLORS[5], COLORS[0], COLORS[1]), strict=True))
 GROUPS = {"hubs": "Hubs", "ordinary": "N near k", "ordinary, shortened": "The same, shortened", "antihubs": "Antihubs"}
 
 

@@ -32,7 +32,7 @@ def draw_family(result: ReluFamily) -> list:
     here = np.full(len(result.scores), result.beta)
     points(drawn, here, result.probabilities, "β (drag)", INK, size=9, symbol="diamond", hover="%{y:.4~g}")
     drag(drawn, len(drawn.data) - 1, x="beta")
-    for beta, name in ((0, "softmax"), (0.5, "1.5-entmax"), (1, "sparsemax")):
+    for beta, name in ((0, "softmax"), (1, "sparsemax")):
         across(drawn, x=beta, text=name)
     drawn.x(span=(-0.03, 3.03)).y(span=(-0.03, 1.08))
     drawn.alt = say("{count} of {n} above 0", count=int((result.probabilities > 0).sum()), n=len(result.scores))
