@@ -53,6 +53,7 @@ def test_exhibits_know_nothing_of_the_page():
 def test_a_subject_builds_on_no_other_but_shared_models():
     """What one subject's engine takes from another is named here, each with its reason."""
     allowed = {
+        ("flow", "ddcm"),  # a visitor's picture is read and cut as there
         ("flow", "diffusion"),  # its plane targets are the exact mixtures
         ("hubness", "diffusion"),  # pictures of its latents are made by the samplers
         ("softmax", "objectives"),  # the losses show ZLPR beside them

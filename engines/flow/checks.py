@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 
 from engines.checks import Check
-from engines.flow.codes import lloyd_max, patch_entropy
+from engines.flow.codes import lloyd_max, patch_entropy, picture_codes
 from engines.flow.heads import gaussian_gap
 from engines.flow.plane import entropy, gaussian_flow, marginal_entropy, mixture_of, one_order_floor
 from engines.flow.tarflow import TarFlow
@@ -63,6 +66,16 @@ def conditional_entropy() -> float:
     return entropy(moons, 0.15) - marginal_entropy(moons, 0.15)
 
 
+def two_pictures() -> tuple[float, float]:
+    """Bits of the codes of 1,024 pixels of which every fourth is black; PSNR of two entries for all 256 greys, once each."""
+    quarter = np.where(np.arange(1024) % 4, 255, 0)
+    bits, psnr = (
+        picture_codes(np.repeat(values.astype(np.uint8).reshape(side, side, 1), 3, 2), "1", 2)
+        for values, side in ((quarter, 32), (np.arange(256), 16))
+    )
+    return bits.bits_code, psnr.psnr
+
+
 CHECKS = (
     Check(
         "moons with noise 0.15: entropy, least −log q of any number of blocks in one order, their difference",
@@ -111,5 +124,12 @@ CHECKS = (
         (9191, 9.43656615),
         1e-6,
         lambda: patch_entropy(2),
+    ),
+    Check(
+        "a picture of which a quarter is black: bits of its codes; all 256 greys in two entries: PSNR in dB",
+        "1024 h(1/4) and 10 log10(255²/1365.5)",
+        (830.7487994, 10 * math.log10(255**2 / 1365.5)),
+        1e-6,
+        two_pictures,
     ),
 )

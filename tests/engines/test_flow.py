@@ -204,6 +204,24 @@ def test_codes_of_every_patch_are_lossless():
     assert rough.psnr < codes.codes(patch="2", levels=64).psnr and rough.bits_code <= rough.bits_fixed
 
 
+def test_a_visitors_picture_is_coded_and_its_codebook_paid_for(tmp_path):
+    from PIL import Image
+
+    values = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "own.png")
+    found = codes.codes("upload", str(tmp_path / "own.png"), "32", "2", 16)
+    assert found.original.shape == found.kept.shape == (1, 32, 32, 3) and np.array_equal(found.kept, found.shown)
+    assert found.bits_fixed == 4 * 256 and found.bits_book == 16 * 12 * 8 and found.bits_code <= found.bits_fixed
+    assert found.bits_png > 0.9 * found.bits_raw  # nothing is to be gained on noise
+    whole = codes.codes("upload", str(tmp_path / "own.png"), "32", "4", 512, residual=True)
+    assert np.array_equal(whole.kept, whole.original) and np.array_equal(whole.shown, whole.original)
+    with pytest.raises(Refusal, match="upload is missing"):
+        codes.codes("upload")
+    with pytest.raises(Refusal, match="cannot be read"):
+        (tmp_path / "text.png").write_text("no picture")
+        codes.codes("upload", str(tmp_path / "text.png"))
+
+
 def test_lloyd_max_is_above_shannons_bound():
     for levels in (1, 2, 8):
         points, error, bits = flow.lloyd_max(levels)
@@ -239,6 +257,8 @@ def wrong(name, monkeypatch):
         monkeypatch.setattr(checks, "lloyd_max", lambda k: flow.lloyd_max(k + 1))
     elif name == "patches":
         monkeypatch.setattr(checks, "patch_entropy", lambda side: codes.patch_entropy(4))
+    elif name == "bits":
+        monkeypatch.setattr(codes, "plug_in", lambda counts: float(np.log2(len(counts))))
 
 
 conditional_moments = plane.conditional_moments
@@ -255,6 +275,7 @@ conditional_moments = plane.conditional_moments
         ("head", 6),
         ("levels", 7),
         ("patches", 8),
+        ("bits", 9),
     ],
 )
 def test_a_check_fails_on_a_wrong_engine(name, number, monkeypatch):

@@ -1,10 +1,11 @@
 """Flows: what a map may do whose determinant must be a product, and what knowing log q buys."""
 
+from engines.ddcm.pictures import ENDINGS
 from engines.flow.checks import CHECKS
-from engines.flow.codes import codes
+from engines.flow.codes import SIDES, codes
 from engines.flow.experiments import denoise, heads, order, train
 from engines.flow.pictures import digits, guide, likelihood, test_pictures
-from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, View, read_stories
+from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, Upload, View, read_stories
 from studio.exhibits.flow.figures import (
     STACKS,
     draw_codes,
@@ -189,13 +190,17 @@ VIEWS = (
         slug="codes",
         title="What a codebook loses",
         caption=(
-            "Digits cut into patches; of each only the number of the nearest codebook entry is kept. The table has the bits "
-            "that are kept and those that were there, and how many pictures a judge still recognises. A Gaussian residual "
-            "gives the codes a density again, but the noise it draws is not what was lost. On a Gaussian source the exact "
-            "bound is Shannon's; one number at a time does not reach it."
+            "Digits, or a picture of your own, cut into patches; of each only the number of the nearest codebook entry is kept. "
+            "The table has the bits that are kept and those that were there, and how many digits a judge still recognises. A "
+            "codebook learnt from your picture alone belongs to the bill, and PNG keeps all of it without loss. A Gaussian "
+            "residual gives the codes a density again, but the noise it draws is not what was lost. On a Gaussian source the "
+            "exact bound is Shannon's; one number at a time does not reach it."
         ),
         compute=codes,
         controls={
+            "source": Choice("Pictures", {"digits": "digits", "upload": "your picture"}),
+            "upload": Upload("Your picture", ENDINGS, 20, help="Cut to a square.", when={"source": ["upload"]}),
+            "side": Choice("Scaled to (pixels)", SIDES, when={"source": ["upload"]}),
             "patch": Choice("Patch side (pixels)", ("1", "2", "4", "8")),
             "levels": Range("Codebook entries K", step=1, log=True),
             "residual": Toggle("Draw a Gaussian residual"),

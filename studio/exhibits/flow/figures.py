@@ -51,6 +51,13 @@ def titled(drawing: Figure, left: int = 60) -> Figure:
     return drawing.update(margin={"t": 72, "l": left}, title={"y": 0.99, "yref": "container", "yanchor": "top"})
 
 
+def levels(drawing: Figure, steps: np.ndarray, *values: tuple[float, str, str]) -> None:
+    """Exact values (value, name, colour) as level lines over the steps, named in the legend: values may lie close together."""
+    for value, name, color in values:
+        if np.isfinite(value) and value < 4:
+            line(drawing, [0, steps[-1]], [value] * 2, name, color, width=1.5, dash="dot", hover="%{y:.4f}")
+
+
 def plane(title: str = "", height: int = 460) -> Figure:
     """An empty square plane."""
     drawing = figure(x="x₁", y="x₂", height=height, square=True, title=title)
@@ -99,9 +106,12 @@ def draw_train(result: Training) -> list:
     """The loss against steps between two exact lines, and samples."""
     drawing = figure(x="step", y="−log q (nats)", height=440)
     line(drawing, result.step, result.nll, "−log q", BLUE, marks=4, hover="step %{x}: %{y:.4f}")
-    across(drawing, y=result.entropy, text=say("entropy {value}", value=short(result.entropy, 4)), color=GREEN)
-    best = short(result.best_one_order, 4)
-    across(drawing, y=result.best_one_order, text=say("one order, at best: {floor}", floor=best), color=RED)
+    levels(
+        drawing,
+        result.step,
+        (result.entropy, say("entropy {value}", value=short(result.entropy, 4)), GREEN),
+        (result.best_one_order, say("one order, at best: {floor}", floor=short(result.best_one_order, 4)), RED),
+    )
     low = min(result.entropy, float(result.nll.min()))
     high = max(result.best_one_order, min(float(result.nll.max()), result.entropy + 1.5))
     drawing.y(range=[low - 0.08, high + 0.12])
@@ -148,13 +158,13 @@ def draw_digits(result: Digits) -> list:
     drawing = figure(x="step", y="−log q (nats a pixel)", height=440)
     line(drawing, result.step, result.train, "training", BLUE, hover="step %{x}: %{y:.4f}")
     line(drawing, result.step, result.test, "test", ORANGE, hover="step %{x}: %{y:.4f}")
-    for value, text, color in (
+    levels(
+        drawing,
+        result.step,
         (result.gaussian, "one Gaussian", GREY),
         (result.memory, "the noised training set as a law", RED),
         (result.noise_alone, "the noise alone", GREEN),
-    ):
-        if np.isfinite(value) and value < 2:
-            across(drawing, y=value, text=text, color=color)
+    )
     if len(result.test):
         drawing.alt = say("{nats} nats a pixel on test pictures.", nats=short(result.test[-1]))
     panels = [drawing]
@@ -284,28 +294,45 @@ def draw_heads(result: Heads) -> list:
 
 def draw_codes(result: Codes) -> list:
     """Originals and what their codes say, the codebook, the bill, and Lloyd-Max beside Shannon."""
-    few = 10
-    sheet = Pictures(
-        np.concatenate((result.original[:few], result.kept[:few], result.shown[:few])),
-        rows=("original", "codes alone", "with the residual"),
-        columns=[""] * few,
-        size=56,
-    )
     rate = figure(x="rate R of a code of N(0, 1) (bits)", y="mean squared error", log="y", height=400)
     rate.update(margin={"t": 80})
     grid = np.linspace(0.8, 4.2, 60)
     line(rate, grid, 4.0**-grid, "Shannon: 2^(−2R)", INK)
     line(rate, result.rate, result.distortion, "Lloyd-Max, log2 of its levels", BLUE, marks=6)
     line(rate, result.coded, result.distortion, "Lloyd-Max, entropy of its code", ORANGE, marks=6)
+    book = Pictures(result.codebook, title="Codebook (64 entries at most)", size=28)
     rows = [
         ["bits a picture, log2 K a patch", result.bits_fixed],
         ["bits a picture, entropy of the codes", result.bits_code],
         ["bits a picture, entropy of the exact patches", result.bits_exact],
-        ["bits a picture, 17 grey levels a pixel", 64 * np.log2(17)],
-        ["PSNR of the codes alone (dB)", result.psnr],
+    ]
+    psnr = ["PSNR of the codes alone (dB)", result.psnr]
+    names = ("original", "codes alone", "with the residual")
+    sets = (result.original, result.kept, result.shown)
+    if result.source == "upload":
+        different = len(sets) - np.array_equal(result.kept, result.shown)
+        sheet = Pictures(np.concatenate(sets[:different]), names[:different], size=256)
+        both = result.bits_fixed + result.bits_book
+        text = say(
+            "PNG keeps this picture whole in {png} bits. Codes and codebook take {both}, {ratio} times as much.",
+            png=f"{result.bits_png:,.0f}",
+            both=f"{both:,.0f}",
+            ratio=short(both / result.bits_png),
+        )
+        rows += [
+            ["bits of the codebook, 8 a channel", result.bits_book],
+            ["bits a picture as PNG, without loss", result.bits_png],
+            ["bits a picture, 24 a pixel", result.bits_raw],
+            psnr,
+        ]
+        return [sheet, Prose(text), Table(("", ""), rows), book, rate]
+    few = 10
+    sheet = Pictures(np.concatenate([part[:few] for part in sets]), rows=names, columns=[""] * few, size=56)
+    rows += [
+        ["bits a picture, 17 grey levels a pixel", result.bits_raw],
+        psnr,
         ["recognised: originals", result.accuracy_real],
         ["recognised: codes alone", result.accuracy_kept],
         ["recognised: with the residual", result.accuracy_shown],
     ]
-    book = Pictures(result.codebook, title="Codebook (64 entries at most)", size=28)
     return [sheet, Table(("", ""), rows), book, rate]
