@@ -145,6 +145,13 @@ def from_folder(folder: Path, device: torch.device) -> LatentModel:
             pipeline = diffusers.StableDiffusionPipeline(
                 **given, safety_checker=None, feature_extractor=None, requires_safety_checker=False
             )
+    net = given.get("transformer", given.get("unet"))
+    if net.config.in_channels != given["vae"].config.latent_channels:
+        raise ModelError(
+            "The network of this model takes {given} channels where its latents have {expected}: it needs more than a prompt.",
+            given=net.config.in_channels,
+            expected=given["vae"].config.latent_channels,
+        )
     return LatentModel(kind, pipeline, models.read_json(folder / "scheduler" / "scheduler_config.json"))
 
 

@@ -67,7 +67,8 @@ def hub_models(settings: dict[str, Any]) -> list[str]:
 def lease(exhibit: str, slug: str, settings: dict[str, Any]) -> int:
     """Seconds of a card to ask for: a second a gigabyte of weights, and the view's time at these settings."""
     view = _view(exhibit, slug)
-    steps = _total(settings.get("steps", 1)) / _total(view.defaults.get("steps", 1))
+    asked = "step_counts" if "step_counts" in settings else "steps"
+    steps = _total(settings.get(asked, 1)) / _total(view.defaults.get(asked, 1))
     weights = sum(models.HUB.get(name, ("", "", 5))[2] for name in hub_models(settings))
     return math.ceil(min(10 + weights + view.seconds * max(steps, 1), LONGEST))
 
