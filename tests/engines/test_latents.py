@@ -3,7 +3,7 @@
 import shutil
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -36,10 +36,13 @@ TINY_VAE |= {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": [
 ASKED = {"prompt": "a cat 山 and a dog", "negative_prompt": "grey"}
 
 
+FOLDER = TemporaryDirectory(prefix="tiny")  # goes with the process
+
+
 @lru_cache
 def saved(kind):
     """A pipeline in a folder, and the pipeline."""
-    folder = Path(mkdtemp(prefix="tiny")) / kind
+    folder = Path(FOLDER.name) / kind
     return folder, save(kind, folder)
 
 
