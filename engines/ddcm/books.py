@@ -19,7 +19,7 @@ from torch import Tensor
 from engines.arguments import Between, ListOf, OneOf, Refusal, SomeOf, checked
 from engines.ddcm.choices import moves
 from engines.ddcm.codebook import StepCodebook
-from engines.ddcm.codec import EMBEDDED, PixelModel, Step, decoder, open_model, to_pixels, to_tensor, walk
+from engines.ddcm.codec import EMBEDDED, Step, decoder, to_pixels, to_tensor, walk
 from engines.ddcm.experiments import Model, Seed
 from engines.ddcm.fitting import afford, small_model
 from engines.ddcm.gaussian import SCHEDULES
@@ -126,7 +126,8 @@ def frechet(mean: np.ndarray, cov: np.ndarray, variance: float) -> float:
 
 # -- with a model -----------------------------------------------------------------------------------------------------
 
-FEATURE_LEVEL = 0.1  # √(1 − ᾱ) at which the features are taken
+BLOCK = 4  # pixels; a side of the blocks whose means and deviations are the features
+SHOWN = 5  # pictures of a row
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class BookQuality:
     done: bool [R]; which rows are computed
     distance: float64 [R]; kernel distance of the features to those of 64 held-back emoji (KID), NaN until done
     error: float64 [R]; its standard error, by the jackknife over the pictures of the row
-    pictures: uint8 [R, 8, h, w, 3]; the first of each row
+    pictures: uint8 [R, 5, h, w, 3]; the first of each row
     count: int; pictures a row
     steps: int; T
     model: str; its name
@@ -186,7 +187,7 @@ VIEWS = {"one": _SameBook, "ddpm": _Normal}
 @checked
 def book_quality(
     books: Annotated[Sequence[str], SomeOf(BOOKS)] = ("fresh", "one"),
-    codebook_bits: Annotated[Sequence[int], ListOf(1, 12, most=6)] = (1, 6, 12),
+    codebook_bits: Annotated[Sequence[int], ListOf(1, 12, most=6)] = (1, 4, 8),
     count: Annotated[int, Between(8, 64)] = 32,
     steps: Annotated[int, Between(3, 100)] = 20,
     model: Model = EMBEDDED,
@@ -194,29 +195,29 @@ def book_quality(
 ) -> Iterator[Progress]:
     """Draw `count` pictures of random codes for each kind of book and log2 K, and DDPM's own. Yields a Progress a row.
 
-    The distance is KID (Binkowski et al. 2018): the unbiased squared maximum mean discrepancy with the kernel (f·g/D + 1)³. The
-    features are the channels of the embedded model's middle block, means over its places, on the picture without noise.
+    The distance is that of KID (Binkowski et al. 2018): the unbiased squared maximum mean discrepancy with the kernel (f·g/D + 1)³.
+    The features are the mean and the standard deviation of each colour in blocks of 4 x 4 pixels; colours run from −1 to 1.
     """
-    net, judge = small_model(model), open_model(EMBEDDED)
-    if net.side != judge.side:
+    net, emoji = small_model(model), held_back()
+    if net.side != emoji.shape[1]:
         raise Refusal(
-            "Model {name} makes pictures of {pixels} pixels, and the features need {side}: choose another {parameter}.",
+            "The emoji have {pixels} pixels, model {name} makes {side}: choose another {parameter}.",
             parameter="model",
+            pixels=emoji.shape[1],
             name=net.name,
-            pixels=net.side,
-            side=judge.side,
+            side=net.side,
         )
     rows = [(book, 1 << bits) for book in books for bits in sorted(set(codebook_bits))] + [("ddpm", 2)]
-    afford(len(rows) * count * (steps + 1), net)
-    real = features(judge, to_tensor(held_back(), judge.device))
-    pictures = np.full((len(rows), 8, net.side, net.side, 3), 255, np.uint8)
+    afford(len(rows) * count * steps, net)
+    real = features(to_tensor(emoji))
+    pictures = np.full((len(rows), SHOWN, net.side, net.side, 3), 255, np.uint8)
     found, done = np.full((2, len(rows)), np.nan), np.zeros(len(rows), bool)
     for i, (book, size) in enumerate(rows):
         for step in draw_row(net, book, size, count, steps, seed, i):
             if step.symbols is not None:
                 yield Progress(i * steps + step.number + 1, len(rows) * steps, None)
-        pictures[i], done[i] = to_pixels(step.denoised[:8]), True
-        found[:, i] = kernel_distance(features(judge, step.denoised), real)
+        pictures[i], done[i] = to_pixels(step.denoised[:SHOWN]), True
+        found[:, i] = kernel_distance(features(step.denoised), real)
         yield Progress(
             (i + 1) * steps,
             len(rows) * steps,
@@ -242,18 +243,10 @@ def draw_row(net: Any, book: str, size: int, count: int, steps: int, seed: int, 
     return walk(net, plan, count, choose, VIEWS[book]) if book in VIEWS else walk(net, plan, count, choose)
 
 
-@torch.inference_mode()
-def features(model: PixelModel, pictures: Tensor) -> np.ndarray:
-    """float64 [n, D] of pictures [n, 3, h, w]: means over places of the channels of the middle block, at little noise."""
-    taken: list[Tensor] = []
-    level = int(np.searchsorted(np.sqrt(1 - model.alphas_cumprod), FEATURE_LEVEL))
-    handle = model.net.mid_block.register_forward_hook(lambda _, __, output: taken.append(output.mean((2, 3))))
-    try:
-        for part in pictures.split(16):
-            model.denoise(float(model.alphas_cumprod[level]) ** 0.5 * part, level)
-    finally:
-        handle.remove()
-    return torch.cat(taken).double().cpu().numpy()
+def features(pictures: Tensor) -> np.ndarray:
+    """float64 [n, D] of pictures [n, 3, h, w]: mean and standard deviation of each colour in blocks of 4 x 4 pixels."""
+    blocks = pictures.double().cpu().clamp(-1, 1).unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK).flatten(4)
+    return torch.cat([blocks.mean(-1), blocks.std(-1, correction=0)], 1).flatten(1).numpy()
 
 
 def kernel_distance(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -275,9 +275,10 @@ EXHIBIT = Exhibit(
             slug="quality",
             title="Quality over K",
             caption=(
-                "The same with the emoji model: pictures of random codes, and the kernel distance (KID) of their features to those of 64 "
-                "held-back emoji. Features are the channels of the model's middle block, averaged over places. Bars are standard errors. "
-                "Look at the pictures of one codebook with few atoms: all have the same tint or pattern, the mean of the atoms."
+                "The same with the emoji model: pictures of random codes, and the kernel distance (that of KID) of their features to those "
+                "of 64 held-back emoji. Features are the mean and the standard deviation of each colour in blocks of 4 x 4 pixels; bars "
+                "are standard errors. Compare the rows: fresh codebooks come to DDPM with few atoms. One codebook of two makes noise, the "
+                "same in every picture: the mean of the atoms. Differences within the bars are none."
             ),
             compute=book_quality,
             controls={

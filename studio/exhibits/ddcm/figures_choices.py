@@ -16,6 +16,7 @@ BOOKS = {
     "shuffled": ("one codebook, shuffled", COLORS[2]),
     "one": ("one codebook", COLORS[1]),
 }
+ROWS = {"fresh": "fresh", "shuffled": "shuffled", "one": "one"}
 SHOWN = {str(k): raw(f"K = {k:,}") for k in SIZES[1:]}
 
 
@@ -93,7 +94,7 @@ def draw_books(result: BookDistance) -> list:
 
 def draw_quality(result: BookQuality) -> list:
     """The distance of the pictures' features to those of emoji over K, and some of the pictures."""
-    drawn = figure(x="codebook size K", y="kernel distance to emoji (KID)", height=440, log="x")
+    drawn = figure(x="codebook size K", y="kernel distance to emoji", height=440, log="x")
     kinds, done = np.array(result.book), result.done
     for book, (name, color) in BOOKS.items():
         mine = np.flatnonzero((kinds == book) & done)
@@ -112,14 +113,14 @@ def draw_quality(result: BookQuality) -> list:
     heads = [
         raw("DDPM")
         if kinds[i] == "ddpm"
-        else say("{name}, K = {size}", name=say(BOOKS[kinds[i]][0]), size=short(result.codebook_size[i]))
+        else say("{name}, K = {size}", name=say(ROWS[kinds[i]]), size=short(result.codebook_size[i]))
         for i in rows
     ]
     shown = Pictures(
         result.pictures[rows].reshape(-1, *result.pictures.shape[2:]),
         rows=heads,
-        columns=[raw(str(j + 1)) for j in range(8)],
-        size=72,
+        columns=[raw(str(j + 1)) for j in range(result.pictures.shape[1])],
+        size=80,
     )
     table = Table(
         ("codebook", "kernel distance", "standard error"),

@@ -116,9 +116,10 @@ VIEWS = (
         caption=(
             "The error of recalling each age at the end of 32 random signals, divided by that of recalling nothing. Look at the "
             "window's edge (drag it): a sliding measure is accurate inside and blank beyond, which is 1 exactly. LegS spreads its $N$ "
-            "numbers over all the past; both ends are recalled better than the middle. Below: what an impulse leaves in the state. On two "
-            "logarithmic axes LegS ends on the line $1/t$: it forgets like a polynomial, because its window grows. Where $A$ is "
-            "constant, forgetting is exponential: a straight line once the time axis is linear."
+            "numbers over all the past; both ends are recalled better than the middle. Below: what an impulse leaves in the state; time is in "
+            "windows, with LegS in units of the moment of the impulse. On two logarithmic axes LegS ends on the line $1/t$: it forgets "
+            "like a polynomial, because its window grows. Where $A$ is constant, forgetting is exponential: a straight line once the "
+            "time axis is linear."
         ),
         compute=forgetting,
         controls={"measures": SEVERAL, "order": ORDER, "window": WINDOW, "detail": DETAIL, "seed": SEED},
@@ -129,7 +130,8 @@ VIEWS = (
         slug="scales",
         title="Map of timescales",
         caption=(
-            "The error of recalling a sine: its period upwards, its age to the right, dark where it is recalled. Play the samples read. "
+            "The error of recalling a sine: its period upwards, its age to the right, strongly coloured where it is recalled. Play the "
+            "samples read. "
             "With LegS the whole map moves along its diagonal: what counts is age and period over the time gone by. Windows stay where "
             "they are. The dashed line is the finest period that $N$ numbers can hold: $\\pi$ numbers a wave, two for Fourier. Below, a "
             "signal's values are held longer or shorter: LegS, without a time constant, keeps its state to rounding."

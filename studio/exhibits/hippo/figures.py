@@ -257,7 +257,7 @@ def draw_forgetting(result: Forgetting, axes: str = "xy") -> list:
     if any(measure not in ("legs", "fous") for measure in result.measures):
         points(fig, [result.window], [1], "window w: drag", INK, size=13, symbol="diamond", hover="w = %{x:.2f}")
         drag(fig, len(fig.data) - 1, x="window")
-    left = figure(x="time since an impulse (windows; LegS: moments t₀)", y="what is left of it", height=400, log=axes)
+    left = figure(x="time since the impulse", y="what is left of it", height=400, log=axes)
     for measure, kept in zip(result.measures, result.kept, strict=True):
         line(left, result.elapsed, kept, raw(MEASURES[measure]), TINT[measure], hover="%{x:.3~g}: %{y:.3~g}")
     left.y(span=(1e-8, 1.5))
@@ -421,7 +421,7 @@ def draw_kernels(result: Kernels) -> list:
     ]
     cost = Table(("way to one kernel", "order of the cost", "here", "steps one after another"), costs)
     note = Prose("`python -m benchmarks.hippo` measures the times.")
-    near = figure(x="numbers kept, N", y="RMS difference from S4's kernel / its RMS", height=360, log="xy")
+    near = figure(x="numbers kept, N", y="RMS difference, relative", height=360, log="xy")
     names = (
         "S4D: B/2",
         "the same, smoothed",
