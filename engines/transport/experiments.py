@@ -16,8 +16,10 @@ from engines.transport import generators as trained
 from engines.transport.closed_forms import bures, gaussian_batch_distance, uniform_batch_distance
 from engines.transport.critics import CRITICS, Critic, train_critics
 from engines.transport.data import (
+    HALF,
     PLANE,
     as_pictures,
+    digits,
     frechet,
     gaussian_of,
     geometric_median,
@@ -26,10 +28,10 @@ from engines.transport.data import (
     plane_law,
     spread,
 )
-from engines.transport.matching import extend, steepest_slope, wasserstein
+from engines.transport.matching import Wasserstein, extend, steepest_slope, wasserstein
 
 LAWS = (*PLANE, "gaussian")
-SOURCES = ("points", *LAWS)
+SOURCES = ("points", *LAWS, "digits")
 TWELVE = (-2.6, -1.9, -1.2, -0.5, 0.2, 0.9, 1.6, 2.3, -2.2, -1.0, 1.2, 2.4)
 HEIGHTS = (2.4, 2.8, 2.1, 2.6, 2.9, 2.2, 2.7, 2.3, -2.4, -2.8, -2.3, -2.7)
 BATCH_LAWS = ("digits", "gaussian", "uniform")
@@ -41,21 +43,26 @@ Seed = Annotated[int, Between(0, 999)]
 
 @dataclass(frozen=True)
 class Distance:
-    """One cloud of the plane carried onto another.
+    """One cloud of the plane, or of digits, carried onto another.
 
-    x, y: float64 [n, 2]; from and to, row i of x onto row i of y
+    x, y: float64 [n, 2], of digits [n, 64] with ink from 0 to 1; from and to, row i of x onto row i of y
+    labels_x, labels_y: int64 [n]; of the digits; [0] in the plane
+    mixed: int64 [n]; row of y that row i of x has in the pairs drawn at random
     power: int; 1 or 2
     value: float; W_power
     random: float; the same mean cost, rooted, of pairs drawn at random
     bound: float; what means alone (power 1) or means and covariances (power 2, Gelbrich's bound) say at least
     gap: float; value of the potential less that of the matching, in the units of the mean cost
     slope: float; greatest |f(a) − f(b)| / |a − b| of the potential among all 2n points
-    grid_x, grid_y: float64 [g]; places
+    grid_x, grid_y: float64 [g]; places; [0] for digits
     potential: float64 [g, g]; Kantorovich's potential there, 0 at its lowest; in units of distance^power
     """
 
     x: np.ndarray
     y: np.ndarray
+    labels_x: np.ndarray
+    labels_y: np.ndarray
+    mixed: np.ndarray
     power: int
     value: float
     random: float
@@ -65,6 +72,49 @@ class Distance:
     grid_x: np.ndarray
     grid_y: np.ndarray
     potential: np.ndarray
+
+
+def matched(
+    x: np.ndarray,
+    y: np.ndarray,
+    labels_x: np.ndarray,
+    labels_y: np.ndarray,
+    best: Wasserstein,
+    power: int,
+    seed: int,
+    *ground: np.ndarray,
+) -> Distance:
+    """Two clouds with their best matching, and what bounds its value from both sides."""
+    mixed = np.random.default_rng(seed).permutation(len(y))
+    random = float(np.mean(np.linalg.norm(x - y[mixed], axis=1) ** power) ** (1 / power))
+    if power == 1 or len(x) == 1:
+        bound = float(np.linalg.norm(x.mean(0) - y.mean(0)))
+    else:
+        bound = math.sqrt(bures(x.mean(0), np.cov(x.T, bias=True), y.mean(0), np.cov(y.T, bias=True)))
+    gap = best.potential[: len(x)].mean() - best.potential[len(x) :].mean() - best.value
+    return Distance(
+        x,
+        y[best.matching],
+        labels_x,
+        labels_y[best.matching] if len(labels_y) else labels_y,
+        np.argsort(best.matching)[mixed],
+        power,
+        best.value ** (1 / power),
+        random,
+        bound,
+        float(gap),
+        steepest_slope(np.concatenate((x, y)), best.potential),
+        *ground,
+    )
+
+
+def digits_distance(power: int, n: int, seed: int) -> Distance:
+    """n digits of one half of the data carried onto n of the other."""
+    rng, (pictures, labels) = np.random.default_rng(seed), digits()
+    rows = rng.choice(HALF, n, replace=False), HALF + rng.choice(HALF, n, replace=False)
+    x, y = (pictures[part] for part in rows)
+    best = wasserstein(x, y, power)
+    return matched(x, y, *(labels[part] for part in rows), best, power, seed, *(np.zeros(0),) * 2, np.zeros((0, 0)))
 
 
 @checked
@@ -83,9 +133,12 @@ def distance(
 ) -> Distance:
     """W1 or W2 of n points of two laws, exact, with matching and potential.
 
-    source: "points" are those of points_x and points_y, as many as both have; n is then theirs
+    source: "points" are those of points_x and points_y, as many as both have; n is then theirs. "digits" are carried onto other
+        digits, whatever the target: pictures of 64 numbers each, of two halves of the data
     shift_x, shift_y: added to the source when it is drawn from a law
     """
+    if source == "digits":
+        return digits_distance(power, n, seed)
     goal = plane_law(target, letter, drawing)
     if source == "points":
         if len(points_x) != len(points_y):
@@ -99,31 +152,13 @@ def distance(
         x = plane_law(source, letter, drawing).sample(n, seed).numpy() + np.array([shift_x, shift_y])
     y = goal.sample(len(x), seed + 1000).numpy()
     best = wasserstein(x, y, power)
-    value = best.value ** (1 / power)
-    mixed = np.random.default_rng(seed).permutation(len(y))
-    random = float(np.mean(np.linalg.norm(x - y[mixed], axis=1) ** power) ** (1 / power))
-    if power == 1 or len(x) == 1:
-        bound = float(np.linalg.norm(x.mean(0) - y.mean(0)))
-    else:
-        bound = math.sqrt(bures(x.mean(0), np.cov(x.T, bias=True), y.mean(0), np.cov(y.T, bias=True)))
     both = np.concatenate((x, y))
     middle, side = (both.max(0) + both.min(0)) / 2, max(float(np.ptp(both, axis=0).max()), 1.0) * 0.56
     axes = [np.linspace(m - side, m + side, 81) for m in middle]
     places = np.stack([part.ravel() for part in np.meshgrid(*axes)], 1)
     potential = extend(places, y, best.potential[len(x) :], power).reshape(81, 81)
-    gap = best.potential[: len(x)].mean() - best.potential[len(x) :].mean() - best.value
-    return Distance(
-        x,
-        y[best.matching],
-        power,
-        value,
-        random,
-        bound,
-        float(gap),
-        steepest_slope(both, best.potential),
-        *axes,
-        potential - potential.min(),
-    )
+    none = np.zeros(0, np.int64)
+    return matched(x, y, none, none, best, power, seed, *axes, potential - potential.min())
 
 
 @dataclass(frozen=True)

@@ -409,3 +409,14 @@ def test_shipped_generators_are_as_their_table_says():
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.claim)
 def test_check_holds(check):
     assert check.outcome().holds, check.outcome()
+
+
+def test_digits_are_matched_as_scipy_prices_them():
+    found = distance("digits", n=40)
+    assert found.value == pytest.approx(wasserstein_distance_nd(found.x, found.y), abs=1e-6)
+    assert np.linalg.norm(found.x - found.y, axis=1).mean() == pytest.approx(found.value, abs=1e-12)
+    mixed = np.linalg.norm(found.x - found.y[found.mixed], axis=1).mean()
+    assert mixed == pytest.approx(found.random) and sorted(found.mixed) == list(range(40))
+    assert found.bound < found.value < found.random and found.slope == pytest.approx(1) and abs(found.gap) < 1e-12
+    assert (found.labels_x == found.labels_y).mean() > (found.labels_x == found.labels_y[found.mixed]).mean()
+    assert distance("digits", n=40, power=2).bound < distance("digits", n=40, power=2).value

@@ -22,8 +22,13 @@ TARGETS = {
     "letter": "letters",
     "drawing": "your drawing",
 }
-SOURCES = {"points": "points of your own"} | {name: text for name, text in TARGETS.items() if name != "drawing"}
-LAW = {"source": [name for name in SOURCES if name != "points"]}
+SOURCES = (
+    {"points": "points of your own"}
+    | {name: text for name, text in TARGETS.items() if name != "drawing"}
+    | {"digits": "digits onto digits"}
+)
+LAW = {"source": [name for name in SOURCES if name not in ("points", "digits")]}
+PLANE = {"source": [name for name in SOURCES if name != "digits"]}
 OWN = {"source": ["points"]}
 SEED = Range("Seed", step=1)
 PENALTY = Range("Penalty λ", log=True, help="Gulrajani et al. take 10.")
@@ -37,14 +42,14 @@ VIEWS = (
             "the points along them. Drag a blue point. Colours are Kantorovich's potential $f$: where it falls fastest, the mass "
             "goes. For W₁ no two places differ in $f$ by more than their distance, and along every line of the matching by exactly "
             "that. Then mean $f$(from) − mean $f$(to) is W₁, and no other matching can be cheaper: the potential is the proof. It is "
-            "what the critic of a WGAN is meant to learn."
+            "what the critic of a WGAN is meant to learn. Digits are points of 64 numbers: their matching is shown as pairs of pictures."
         ),
         compute=distance,
         controls={
             "source": Choice("From", SOURCES),
-            "target": Choice("To", TARGETS),
+            "target": Choice("To", TARGETS, when=PLANE),
             "power": Range("Power of the distance", step=1, help="1 is W₁, 2 is W₂."),
-            "n": Range("Points n", step=1, log=True, when=LAW),
+            "n": Range("Points n", step=1, log=True, when={"source": [*LAW["source"], "digits"]}),
             "shift_x": Range("Shift of from, x", step=0.05, when=LAW),
             "shift_y": Range("Shift of from, y", step=0.05, when=LAW),
             "points_x": Numbers("Points of your own, x", help="They can be dragged.", when=OWN),

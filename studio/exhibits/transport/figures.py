@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engines.transport.critic_flow import CriticFlow
+from engines.transport.data import as_pictures
 from engines.transport.descent import Descent
 from engines.transport.downhill import Downhill
 from engines.transport.experiments import Critics, Distance, Generated, Minibatch
@@ -72,6 +73,8 @@ LAW_HUES = {"exact": INK, **dict(zip(list(LAWS)[1:], (BLUE, ORANGE, COLORS[4], G
 
 def draw_distance(result: Distance, lines: bool = True) -> list:
     """The matching over the potential, the points on their way, and the numbers."""
+    if len(result.labels_x):
+        return draw_digits_distance(result)
     x, y, n = result.x, result.y, len(result.x)
     own = n <= 64
     drawing = figure(x="x", y="y", height=620, square=True)
@@ -96,8 +99,17 @@ def draw_distance(result: Distance, lines: bool = True) -> list:
     span = [(grid[0], grid[-1]) for grid in (result.grid_x, result.grid_y)]
     drawing.x(range=list(span[0]))
     drawing.y(range=list(span[1]))
-    name = "W₁" if result.power == 1 else "W₂"
-    drawing.alt = say("{name} is {value}.", name=name, value=short(result.value))
+    drawing.alt = say("{name} is {value}.", name=distance_name(result), value=short(result.value))
+    return [drawing, distance_table(result)]
+
+
+def distance_name(result: Distance) -> str:
+    return "W₁" if result.power == 1 else "W₂"
+
+
+def distance_table(result: Distance, *more: list) -> Table:
+    """The distance between its bounds, and what the potential proves."""
+    name = distance_name(result)
     bound = "distance of the means, at most W₁" if result.power == 1 else "Gelbrich's bound, at most W₂"
     rows = [
         [say("{name}, exact", name=name), result.value],
@@ -106,7 +118,35 @@ def draw_distance(result: Distance, lines: bool = True) -> list:
         [say("potential less matching (mean cost)"), result.gap],
         [say("greatest slope of the potential among the points"), result.slope],
     ]
-    return [drawing, Table(("", say("n = {n}", n=n)), rows)]
+    return Table(("", say("n = {n}", n=len(result.x))), [*rows, *more])
+
+
+def draw_digits_distance(result: Distance) -> list:
+    """The nearest and the farthest pairs of the best matching, and every pair's distance beside random ones."""
+    costs = np.linalg.norm(result.x - result.y, axis=1)
+    random = np.linalg.norm(result.x - result.y[result.mixed], axis=1)
+    order, few = np.argsort(costs), min(10, len(costs))
+    spread = order[np.linspace(0, len(order) - 1, few).round().astype(int)]
+    x, y = result.x[spread], result.y[spread]
+    sheet = Pictures(
+        np.concatenate([as_pictures(part) for part in (x, (x + y) / 2, y)]),
+        title="Pairs of the best matching, from the nearest to the farthest",
+        rows=("from", "halfway", "to"),
+        columns=[short(float(cost)) for cost in costs[spread]],
+        size=56,
+    )
+    drawing = figure(x="pairs, sorted", y="distance of a pair", height=420)
+    rank = np.arange(1, len(costs) + 1)
+    marks = 7 if len(costs) < 3 else 0
+    line(drawing, rank, costs[order], "best matching", BLUE, marks=marks, hover="%{x}: %{y:.3f}")
+    line(drawing, rank, np.sort(random), "pairs drawn at random", ORANGE, marks=marks, hover="%{x}: %{y:.3f}")
+    drawing.y(rangemode="tozero")
+    drawing.alt = say("{name} is {value}.", name=distance_name(result), value=short(result.value))
+    same = [
+        ["share of pairs of one label, best matching", float((result.labels_x == result.labels_y).mean())],
+        ["share of pairs of one label, at random", float((result.labels_x == result.labels_y[result.mixed]).mean())],
+    ]
+    return [sheet, drawing, distance_table(result, *same)]
 
 
 def draw_minibatch(result: Minibatch) -> list:
