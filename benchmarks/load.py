@@ -2,7 +2,8 @@
 
 Visitors open pages, drag a slider, call the API, run something long (to its end, or leave in the middle) and upload, with a second
 of thought between. Said at the end, beside the same acts alone: the median and 95th percentile of each act, answers that are
-server errors, resident memory and threads of the server each minute, and what it still computes when all have left.
+server errors, resident memory and threads of the server each minute, what it still computes when all have left, and whether
+their files are gone (here they are kept for a minute). The machine must have nothing else to do.
 """
 
 import argparse
@@ -116,15 +117,18 @@ def resources(process: int) -> tuple[float, int, float]:
 
 async def visit(studio: Studio, end: float, number: int) -> None:
     """A visitor's acts until the end."""
-    draw = random.Random(number)
+    draw, session = random.Random(number), uuid.uuid4().hex[:10]
     while time.monotonic() < end:
-        await studio.timed(draw.choices([*ACTS], [*ACTS.values()])[0], uuid.uuid4().hex[:10])
+        act = draw.choices([*ACTS], [*ACTS.values()])[0]
+        session = uuid.uuid4().hex[:10] if act == "open" else session
+        await studio.timed(act, session)
         await asyncio.sleep(draw.uniform(0.5, 1.5))
 
 
-async def measure(process: int, address: str, visitors: int, minutes: float) -> None:
+async def measure(process: int, address: str, visitors: int, minutes: float, folder: str) -> None:
     """Alone, together, and after."""
-    limits = httpx.Limits(max_connections=4 * visitors)
+    # an idle connection is left before the server leaves it (after 5 s), as a browser would send again what was lost between
+    limits = httpx.Limits(max_connections=4 * visitors, keepalive_expiry=2)
     async with httpx.AsyncClient(timeout=180, limits=limits) as client:
         alone = Studio(address, client)
         await alone.learn()
@@ -135,9 +139,11 @@ async def measure(process: int, address: str, visitors: int, minutes: float) -> 
         await studio.learn()
         began = time.monotonic()
         tasks = [asyncio.create_task(visit(studio, began + 60 * minutes, n)) for n in range(visitors)]
+        held = []
         print("| minute | resident, MB | threads |\n|---|---|---|", flush=True)
         while any(not task.done() for task in tasks):
             memory, threads, _ = resources(process)
+            held.append(memory)
             print(f"| {(time.monotonic() - began) / 60:.1f} | {memory:.0f} | {threads} |", flush=True)
             await asyncio.wait(tasks, timeout=min(60, 15 * minutes))
     await asyncio.sleep(20)
@@ -153,6 +159,13 @@ async def measure(process: int, address: str, visitors: int, minutes: float) -> 
     faults = Counter(text.split(":")[0] for text in studio.broken + alone.broken)
     print(f"\nanswers {dict(studio.answers)}; broken {dict(faults)} {(studio.broken + alone.broken)[:3]}")
     print(f"25 s after the last visitor left the server uses {busy:.2f} of a core")
+    print(f"resident memory at the end over that after a minute: {held[-1] / held[min(1, len(held) - 1)]:.2f}")
+    for _ in range(13):
+        left = sum(file.is_file() for file in Path(folder).rglob("*"))
+        if not left:
+            break
+        await asyncio.sleep(10)
+    print(f"files of visitors that are left: {left}")
 
 
 def main() -> None:
@@ -166,7 +179,9 @@ def main() -> None:
         port = probe.getsockname()[1]
         probe.close()
         server = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=os.environ | {"GRADIO_TEMP_DIR": folder}
+            [sys.executable, "app.py", "--port", str(port)],
+            cwd=ROOT,
+            env=os.environ | {"GRADIO_TEMP_DIR": folder, "STUDIO_FILE_SECONDS": "60"},
         )
         address = f"http://127.0.0.1:{port}"
         try:
@@ -176,7 +191,7 @@ def main() -> None:
                     break
                 except httpx.HTTPError:
                     time.sleep(0.25)
-            asyncio.run(measure(server.pid, address, options.visitors, options.minutes))
+            asyncio.run(measure(server.pid, address, options.visitors, options.minutes, folder))
         finally:
             server.kill()
 

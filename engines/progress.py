@@ -1,9 +1,11 @@
 """What a long computation says while it runs."""
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
+
+Result = TypeVar("Result")
 
 
-class Progress(NamedTuple):
+class Progress(NamedTuple, Generic[Result]):
     """One report of a generator engine; the last one carries the whole result.
 
     step: work done so far, 0 <= step <= total
@@ -13,4 +15,4 @@ class Progress(NamedTuple):
 
     step: int
     total: int
-    result: Any
+    result: Result | Any

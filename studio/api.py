@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any, Literal
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_type_hints
 
 import gradio as gr
+from gradio import FileData
 from gradio.context import LocalContext
 
 from studio import link
@@ -30,6 +33,7 @@ from studio.markup import plain
 from studio.present import labels
 from studio.results import as_json, known, run
 from studio.turns import SHORT, TURNS, inside
+from studio.uploads import sent_file
 
 
 def add(exhibit: Exhibit) -> None:
@@ -44,9 +48,9 @@ def add(exhibit: Exhibit) -> None:
 def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) -> None:
     """`slug` is the name that callers use; former names of parameters are taken beside the present ones.
 
-    A file is no parameter here: a path sent by a stranger would be a path of this server.
+    Files come last: one that gradio's upload has brought here (`handle_file` of its client).
     """
-    offered = {name: control for name, control in view.controls.items() if not isinstance(control, Upload | Drawing)}
+    offered = dict(sorted(view.controls.items(), key=lambda one: isinstance(one[1], Upload | Drawing)))
     defaults = {name: view.defaults[name] for name in offered}
     if former and slug != view.slug:
         defaults |= {name: value for name, value in former.values.items() if name in offered}
@@ -75,9 +79,9 @@ def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) ->
     endpoint.__name__ = f"{exhibit.slug}_{slug}".replace("-", "_")
     lines = [f"{name}: {describe(control, view.defaults[name])}" for name, control in offered.items()]
     lines += [f"{then}: former name of {now}." for then, now in renamed.items()]
-    endpoint.__doc__ = "\n".join(
-        [f"{exhibit.title}: {view.title}. {plain(view.caption)}", "", "Args:", *[f"    {line}" for line in lines]]
-    )
+    # describe_view and llms.txt tell what each is: here it would make the page that opens a third heavier
+    about = f"{exhibit.title}: {view.title}. {plain(view.caption)} Returns the arrays of its result by name (describe_view tells them)."
+    endpoint.__doc__ = "\n".join([about, "", "Args:", *[f"    {line}" for line in lines]])
     endpoint._mcp_type = "view"  # none of gradio's kinds: MCP has the tools of studio/tools.py for all views
     gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
@@ -86,7 +90,7 @@ async def compute(exhibit: Exhibit, view: View, given: Mapping[str, Any]) -> tup
     """The settings of a view, the others at their defaults, and its result: at once, or when it is the caller's turn."""
     try:
         settings = view.defaults | {
-            name: link.parse(view.settings[name], value, view.defaults[name]) for name, value in given.items()
+            name: _parsed(view.settings[name], value, view.defaults[name]) for name, value in given.items()
         }
         progress = run(exhibit, view, settings)
         if view.is_direct or known(view, settings):
@@ -103,6 +107,12 @@ async def compute(exhibit: Exhibit, view: View, given: Mapping[str, Any]) -> tup
         raise gr.Error(sentence(fault, "en", exhibit.slug, labels(view)), print_exception=False) from None
 
 
+def _parsed(control: Control, value: Any, default: Any) -> Any:
+    if isinstance(control, Upload | Drawing) and value is not None:
+        value = sent_file(control, value.get("path") if isinstance(value, dict) else value)
+    return link.parse(control, value, default)
+
+
 def _last(progress: Iterator) -> Any:
     for made in progress:
         result = made.result
@@ -114,6 +124,20 @@ def _alive() -> Callable[[], bool]:
     blocks, name = LocalContext.blocks.get(), LocalContext.event_id.get()
     event = blocks._queue.event_ids_to_events.get(name) if blocks and name else None
     return lambda: event is None or event.alive
+
+
+def returned(view: View) -> dict[str, str]:
+    """Field of the view's result -> what it is, with shape and unit, as the docstring of its class says."""
+    hint = get_type_hints(inspect.unwrap(view.compute))["return"]
+    for _ in range(2 if view.streams else 0):  # Iterator[Progress[its class]]
+        (hint,) = get_args(hint)
+    names = [field.name for field in fields(hint)]
+    one = rf"(?:{'|'.join(names)})"
+    pieces = re.split(rf"(?:^ {{4}}|[;,] )({one}(?:, {one})*): ", hint.__doc__ or "", flags=re.M)
+    said = dict.fromkeys((name for name in names if name in view.controls), "as asked for")
+    for listed, words in zip(pieces[1::2], pieces[2::2], strict=True):
+        said |= dict.fromkeys(listed.split(", "), plain(" ".join(words.split())))
+    return {name: said[name] for name in names}
 
 
 def describe(control: Control, default: Any) -> str:
@@ -129,6 +153,10 @@ def describe(control: Control, default: Any) -> str:
             return f"{said} At most {most:,} characters."
         case Choice(several=True):
             return f"{said} One or more of the options."
+        case Upload(accept=accept, megabytes=megabytes):
+            return f"{said} A file that was sent before, ending in {', '.join(accept)}, of at most {megabytes} MB; or none."
+        case Drawing(width=width, height=height):
+            return f"{said} A picture that was sent before, best of {width} x {height} pixels; or none."
         case _:
             return said
 
@@ -143,6 +171,8 @@ def _hint(control: Control, default: Any) -> Any:
             return bool
         case Numbers():
             return list[float]
+        case Upload() | Drawing():
+            return FileData | None
         case Range() | Gallery():
             return int if isinstance(default, int) else float
         case _:

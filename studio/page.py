@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from engines.arguments import Refusal
 from studio import api, firsts, link, tools
@@ -26,6 +25,7 @@ from studio.notebook import notebook
 from studio.present import labels, present, refusal, shown_values, waiting
 from studio.results import npz
 from studio.turns import SHORT, TURNS, inside
+from studio.uploads import Guarded, sent_file
 
 # Handlers of the page itself are no business of the API, and the stage shows its own progress.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -34,8 +34,12 @@ BY_SLUG = {exhibit.slug: exhibit for exhibit in EXHIBITS}
 
 def page() -> gr.Blocks:
     """The whole studio, wired and ready to launch."""
-    with gr.Blocks(
-        title="Scientific Spaces Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    kept = int(os.environ.get("STUDIO_FILE_SECONDS", "86400"))
+    with Guarded(
+        title="Scientific Spaces Studio",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(min(kept, 3600), kept),
     ) as blocks:
         desk = gr.HTML(
             {},
@@ -217,31 +221,6 @@ def _settings(exhibit: Exhibit, view: View, values: dict[str, Any]) -> dict[str,
             raw = sent_file(control, raw)
         found[name] = link.parse(control, raw, view.defaults[name])
     return found
-
-
-def sent_file(control: Drawing | Upload, raw: Any) -> str:
-    """The path of a file that the browser says it sent; a Refusal where it is none that was sent to us."""
-    try:
-        path = Path(raw).resolve() if isinstance(raw, str) and len(raw) < 1_000 else None
-    except ValueError:  # no path can have a null or half a surrogate pair in it
-        path = None
-    # it must not name another file of this machine
-    if path is None or not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
-        raise Refusal("{parameter}: the file is no longer here; send it again.", parameter=control.label)
-    if isinstance(control, Upload):
-        if path.suffix.lower() not in control.accept:
-            raise Refusal(
-                "{parameter}: choose a file ending in {endings}.",
-                parameter=control.label,
-                endings=", ".join(control.accept),
-            )
-        if path.stat().st_size > control.megabytes * 1e6:
-            raise Refusal(
-                "{parameter}: the file is larger than {most} MB; choose a smaller one.",
-                parameter=control.label,
-                most=control.megabytes,
-            )
-    return str(path)
 
 
 def _language(language: Any) -> str:

@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from studio.api import returned
 from studio.declared import declared
 from studio.errata import SUBJECT, entries
 from studio.exhibit import Upload
@@ -241,14 +242,14 @@ def summary(request: Request) -> Response:
         "> Interactive exhibits on the mathematics of Su Jianlin's blog kexue.fm; every figure is computed by an engine in torch.",
         "",
         "Every view is an endpoint of the gradio API: POST gradio_api/call/{exhibit}_{view} (dashes as underscores), described at "
-        "gradio_api/info. The endpoints list_views, describe_view and run_view serve all of them; over MCP (at gradio_api/mcp, where "
+        "gradio_api/info; gradio_api/call/v2 takes settings by name, and those alone that differ. The endpoints list_views, describe_view and run_view serve all of them; over MCP (at gradio_api/mcp, where "
         "the host has switched it on) they are the tools. `?tab={exhibit}&view={view}&{setting}={value}` opens the page.",
     ]
     for exhibit in EXHIBITS:
         lines += ["", f"## {exhibit.title}", "", plain(exhibit.summary), ""]
-        lines += [
-            f"- [{view.title}](?tab={exhibit.slug}&view={view.slug}): {plain(view.caption)}" for view in exhibit.views
-        ]
+        for view in exhibit.views:
+            told = "; ".join(f"{name}: {words.rstrip('.')}" for name, words in returned(view).items())
+            lines += [f"- [{view.title}](?tab={exhibit.slug}&view={view.slug}): {plain(view.caption)} Returns {told}."]
     lines += ["", "## Errata", ""]
     lines += [f"- {plain(one.claim)} ({one.address}) {plain(one.told('en'))} [Shown]({one.show})" for one in entries()]
     return Response("\n".join(lines) + "\n", media_type="text/plain; charset=utf-8")

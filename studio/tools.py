@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from studio import link
-from studio.api import compute, describe, unpacked
-from studio.exhibit import Choice, Drawing, Exhibit, Upload, View
+from studio.api import compute, describe, returned, unpacked
+from studio.exhibit import Choice, Exhibit, View
 from studio.exhibits import EXHIBITS
 from studio.markup import plain
 from studio.panels import Pictures
@@ -45,7 +45,7 @@ def list_views() -> str:
 
 
 def describe_view(exhibit: str, view: str) -> str:
-    """What a view shows and the settings it takes, as JSON: {"title", "about", "seconds", "settings": {name: {"about", "default", "options"}}}.
+    """What a view shows, takes and returns, as JSON: {"title", "about", "seconds", "settings": {name: {"about", "default", "options"}}, "returns": {array: words}}.
 
     Args:
         exhibit: name of an exhibit, as list_views tells.
@@ -54,13 +54,12 @@ def describe_view(exhibit: str, view: str) -> str:
     _, found = _named(exhibit, view)
     settings = {}
     for name, control in found.settings.items():
-        if isinstance(control, Upload | Drawing):
-            continue
         told = {"about": describe(control, found.defaults[name]), "default": unpacked(found.defaults[name])}
         if isinstance(control, Choice):
             told["options"] = list(control.options)
         settings[name] = told
     said = {"title": found.title, "about": plain(found.caption), "seconds": found.seconds, "settings": settings}
+    said["returns"] = returned(found)
     return json.dumps(said, ensure_ascii=False)
 
 
@@ -73,14 +72,12 @@ async def run_view(exhibit: str, view: str, settings: dict | None = None, number
     Args:
         exhibit: name of an exhibit, as list_views tells.
         view: name of one of its views.
-        settings: name -> value, as describe_view tells; what is missing has its default.
+        settings: name -> value, as describe_view tells; what is missing has its default. A file is {"path": where gradio's upload put it}.
         numbers: at most how many numbers to answer with in all, from 1 to 100,000.
     """
     one, found = _named(exhibit, view)
     given = settings or {}
-    unknown = [
-        name for name in given if name not in found.settings or isinstance(found.settings[name], Upload | Drawing)
-    ]
+    unknown = [name for name in given if name not in found.settings]
     if unknown:
         raise gr.Error(
             f"{unknown[0]!r:.60} is no setting of {exhibit}/{view}. It takes {', '.join(found.settings)}.",

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -20,24 +21,23 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 @pytest.fixture(scope="session")
 def studio():
     """The address of a studio started as a person would start it."""
-    yield from _started()
+    yield from started()
 
 
 @pytest.fixture(scope="session")
 def studio_with_mcp():
     """The address of a studio that also serves MCP."""
-    yield from _started("--mcp")
+    yield from started("--mcp")
 
 
-def _started(*options):
+def started(*options):
+    """A studio in a process of its own, until this ends: its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    said = tempfile.TemporaryFile()  # noqa: SIM115 (a pipe that nobody reads would fill up)
     process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port), *options],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        [sys.executable, "app.py", "--port", str(port), *options], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT
     )
     address = f"http://127.0.0.1:{port}"
     for _ in range(720):
@@ -46,7 +46,10 @@ def _started(*options):
             break
         except OSError:
             if process.poll() is not None:
-                pytest.fail(process.stdout.read().decode())
+                said.seek(0)
+                pytest.fail(said.read().decode())
             time.sleep(0.25)
-    yield address
-    process.kill()
+    try:
+        yield address
+    finally:
+        process.kill()

@@ -159,7 +159,7 @@ def picture_code(
     model: Model = AUTO,
     seed: Seed = 0,
     photograph: Photograph = 24,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[PictureCode]]:
     """Encode one picture, or decode a .ddcm file, 16 tiles at once. Yields a Progress of PictureCode.
 
     source: which picture: an emoji or a photograph (by number), an upload or a drawing (paths), or the .ddcm file (a path)
@@ -401,7 +401,7 @@ def rate_distortion(
     variants: Annotated[Sequence[str], SomeOf(VARIANTS)] = ("shuffled", "turbo"),
     model: Model = EMBEDDED,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[RateDistortion]]:
     """Encode `count` held-back emoji (or, with the model of photographs, photographs) with every combination of T, log2 K (`codebook_bits`), M and variant, beside WebP
     and JPEG.
 

@@ -76,7 +76,7 @@ def generate(
     steps: Steps = 40,
     model: Model = WITH_CLASSES,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Generated]]:
     """Draw `count` pictures for each setting. Yields a Progress of Generated a row. All start from the same noise.
 
     label "any": random codes, with the codebook sizes of `codebook_bits` (log2 K). A class: K = 256, and at each step the
@@ -211,7 +211,7 @@ def restore(
     count: Annotated[int, Between(1, 8)] = 3,
     model: Model = EMBEDDED,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Restored]]:
     """Restore a degraded emoji, `count` times with other codebooks. Yields a Progress of Restored each time.
 
     mask: path of a drawing, black on white; what is black is hidden (without one: a square in the middle)
@@ -343,7 +343,7 @@ def mix_codes(
     codebook_bits: CodebookBits = 8,
     model: Model = EMBEDDED,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[MixedCodes]]:
     """Encode two emoji; decode codes spliced of both, and noises between both. Yields a Progress of MixedCodes."""
     plan, net = Plan(steps, 1 << codebook_bits, seed=seed), small_model(model)
     pictures = np.stack([emoji_picture(e, net.side) for e in (emoji, other_emoji)])

@@ -221,7 +221,7 @@ def code_photograph(
     coefficient_bits: CoefficientBits = 3,
     variant: Variant = "shuffled",
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Photograph]]:
     """Code a picture with every combination of T and M, or decode a file. Yields a Progress of Photograph for each.
 
     model: a text-to-image model of the Hub, or "none": nothing is fetched

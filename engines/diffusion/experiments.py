@@ -336,7 +336,7 @@ def convergence(
     steps: Annotated[Sequence[int], ListOf(1, 640, 8, 2)] = (10, 20, 40, 80, 160, 320),
     lms_order: Annotated[int, Between(1, 4)] = 4,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Convergence]]:
     """Endpoint errors on Karras grids from σ = 80 to 0.002, for 256 particles. Yields a Progress of Convergence.
 
     Medians over the particles: means are ruled by the few that lie on the border between two modes.
@@ -419,7 +419,7 @@ def distances(
     ddpm_variance: Variance = "fixed_small",
     letter: Letters = "S",
     drawing: str | None = None,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Distances]]:
     """Sliced Wasserstein and energy distances at equal denoiser calls. Yields a Progress of Distances.
 
     budgets: denoiser calls; a sampler takes as many steps as they allow.
@@ -560,7 +560,7 @@ def few_steps(
     seed: Seed = 0,
     letter: Letters = "S",
     drawing: str | None = None,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[FewSteps]]:
     """Up to six models (or "exact", the exact flow by Euler) in 1, 2, 4 and 8 steps from the same noise.
 
     effort: share of each method's full training that is done now; 0 takes the models that are trained already, which

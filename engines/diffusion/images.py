@@ -258,7 +258,7 @@ def image_grid(
     guidance: Annotated[float, Between(0, 8)] = 1.5,
     low: Annotated[float, Between(0.001, HIGHEST)] = 0.001,
     high: Annotated[float, Between(0.001, HIGHEST)] = HIGHEST,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[ImageGrid]]:
     """Schedulers x step counts from the same noise. Yields a Progress of ImageGrid after every model call.
 
     label: a class of a model that has it, or "none"; of no account to a model without classes; guidance, low, high: as `Condition` has them

@@ -178,7 +178,7 @@ def prompt_grid(
     side: Annotated[str, OneOf(SIDES)] = "own",
     spacing: Annotated[str, OneOf(SPACINGS)] = "trailing",
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[PromptGrid]]:
     """Schedulers x step counts from the same latent noise. Yields a Progress of PromptGrid after every picture.
 
     model: a text-to-image model of the Hub, or "none": nothing is fetched and no picture made

@@ -148,7 +148,7 @@ def train(
     sigma: Annotated[float, Between(0, 0.6)] = 0.15,
     effort: Annotated[float, Between(0.02, 1)] = 0.4,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Training]]:
     """Train a flow at one noise level; yields a Progress of Training. effort 1 is 4,000 steps of 256 points."""
     mixture = target_mixture(target)
     torch.manual_seed(seed)

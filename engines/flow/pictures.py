@@ -64,7 +64,7 @@ def digits(
     noise: Annotated[float, Between(0, 0.4)] = 0.3,
     effort: Annotated[float, Between(0.02, 1)] = 0.5,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Digits]]:
     """Train a TARFLOW on 1,500 digits; yields a Progress of Digits. effort 1 is 2,000 steps of 64 pictures.
 
     channels: rounded down to a multiple of 32

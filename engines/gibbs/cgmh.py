@@ -341,7 +341,7 @@ def write(
     seed: Annotated[int, SEED] = 0,
     model: str | MaskedLM = "bert-storybook",
     decoder: Decoder | None = None,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[KeywordSentences]]:
     """Sentences that hold the keywords, or say the like, by CGMH with the true Metropolis-Hastings ratio: a stream of
     `KeywordSentences`. With "similar" and the words of a sentence it is paraphrased, or corrected.
 

@@ -67,7 +67,7 @@ def random_field(
     text: Annotated[str, Characters(MOST_CHARACTERS)] = "春风又绿江南岸，明月何时照__还。",
     candidates: Annotated[int, Between(2, 64)] = 24,
     temperature: Annotated[float, TEMPERATURE] = 1.0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[PairField]]:
     """The two marked words of a text as a Markov chain over their `candidates` most probable values: one `PairField`."""
     yield Progress(0, 1, None)  # the model may have to be fetched
     model, name = named(model)

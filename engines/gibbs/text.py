@@ -133,7 +133,7 @@ def sample(
     start: Annotated[str, OneOf(STARTS)] = "masks",
     score_every: Annotated[int, Between(1, 300)] = 6,
     seed: Annotated[int, SEED] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[GibbsSample]]:
     """Gibbs sampling of the marked words of a text, several chains at once: a stream of `GibbsSample`.
 
     model: a name of `engines.gibbs.models.NAMES`, or a MaskedLM

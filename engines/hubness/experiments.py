@@ -230,7 +230,7 @@ def skewness_against_dimension(
     metric: Annotated[str, OneOf(DISTANCES)] = "euclidean",
     p: Annotated[float, Between(0.1, 10)] = 0.5,
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[SkewnessCurve]]:
     """Skewness and other measures of N_k as the dimension grows, for each law and seed; a report a dimension.
 
     seeds: sets drawn of each law, with seeds `seed`, `seed` + 1, ...
@@ -296,7 +296,7 @@ def compare_reductions(
     path: str | None = None,
     array: Annotated[str, Characters(200)] = "",
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Reductions]]:
     """N_k under each secondary dissimilarity of `reduce`, beside the plain Euclidean distance; a report a method.
 
     data, points, dimension, intrinsic, path, array: as in `survey`
@@ -489,7 +489,7 @@ def boundary(
     k: Annotated[int, Between(1, 49)] = 10,
     share: Annotated[float, Between(0.01, 0.9)] = 0.3,
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Boundary]]:
     """Skewness of N_k by dimension, in places with and without an edge; a report a dimension.
 
     Low, Borgelt, Stober and Nürnberger 2013, "The Hubness Phenomenon: Fact or Artifact?": points spread evenly on a space

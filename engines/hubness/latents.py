@@ -83,7 +83,7 @@ def latent_filter(
     each: Annotated[int, Between(1, 10)] = 6,
     steps: Annotated[int, Between(2, 100)] = 12,
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[LatentFilter]]:
     """N_k and lengths of Gaussian latents; hubs, ordinary latents at both lengths, and antihubs, denoised.
 
     After Liang, Wu, Lai and Qin 2022, with the initial noise of a diffusion model, taken to its picture by DDIM (Song, Meng and

@@ -209,7 +209,7 @@ def balance(
     rate: Annotated[float, Between(1e-4, 1)] = 0.02,
     rounds: Annotated[int, Between(1, 300)] = 100,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Balancing]]:
     """Balancing rules side by side on unbalanced scores: load and violation over the rounds, and the routed score they cost.
 
     source: uniform, normal or clusters (`synthetic_scores`), or model: the last router of the embedded model trained without

@@ -60,7 +60,7 @@ def train(
     aux_weight: Annotated[float, Between(1e-4, 1)] = 0.1,
     bias_rate: Annotated[float, Between(1e-4, 0.1)] = 0.01,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Training]]:
     """Train y = Σ_{i chosen} ρ_i e_i(x) with each rule; yields a `Training` as it grows, at most 60 times.
 
     kinds: how many kinds of input, each with its own linear map; common: length of what all inputs have in common, which gives

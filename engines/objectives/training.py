@@ -85,7 +85,7 @@ def two_digits(
     rate: Annotated[float, Between(1e-4, 0.03)] = 0.003,
     c: Annotated[float, Between(0, 0.95)] = 0.5,
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[TwoDigits]]:
     """Train with L_left and with scale L_left + shift, once a rule and seed; yields a `TwoDigits` as it grows.
 
     A canvas of 8 x 10 pixels holds two digits that share six columns, the brighter pixel of both; 32 shared hidden units, a
@@ -217,7 +217,7 @@ def imbalance(
     seeds: Annotated[int, Between(1, 5)] = 3,
     rate: Annotated[float, Between(1e-4, 0.03)] = 0.003,
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Imbalance]]:
     """Train a network of 64 hidden units on canvases of `tiles` tiles, `wanted` of them with a digit, once a loss and seed.
 
     A label is a pair (tile, digit). Scores start at 0. Yields an `Imbalance` as it grows.

@@ -88,7 +88,7 @@ def validation(
     model: Annotated[str, OneOf(MODELS)] = "neighbours",
     splits: Annotated[int, Between(4, 24)] = 12,
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Validation]]:
     """Train models on biased splits and compare validation errors, plain and weighted, with the test error.
 
     D is logistic regression on at most 10 principal components between training and test examples, and weighs the validation

@@ -80,7 +80,7 @@ def extrapolation(
     longrope_factors: LongRopeFactors = (1.0, 1.0, 2.0, 8.0),
     longrope_short_factors: LongRopeFactors = (1.0,),
     partial_rotary_factor: RotaryPart = 1.0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Extrapolation]]:
     """Progress with Extrapolation: loss over position of the embedded decoders, as in YaRN's figures (arXiv 2309.00071).
 
     dynamic is what it is in use: the frequencies at position n are those for n bytes (here for n rounded up to 128 times a

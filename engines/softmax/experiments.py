@@ -524,7 +524,7 @@ def speed(
     columns: Annotated[int, Between(2, 32_768)] = 4096,
     scale: Annotated[float, Between(1e-3, 1e3)] = 1.0,
     alpha: Alpha = 1.25,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Speed]]:
     """Time the maps and the published algorithms they replace on normal float32 scores times `scale`, taking turns."""
     if rows * columns > MOST_SPEED_NUMBERS:
         raise Refusal(

@@ -118,7 +118,7 @@ def averaging(
     batch: Annotated[int, Between(8, 256)] = 64,
     steps: Annotated[int, Between(100, 2000)] = 1000,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Averaging]]:
     """Average the weights of one run in several ways; yields an `Averaging`.
 
     digits: a 64-64-64-10 network, with 20 times the learning rate for sgd. quadratic: sgd on ½h x² with h = 10, noise of

@@ -207,7 +207,7 @@ def child(
     steps: Annotated[int, Between(50, 500)] = 200,
     episodes: Annotated[int, Between(4, 32)] = 12,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Child]]:
     """Fine-tune a network that knows the digits 0 to 4 on a few labels of 5 to 9, some of them wrong; yields a `Child`.
 
     ChildTuning (Xu et al., arXiv 2109.05687): f multiplies each gradient by e/p, e = 1 with probability p; d keeps the share p of

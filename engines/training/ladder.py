@@ -261,7 +261,7 @@ def ladder(
     length: Annotated[int, Between(16, 64)] = 64,
     steps: Annotated[int, Between(10, 200)] = 100,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[LadderCosts]]:
     """Bytes, times and, with a task, accuracy of ways of tuning bert-storybook; yields a `LadderCosts`.
 
     reduction: the ladder's width is 192 over it; LoRA's rank is 32 over it. rungs: layers that feed the ladder.

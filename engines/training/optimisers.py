@@ -132,7 +132,7 @@ def optimise(
     relative_rate: Annotated[float, Between(1e-3, 0.2)] = 0.03,
     amos_rate: Annotated[float, Between(1e-3, 0.2)] = 0.02,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Optimisers]]:
     """Train a 64-64-64-10 network on digits with each rule; yields an `Optimisers` about 20 times.
 
     scale_exponent: kernels are stored times 2^k and used divided by it, which changes the network in no way.
@@ -265,7 +265,7 @@ def assumptions(
     schedule: Annotated[str, OneOf(("constant", "linear"))] = "linear",
     steps: Annotated[int, Between(500, 4000)] = 1500,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Assumptions]]:
     """Train four 64-64-64-10 networks with AdamW and compare each kernel with where it ends, θ*; yields an `Assumptions`.
 
     ε_t is known only at the end: what is yielded before it is None. The last tenth of the steps is not shown: there ε_t is mostly

@@ -141,7 +141,7 @@ def penalties(
     learning_rate: Annotated[float, Between(1e-4, 0.03)] = 3e-3,
     steps: Annotated[int, Between(100, 2000)] = 800,
     seed: Annotated[int, Between(0, 9999)] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Penalties]]:
     """Train a network on digits and measure both sides on 200 test images on the way; yields a `Penalties`.
 
     widths: of the hidden layers. gradient: "example", of each example's loss, for which the inequality is proved; "mean", the

@@ -197,7 +197,7 @@ def minibatch(
     dim: Annotated[int, Between(1, 3072)] = 64,
     repeats: Annotated[int, Between(2, 50)] = 8,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Minibatch]]:
     """Mean W1 of two independent batches, for sizes 1, 2, 4, ... up to n; and of a batch to points that are no draws.
 
     dim: of the Gaussian N(0, I). Digits: batches of known pictures against batches of fresh ones, and K-medians learnt from
@@ -309,7 +309,7 @@ def critics(
     clip: Annotated[float, Between(0.001, 0.1)] = 0.01,
     shift: Annotated[float, Between(0, 4)] = 1.0,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Critics]]:
     """Train critics on batches of two laws, and ask them about fresh data.
 
     pair: digits half against half (one law, so 0), digits against the Gaussian of their mean and covariance, a ring against

@@ -1,18 +1,23 @@
 """The API as a notebook on another machine meets it."""
 
 import base64
+import hashlib
 import io
 import json
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from studio.api import returned
 from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
 from studio.results import arrays
+from studio.tools import describe_view
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +50,13 @@ def test_a_bad_argument_gets_a_sentence(client, settings, sentence):
     assert sentence in str(fault.value) and "Traceback" not in str(fault.value)
 
 
-def test_an_endpoint_takes_all_controls_but_files(client):
+def test_an_endpoint_takes_all_controls_files_last(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     for exhibit in EXHIBITS:
         for view in exhibit.views:
             endpoint = endpoints[f"/{exhibit.slug}_{view.slug}".replace("-", "_")]
             told = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-            wanted = [n for n, control in view.controls.items() if not isinstance(control, Upload | Drawing)]
+            wanted = sorted(view.controls, key=lambda name: isinstance(view.controls[name], Upload | Drawing))
             assert told[: len(wanted)] == wanted
             former = exhibit.former.get(view.slug)
             assert set(told[len(wanted) :]) <= set(former.names if former else ())
@@ -97,7 +102,7 @@ def test_an_answer_holds_the_pictures_of_a_view(client):
         ({"exhibit": "nosuch", "view": "x"}, "There is no exhibit 'nosuch'"),
         ({"exhibit": "rope", "view": "nosuch"}, "rope has no view 'nosuch'"),
         ({"exhibit": "rope", "view": "similarity", "settings": {"nosuch": 1}}, "is no setting of rope/similarity"),
-        ({"exhibit": "ddcm", "view": "picture", "settings": {"upload": "/etc/passwd"}}, "is no setting of"),
+        ({"exhibit": "ddcm", "view": "picture", "settings": {"upload": "/etc/passwd"}}, "no longer here"),
         ({"exhibit": "rope", "view": "similarity", "settings": {"head_dim": 1e9}}, "Head dimension d: give a number"),
     ],
 )
@@ -105,3 +110,69 @@ def test_a_tool_says_what_is_wrong(client, asked, sentence):
     with pytest.raises(AppError) as fault:
         client.predict(**asked, api_name="/run_view")
     assert sentence in str(fault.value)
+
+
+@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.slug)
+def test_what_is_returned_is_described(exhibit):
+    for view in exhibit.views:
+        said = returned(view)
+        assert said and all(said.values()), view.slug
+    assert json.loads(describe_view(exhibit.slug, view.slug))["returns"] == said
+
+
+def test_a_file_that_was_sent_is_taken_by_an_endpoint_and_by_a_tool(client, tmp_path):
+    points = np.random.default_rng(0).normal(size=(40, 3))
+    np.save(tmp_path / "points.npy", points)
+    file = handle_file(str(tmp_path / "points.npy"))
+    told = client.predict(data="file", path=file, k=3, api_name="/hubness_occurrence")
+    assert told["n"] == 40 and told["dimension"] == 3 and len(told["counts"]) == 40
+    settings = {"data": "file", "path": file, "k": 3}
+    said = json.loads(client.predict("hubness", "occurrence", settings, 500, api_name="/run_view"))
+    assert said["arrays"]["n"]["values"] == 40
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "points.csv", "http://127.0.0.1:1/points.csv"])
+def test_a_file_that_was_not_sent_is_refused(studio, path):
+    for name in ("hubness_occurrence", "run_view"):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        body = (
+            {"path": file}
+            if name != "run_view"
+            else {"exhibit": "hubness", "view": "occurrence", "settings": {"path": file}}
+        )
+        sent = httpx.post(f"{studio}/gradio_api/call/v2/{name}", json=body, timeout=60).json()
+        answer = httpx.get(f"{studio}/gradio_api/call/{name}/{sent['event_id']}", timeout=60).text
+        assert "none that was sent here" in answer
+
+
+def test_too_few_values_get_a_sentence(studio):
+    sent = httpx.post(f"{studio}/gradio_api/call/rope_similarity", json={"data": [64]}, timeout=60).json()
+    assert (
+        "send all of them" in httpx.get(f"{studio}/gradio_api/call/rope_similarity/{sent['event_id']}", timeout=60).text
+    )
+
+
+def test_a_visitor_cannot_guess_what_another_sent(studio):
+    content = b"1,2\n3,4\n5,6\n"
+    mine, theirs = (
+        httpx.post(f"{studio}/gradio_api/upload", files={"files": (name, content)}, timeout=60).json()[0]
+        for name in ("mine.csv", "theirs.csv")
+    )
+    assert httpx.get(f"{studio}/gradio_api/file={mine}", timeout=60).content == content
+    folder = Path(theirs).parent
+    assert len(folder.name) == 64 and folder.name != hashlib.sha256(content).hexdigest()  # it has a secret in it
+    guesses = [
+        folder,
+        folder.parent,
+        f"{folder.parent}/{hashlib.sha256(content).hexdigest()}/theirs.csv",
+        f"{folder.parent}/theirs.csv",
+    ]
+    for guess in guesses:
+        assert httpx.get(f"{studio}/gradio_api/file={guess}", timeout=60).status_code in (403, 404), guess
+    # a result is asked for by a digest of all its settings; there is no list of those
+    config = httpx.get(f"{studio}/config", timeout=60).json()
+    desk = next(c["id"] for c in config["components"] if "fetch_npz" in str(c["props"]))
+    for key in ("", "*", "0" * 32, "../" * 4):
+        asked = {"data": key, "fn_name": "fetch_npz", "component_id": desk, "session_hash": "another"}
+        answer = httpx.post(f"{studio}/gradio_api/component_server", json=asked, timeout=60)
+        assert json.loads(answer.json()) == {"data": None}

@@ -5,7 +5,11 @@ import json
 import os
 import random
 import re
+import struct
 import wave
+import zlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engines.arguments import Refusal
-from engines.ddcm.file import unpack
+from engines.ddcm.file import Code, pack, symbols, unpack
 from engines.ddcm.pictures import read_picture
+from engines.ddcm.plan import Plan
 from engines.hippo.files import upload
 from engines.hubness.files import read_points
 from engines.segmentation.files import load_tokenizer
@@ -116,6 +121,20 @@ def test_any_link_is_read(place, query):
     assert link.read(exhibit, link.write(exhibit, found, values))[1] == values
 
 
+def mended(data):
+    return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
+
+
+def code():
+    plan = Plan(steps=20, codebook_size=256, atoms=2, coefficient_bits=2)
+    some = Code(plan, "ddpm-emoji-32", bytes(8), 32, 32, 1, b"")
+    return pack(replace(some, payload=bytes(some.payload_bytes(32))))
+
+
+def read_code(path):
+    symbols(unpack(mended(path.read_bytes())), 32)  # the checksum alone would find every change
+
+
 def tokenizer():
     vocabulary = [["<unk>", 0.0], *([letter, -2.0 - i / 9] for i, letter in enumerate("▁abcdefgh")), ["▁ab", -2.5]]
     return json.dumps({"model": {"type": "Unigram", "unk_id": 0, "vocab": vocabulary}}).encode()
@@ -143,6 +162,7 @@ def picture(kind):
 
 TABLE = b"time,value\n" + b"".join(b"%d,%d.5\n" % (i, i * i % 7) for i in range(40))
 READERS = {
+    ".ddcm": (code(), lambda path: read_code(Path(path))),
     ".wav": (sound(), lambda path: upload(path, 64)),
     ".csv": (TABLE, lambda path: upload(path, 64)),
     ".npy": (arrays(), read_points),

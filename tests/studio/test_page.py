@@ -9,6 +9,7 @@ from studio.declared import declared
 from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
 from studio.present import present, shown_values
+from studio.uploads import sent_file
 
 ROPE = page.BY_SLUG["rope"]
 VIEW = ROPE.view("similarity")
@@ -119,7 +120,7 @@ def uploads(tmp_path, monkeypatch):
 def test_a_file_that_was_sent_is_given(uploads):
     (uploads / "points.csv").write_text("1,2\n")
     path = str(uploads / "points.csv")
-    assert page.sent_file(TABLE, path) == path
+    assert sent_file(TABLE, path) == path
 
 
 @pytest.mark.parametrize(
@@ -127,24 +128,24 @@ def test_a_file_that_was_sent_is_given(uploads):
 )
 def test_other_files_of_this_machine_are_not(uploads, raw):
     with pytest.raises(ValueError, match="Table: the file is no longer here; send it again"):
-        page.sent_file(TABLE, raw)
+        sent_file(TABLE, raw)
 
 
 def test_a_way_out_of_the_folder_is_not_taken(uploads):
     (uploads.parent / "secret.csv").write_text("1\n")
     with pytest.raises(ValueError, match="no longer here"):
-        page.sent_file(TABLE, str(uploads / ".." / "secret.csv"))
+        sent_file(TABLE, str(uploads / ".." / "secret.csv"))
     (uploads / "way.csv").symlink_to(uploads.parent / "secret.csv")
     with pytest.raises(ValueError, match="no longer here"):
-        page.sent_file(TABLE, str(uploads / "way.csv"))
+        sent_file(TABLE, str(uploads / "way.csv"))
 
 
 def test_size_and_ending_are_bounded(uploads):
     (uploads / "long.csv").write_text("1\n" * 1000)
     with pytest.raises(ValueError, match=r"Table: the file is larger than 0.001 MB"):
-        page.sent_file(TABLE, str(uploads / "long.csv"))
+        sent_file(TABLE, str(uploads / "long.csv"))
     (uploads / "points.pkl").write_text("1")
     with pytest.raises(ValueError, match=r"Table: choose a file ending in .csv."):
-        page.sent_file(TABLE, str(uploads / "points.pkl"))
+        sent_file(TABLE, str(uploads / "points.pkl"))
     (uploads / "drawing.png").write_bytes(b"1")
-    assert page.sent_file(Drawing("Curve"), str(uploads / "drawing.png")).endswith("drawing.png")
+    assert sent_file(Drawing("Curve"), str(uploads / "drawing.png")).endswith("drawing.png")

@@ -1,0 +1,63 @@
+"""What strangers send: files, and calls of gradio's API with another form than it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.exceptions import InvalidPathError
+from gradio.utils import get_upload_folder
+from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
+
+from engines.arguments import Refusal
+from studio.exhibit import Drawing, Upload
+
+
+class Guarded(gr.Blocks):
+    """Blocks that say what is wrong with a call, where gradio would answer `null`, and fetch nothing for a stranger."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *more: Any, **named: Any) -> Any:
+        """The inputs as a function takes them; gr.Error where they are too few, or name a file that was not sent."""
+        if len(inputs) < len(block_fn.inputs):
+            raise gr.Error(
+                f"This takes {len(block_fn.inputs)} values, and {len(inputs)} came: send all of them, or send them by name to "
+                "gradio_api/call/v2.",
+                print_exception=False,
+            )
+        try:
+            traverse(inputs, _of_no_address, is_file_obj_with_meta)
+            return await super().preprocess_data(block_fn, inputs, *more, **named)
+        except (InvalidPathError, FileNotFoundError, IsADirectoryError):
+            raise gr.Error("The file is none that was sent here: send it first.", print_exception=False) from None
+
+
+def _of_no_address(file: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(file["path"], str) or is_http_url_like(file["path"]) or "\0" in file["path"]:
+        raise InvalidPathError
+    return file
+
+
+def sent_file(control: Drawing | Upload, raw: Any) -> str:
+    """The path of a file that the browser says it sent; a Refusal where it is none that was sent to us."""
+    try:
+        path = Path(raw).resolve() if isinstance(raw, str) and len(raw) < 1_000 else None
+    except ValueError:  # no path can have a null or half a surrogate pair in it
+        path = None
+    # it must not name another file of this machine
+    if path is None or not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
+        raise Refusal("{parameter}: the file is no longer here; send it again.", parameter=control.label)
+    if isinstance(control, Upload):
+        if path.suffix.lower() not in control.accept:
+            raise Refusal(
+                "{parameter}: choose a file ending in {endings}.",
+                parameter=control.label,
+                endings=", ".join(control.accept),
+            )
+        if path.stat().st_size > control.megabytes * 1e6:
+            raise Refusal(
+                "{parameter}: the file is larger than {most} MB; choose a smaller one.",
+                parameter=control.label,
+                most=control.megabytes,
+            )
+    return str(path)
