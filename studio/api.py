@@ -130,14 +130,16 @@ def returned(view: View) -> dict[str, str]:
     """Field of the view's result -> what it is, with shape and unit, as the docstring of its class says."""
     hint = get_type_hints(inspect.unwrap(view.compute))["return"]
     for _ in range(2 if view.streams else 0):  # Iterator[Progress[its class]]
-        (hint,) = get_args(hint)
+        (hint, *_) = get_args(hint) or (None,)
+    if hint is None:
+        return {}
     names = [field.name for field in fields(hint)]
     one = rf"(?:{'|'.join(names)})"
     pieces = re.split(rf"(?:^ {{4}}|[;,] )({one}(?:, {one})*): ", hint.__doc__ or "", flags=re.M)
     said = dict.fromkeys((name for name in names if name in view.controls), "as asked for")
     for listed, words in zip(pieces[1::2], pieces[2::2], strict=True):
         said |= dict.fromkeys(listed.split(", "), plain(" ".join(words.split())))
-    return {name: said[name] for name in names}
+    return {name: said.get(name, "") for name in names}
 
 
 def describe(control: Control, default: Any) -> str:

@@ -192,7 +192,7 @@ def book_quality(
     steps: Annotated[int, Between(3, 100)] = 20,
     model: Model = EMBEDDED,
     seed: Seed = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[BookQuality]]:
     """Draw `count` pictures of random codes for each kind of book and log2 K, and DDPM's own. Yields a Progress a row.
 
     The distance is that of KID (Binkowski et al. 2018): the unbiased squared maximum mean discrepancy with the kernel (f·g/D + 1)³.

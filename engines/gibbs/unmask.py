@@ -249,7 +249,7 @@ def decode(
     temperature: Annotated[float, TEMPERATURE] = 1.0,
     remasked: Remasked = 1,
     seed: Annotated[int, SEED] = 0,
-) -> Iterator[Progress]:
+) -> Iterator[Progress[Decodings]]:
     """The marked words of a text found by several samplers with equal numbers of forward passes: a stream of `Decodings`.
 
     model, text: as `engines.gibbs.text.sample` takes them
