@@ -118,8 +118,8 @@ VIEWS = (
             "window's edge (drag it): a sliding measure is accurate inside and blank beyond, which is 1 exactly. LegS spreads its $N$ "
             "numbers over all the past; both ends are recalled better than the middle. Below: what an impulse leaves in the state; time is in "
             "windows, with LegS in units of the moment of the impulse. On two logarithmic axes LegS ends on the line $1/t$: it forgets "
-            "like a polynomial, because its window grows. Where $A$ is constant, forgetting is exponential: a straight line once the "
-            "time axis is linear."
+            "like a polynomial, because its window grows. Where $A$ is constant, forgetting is exponential in the end: a "
+            "straight line once the time axis is linear."
         ),
         compute=forgetting,
         controls={"measures": SEVERAL, "order": ORDER, "window": WINDOW, "detail": DETAIL, "seed": SEED},

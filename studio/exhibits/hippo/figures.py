@@ -264,7 +264,7 @@ def draw_forgetting(result: Forgetting, axes: str = "xy") -> list:
     if axes == "xy":
         line(left, result.elapsed, 1 / (1 + result.elapsed), "1/t", GREY, width=1, dash="dot")
     else:
-        left.x(range=[0, 16])
+        left.x(range=[0, 64])
     after = [
         raw(
             f"{MEASURES[m]} {short(result.elapsed[np.flatnonzero(k < 1e-6)[0]], 2)}"
