@@ -5,6 +5,7 @@ inverse frequencies and attention scale, so every RoPE scaling applies to a trai
 reports the experts each token was really sent to.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -97,8 +98,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+# (queries, keys, values), each [batch, heads, length, d] and not yet rotated, to what attention makes of them
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions."""
+    """Causal self-attention with rotary positions, or whatever `attend` makes of queries, keys and values."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
@@ -106,10 +111,13 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend | None = None) -> Tensor:
         batch, length, width = x.shape
         q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True)
+        if attend is None:
+            mixed = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v, is_causal=True)
+        else:
+            mixed = attend(q, k, v)
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
@@ -172,8 +180,10 @@ class Block(nn.Module):
         self.feed_norm = nn.RMSNorm(config.width, eps=1e-6)
         self.feed = Mixture(config) if config.experts else FeedForward(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Routing | None]:
-        x = x + self.attention(self.attention_norm(x), cos, sin)
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend | None = None
+    ) -> tuple[Tensor, Routing | None]:
+        x = x + self.attention(self.attention_norm(x), cos, sin, attend)
         fed = self.feed(self.feed_norm(x))
         fed, routing = fed if isinstance(fed, tuple) else (fed, None)
         return x + fed, routing
@@ -184,7 +194,7 @@ class Decoder(nn.Module):
 
     forward: tokens [batch, length] of integers; inverse_frequencies [head_dim / 2] in radians a token, by default
     `rope_base`^(-2i/head_dim); attention_scale multiplies cos and sin, as YaRN's attention factor does (so scores by its
-    square).
+    square); attend takes the place of rotation and attention altogether.
     """
 
     def __init__(self, config: DecoderConfig):
@@ -205,7 +215,11 @@ class Decoder(nn.Module):
         return self.config.rope_base**-exponent
 
     def forward(
-        self, tokens: Tensor, inverse_frequencies: Tensor | None = None, attention_scale: float = 1.0
+        self,
+        tokens: Tensor,
+        inverse_frequencies: Tensor | None = None,
+        attention_scale: float = 1.0,
+        attend: Attend | None = None,
     ) -> Output:
         _check_tokens(tokens, self.config.vocabulary)
         attention_scale = number("attention_scale", attention_scale)
@@ -223,7 +237,7 @@ class Decoder(nn.Module):
         sin = (phase.sin() * attention_scale).to(x)
         routing = []
         for block in self.blocks:
-            x, routed = block(x, cos, sin)
+            x, routed = block(x, cos, sin, attend)
             routing.append(routed)
         logits = F.linear(self.norm(x), self.embedding.weight)
         return Output(logits, tuple(r for r in routing if r is not None))

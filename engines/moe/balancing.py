@@ -20,6 +20,7 @@ from engines.moe.rules import (
     SHARED_GATES,
     check_ids,
     check_scores,
+    check_target,
     choice_order,
     choose,
     first_bias,
@@ -33,6 +34,8 @@ BALANCED = 0.1  # a load counts as balanced when its max violation is at most 10
 SYNTHETIC = ("uniform", "normal", "clusters")
 SOURCES = (*SYNTHETIC, "model")
 MOST_SCORES = 2_000_000
+WEIGHT_GATES = ("same", *GATES)
+UNITS = ("deviation", "score")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Balancing:
     max: float32 [R, rounds + 1]; greatest violation (F − Q)/Q of the load
     min: float32 [R, rounds + 1]; least violation
     mean: float32 [R, rounds + 1]; mean of the violation's absolute value
-    score: float32 [R, rounds + 1]; Σ of the routed ρ, as a share of what plain top-k routes (NaN where that is not positive)
+    score: float32 [R, rounds + 1]; Σ of the routed weights, as a share of what plain top-k routes (NaN where that is not positive)
     balanced: int64 [R]; the first round from which the max violation stays within 0.1, or −1
     active: float32 [R, experts + 1]; share of tokens with 0, 1, … experts at the last round
     steps: bool [R]; whether the rule has anything to learn
@@ -53,6 +56,7 @@ class Balancing:
     top_k: int; k
     tokens: int
     source: str; where the scores come from
+    target: float64 [experts]; Q, each expert's share as wanted
     """
 
     rules: tuple[str, ...]
@@ -69,6 +73,7 @@ class Balancing:
     top_k: int
     tokens: int
     source: str
+    target: np.ndarray
 
 
 def synthetic_scores(source: str, tokens: int, experts: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -118,15 +123,24 @@ def compare_rules(
     rate: float = 0.01,
     ids: Tensor | None = None,
     source: str = "given",
+    weight_gate: str = "same",
+    unit: str = "deviation",
+    target: Tensor | None = None,
 ) -> Iterator[Progress]:
     """Run the rules beside each other on scores [tokens, experts]; yields a Progress a round, with a `Balancing` for a result.
 
-    rate: γ in standard deviations of the scores a rule ranks by. The rules of a round run on several threads.
+    rate: γ, by `unit` in standard deviations of the scores a rule ranks by ("deviation") or in these scores ("score"); gate: what
+    makes ρ of the scores for the choice, where the bias is added; weight_gate: what makes the weights of them, "same" or one
+    of GATES (blog part 3); target: Q [experts] (None: even). The rules of a round run on several threads.
     """
     tokens, experts = check_scores("scores", scores, 2).shape
     top_k, rounds = whole("top_k", top_k, 1, experts), whole("rounds", rounds, 1, 500)
     rules = tuple(several_of("rules", rules, RULES, len(RULES)))
     one_of("gate", gate, GATES)
+    one_of("weight_gate", weight_gate, WEIGHT_GATES)
+    one_of("unit", unit, UNITS)
+    target = check_target(target, top_k, experts)
+    wanted = torch.full((experts,), 1 / experts, dtype=torch.float64) if target is None else target
     rate = number("rate", rate, 1e-6, 1)
     check_ids(ids, tokens)
     if not 1 <= tokens <= MOST_SCORES / experts:
@@ -138,10 +152,11 @@ def compare_rules(
         )
     scores = scores if scores.element_size() >= 4 else scores.float()
     rho, order = gated(scores, gate), {name: choice_order(scores, gate, name) for name in rules}
-    best = float(rho.topk(top_k, dim=1).values.sum())
+    weights = rho if weight_gate == "same" else gated(scores, weight_gate)
+    best = float(weights.topk(top_k, dim=1).values.sum())
     ranked = {name: scores if name == "aux-loss" else rho for name in rules}
     bias = {name: first_bias(ranked[name], top_k, name) for name in rules}
-    gamma = {name: rate * float(ranked[name].std()) for name in rules}
+    gamma = {name: rate * (float(ranked[name].std()) if unit == "deviation" else 1) for name in rules}
     steps = np.array([RULES[name].step is not None for name in rules])
     loads = np.full((len(rules), rounds + 1, experts), np.nan, np.float32)
     spread = np.full((3, len(rules), rounds + 1), np.nan, np.float32)
@@ -154,18 +169,18 @@ def compare_rules(
         if name in done:
             loads[row, now], spread[:, row, now], score[row, now] = done[name]
             return
-        mask = choose(ranked[name], bias[name], top_k, name, ids, order[name])
+        mask = choose(ranked[name], bias[name], top_k, name, ids, order[name], target=target)
         marks = mask.to(rho)
         share = marks.mean(0)
         loads[row, now] = (share / share.sum()).cpu()
-        spread[:, row, now] = torch.stack(violation(share)).cpu()
-        score[row, now] = float(torch.dot(rho.flatten(), marks.flatten())) / best if best > 0 else np.nan
+        spread[:, row, now] = torch.stack(violation(share, target)).cpu()
+        score[row, now] = float(torch.dot(weights.flatten(), marks.flatten())) / best if best > 0 else np.nan
         if now == rounds or not steps[row]:
             active[row] = torch.bincount(mask.sum(1), minlength=experts + 1).cpu().numpy() / tokens
         if not steps[row]:
             done[name] = loads[row, now], spread[:, row, now], score[row, now]
         else:
-            bias[name] = RULES[name].step(ranked[name], bias[name], share, top_k, gamma[name])
+            bias[name] = RULES[name].step(ranked[name], bias[name], share, top_k, gamma[name], target)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for now in range(rounds + 1):
@@ -186,6 +201,7 @@ def compare_rules(
                 top_k,
                 tokens,
                 source,
+                wanted.cpu().numpy(),
             )
             yield Progress(now, rounds, result)
 
@@ -209,12 +225,17 @@ def balance(
     rate: Annotated[float, Between(1e-4, 1)] = 0.02,
     rounds: Annotated[int, Between(1, 300)] = 100,
     seed: Annotated[int, Between(0, 9999)] = 0,
+    tilt: Annotated[float, Between(1, 16)] = 1.0,
+    weight_gate: Annotated[str, OneOf(WEIGHT_GATES)] = "same",
+    unit: Annotated[str, OneOf(UNITS)] = "deviation",
 ) -> Iterator[Progress[Balancing]]:
     """Balancing rules side by side on unbalanced scores: load and violation over the rounds, and the routed score they cost.
 
     source: uniform, normal or clusters (`synthetic_scores`), or model: the last router of the embedded model trained without
     balancing, on text held back (its 8 experts, top-2 and softmax, whatever `experts`, `top_k` and `gate` are); rate: the bias
-    step γ in standard deviations of the scores
+    step γ, in standard deviations of the scores or in the scores themselves (unit); tilt: the target share of the first expert over
+    that of the last, evenly spaced by ratio between (1: even); weight_gate: what weighs the experts, where it is not the gate
+    that chooses them
     """
     if source == "model":
         experts, top_k, gate = 8, 2, "softmax"
@@ -229,7 +250,8 @@ def balance(
         scores, ids = model_scores(tokens)
     else:
         scores, ids = synthetic_scores(source, tokens, experts, seed)
-    yield from compare_rules(scores, top_k, tuple(rules), rounds, gate, rate, ids, source)
+    target = None if tilt == 1 else tilt ** -torch.linspace(0, 1, experts, dtype=torch.float64)
+    yield from compare_rules(scores, top_k, tuple(rules), rounds, gate, rate, ids, source, weight_gate, unit, target)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ best k are those of greatest norm.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated
@@ -80,6 +81,13 @@ class Subsets:
     agreement: float32 [blocks + 1]; share of the k of greatest norm that the router picks too
     blocks: int; n
     dim: int; of x and y
+    grain: int64 [G]; in how many blocks the same hidden layer is cut, the same share of it kept each time (blog part 5); none
+        of vectors that were made orthogonal
+    grain_kept: int64 [G]; how many of them are kept
+    grain_norm: float32 [G]; error of keeping those of greatest norm
+    grain_best: float32 [G]; of the best subset, where the blocks are few enough to try all; NaN beyond
+    grain_greedy: float32 [G]; of adding, one after the other, the block that leaves the least error
+    combinations: float64 [G]; log₁₀ C(n, k)
     """
 
     kept: np.ndarray
@@ -93,6 +101,12 @@ class Subsets:
     agreement: np.ndarray
     blocks: int
     dim: int
+    grain: np.ndarray
+    grain_kept: np.ndarray
+    grain_norm: np.ndarray
+    grain_best: np.ndarray
+    grain_greedy: np.ndarray
+    combinations: np.ndarray
 
 
 @checked
@@ -122,7 +136,8 @@ def subset_errors(
     out = torch.randn(blocks, units, dim, generator=random) / units**0.5
     out *= torch.exp(spread * torch.randn(blocks, 1, 1, generator=random))
     x = torch.randn(FITTED + SHOWN, dim, generator=random)
-    v = torch.einsum("tnb,nbd->tnd", torch.einsum("td,ndb->tnb", x, into).relu(), out)
+    hidden = torch.einsum("td,ndb->tnb", x, into).relu()
+    v = torch.einsum("tnb,nbd->tnd", hidden, out)
     norms = v.norm(dim=-1)
     if vectors == "orthogonal":
         basis = torch.linalg.qr(torch.randn(len(x), dim, blocks, generator=random)).Q.mT
@@ -136,6 +151,8 @@ def subset_errors(
     expected, v, norms = features[test] @ router, v[test], norms[test]
     active = norms.any(1)
     expected, v, norms = expected[active], v[active], norms[active]
+    each = torch.einsum("tnb,nbd->tnbd", hidden[test][active], out).flatten(1, 2)  # of the single hidden units
+    grains = _finer(each, blocks) if vectors == "ffn" else np.empty((6, 0))
 
     kept = torch.arange(blocks + 1)
     by_norm = norms.argsort(1, descending=True).argsort(1)  # rank of each vector
@@ -160,4 +177,48 @@ def subset_errors(
         agreement=((keep_norm & keep_router).sum(2) / kept[:, None].clamp_min(1)).mean(1).numpy(),
         blocks=blocks,
         dim=dim,
+        grain=grains[0].astype(np.int64),
+        grain_kept=grains[1].astype(np.int64),
+        grain_norm=grains[2].astype(np.float32),
+        grain_best=grains[3].astype(np.float32),
+        grain_greedy=grains[4].astype(np.float32),
+        combinations=grains[5],
     )
+
+
+def _finer(units: Tensor, blocks: int) -> np.ndarray:
+    """Errors of keeping one and the same share of a hidden layer [tokens, units, d] cut ever finer: float64 [6, G].
+
+    The coarsest cut is into the least divisor of `blocks` from 4 on, of which one is kept. Neighbouring units stay together, so each
+    cut refines the ones that divide it.
+    """
+    count = units.shape[1]
+    coarsest = next((n for n in range(4, blocks + 1) if blocks % n == 0), blocks)
+    rows = []
+    for n in (coarsest * factor for factor in range(1, count // coarsest + 1)):
+        if count % n:
+            continue
+        kept, v = n // coarsest, units.unflatten(1, (n, -1)).sum(2)
+        ranks = v.norm(dim=-1).argsort(1, descending=True).argsort(1)
+        best = float(best_subsets(v).mean(0)[kept]) if n <= 12 else np.nan
+        by_norm = float(omission_error(v, ranks < kept).mean())
+        rows.append([n, kept, by_norm, best, float(greedy(v, kept).mean()), log_combinations(n, kept)])
+    return np.array(rows).T
+
+
+def greedy(vectors: Tensor, kept: int) -> Tensor:
+    """`omission_error` of so many vectors, each added where it leaves the least: vectors [tokens, n, d] -> [tokens]."""
+    vectors, scaled = check_vectors(vectors)
+    chosen = torch.zeros(vectors.shape[:-1], dtype=torch.bool, device=vectors.device)
+    rest = scaled.sum(-2)
+    for _ in range(kept):
+        left = (rest[..., None, :] - scaled).square().sum(-1).masked_fill(chosen, torch.inf)
+        pick = left.argmin(-1, keepdim=True)
+        chosen.scatter_(-1, pick, True)
+        rest = rest - scaled.gather(-2, pick[..., None].expand(*pick.shape, scaled.shape[-1]))[..., 0, :]
+    return omission_error(vectors, chosen)
+
+
+def log_combinations(n: int, k: int) -> float:
+    """log₁₀ C(n, k)."""
+    return math.log10(math.comb(n, k))

@@ -104,8 +104,11 @@ def load(indices: Tensor, experts: int) -> Tensor:
     return (counts / counts.sum(-1, keepdim=True).clamp_min(1)).float()
 
 
-def violation(load: Tensor) -> Violation:
-    """Max, min and mean violation of a load [..., experts], shares or counts alike; 0 where nothing was assigned."""
+def violation(load: Tensor, target: Tensor | None = None) -> Violation:
+    """Max, min and mean violation of a load [..., experts], shares or counts alike; 0 where nothing was assigned.
+
+    target: Q [experts], summing to 1 (None: even)
+    """
     if not isinstance(load, Tensor) or load.is_complex() or load.ndim == 0 or load.shape[-1] == 0:
         raise Refusal("{parameter} must be a tensor of shares or counts [..., experts].", parameter="load")
     load = load if load.is_floating_point() and load.element_size() >= 4 else load.double()
@@ -113,7 +116,8 @@ def violation(load: Tensor) -> Violation:
         raise Refusal("{parameter} must be finite and not negative.", parameter="load")
     share = load / load.amax(-1, keepdim=True).clamp_min(torch.finfo(load.dtype).tiny)  # sums stay finite
     mean = share.mean(-1, keepdim=True)
-    relative = torch.where(mean > 0, share / mean - 1, 0)
+    even = 1 if target is None else target.to(share) * load.shape[-1]
+    relative = torch.where(mean > 0, share / mean / even - 1, 0)
     return Violation(relative.amax(-1), relative.amin(-1), relative.abs().mean(-1))
 
 
@@ -167,27 +171,68 @@ def load_balancing_loss(scores: Tensor, top_k: int, mask: Tensor | None = None) 
 
 
 @torch.no_grad()
-def quantile_balance(scores: Tensor, top_k: int, rounds: int = 1, bias: Tensor | None = None) -> Tensor:
+def quantile_balance(
+    scores: Tensor,
+    top_k: int,
+    rounds: int = 1,
+    bias: Tensor | None = None,
+    target: Tensor | None = None,
+    truncate: bool = False,
+) -> Tensor:
     """Quantile balancing: the bias b = −β [experts] such that the top-k of `scores` + b loads the experts evenly.
 
     Alternating minimisation of the dual of the balanced assignment problem (blog part 6): α_i, the 1 − k/n quantile of
     token i's s_ij − β_j, then β_j, the 1 − k/n quantile of expert j's s_ij − α_i. No step size.
-    scores: [tokens, experts]; rounds: how many times both are renewed; bias: where to go on from (0 when left out).
+    scores: [tokens, experts]; rounds: how many times both are renewed; bias: where to go on from (0 when left out);
+    target: Q [experts], the shares wanted (even when left out): β_j is then the 1 − kQ_j quantile; truncate: α and β are
+    held at 0 or above, as BIP does (arXiv:2502.15451), whose constraints are inequalities.
     """
     tokens, experts = check_scores("scores", scores, 2).shape
     top_k = whole("top_k", top_k, 1, experts)
     rounds = whole("rounds", rounds, 0, 10_000)
+    target = check_target(target, top_k, experts)
     scores = _single(scores.detach())
     if bias is None:
         bias = scores.new_zeros(experts)
     elif check_scores("bias", bias, 1).shape != (experts,):
         raise Refusal("{parameter} must hold {experts} numbers, one an expert.", parameter="bias", experts=experts)
-    quantile = 1 - top_k / experts
     by_expert = scores.T.contiguous()
     for _ in range(rounds if tokens else 0):
-        alpha = _quantile_(scores + bias, quantile)
-        bias = -_quantile_(by_expert - alpha, quantile)
+        alpha = quantiles(scores + bias, 1 - top_k / experts)
+        alpha = alpha.clamp_min(0) if truncate else alpha
+        beta = _target_quantiles(by_expert - alpha, top_k, target)
+        bias = -(beta.clamp_min(0) if truncate else beta)
     return bias
+
+
+def check_target(target: Tensor | None, top_k: int, experts: int) -> Tensor | None:
+    """Q as float64 [experts] that sums to 1, none above 1/k: an expert takes a token once; None stands for the even one."""
+    if target is None:
+        return None
+    given = check_scores("target", target, 1).double()
+    if given.shape != (experts,) or not bool((given > 0).all()):
+        raise Refusal(
+            "{parameter} must hold {experts} positive numbers, one an expert.", parameter="target", experts=experts
+        )
+    given = given / given.sum()
+    if float(given.max()) * top_k > 1:
+        raise Refusal(
+            "{parameter} gives an expert more than all tokens: no share may exceed 1/k = {most}.",
+            parameter="target",
+            most=1 / top_k,
+        )
+    return given
+
+
+def _target_quantiles(by_expert: Tensor, top_k: int, target: Tensor | None) -> Tensor:
+    """Each expert's 1 − kQ_j quantile of its row, [experts]; reorders the rows."""
+    experts, tokens = by_expert.shape
+    if target is None:
+        return quantiles(by_expert, 1 - top_k / experts)
+    place = (1 - top_k * target.to(by_expert)).clamp(0, 1) * (tokens - 1)
+    ordered, low = _sort_(by_expert), place.floor().long().clamp_max(max(tokens - 2, 0))
+    below, above = (ordered.gather(1, at.clamp_max(tokens - 1)[:, None])[:, 0] for at in (low, low + 1))
+    return torch.lerp(below, above, place - low)
 
 
 def _sort_(values: Tensor) -> Tensor:
@@ -198,8 +243,8 @@ def _sort_(values: Tensor) -> Tensor:
     return values.sort(-1).values
 
 
-def _quantile_(values: Tensor, q: float) -> Tensor:
-    """The q < 1 quantile of each row, linear between neighbours like numpy.quantile; reorders `values`."""
+def quantiles(values: Tensor, q: float) -> Tensor:
+    """The q ≤ 1 quantile of each row, linear between neighbours like numpy.quantile; reorders `values`."""
     position = q * (values.shape[-1] - 1)
     low = math.floor(position)
     if values.device.type == "cpu" and values.shape[-1] > 1024:
@@ -225,7 +270,7 @@ def best_places(first: Tensor, second: Tensor, count: int) -> Tensor:
 
 
 # A rule chooses by ρ + b (by logits + b for the auxiliary loss, which teaches the router itself) and renews b from the
-# load that choice made: step(scores, bias, share of tokens per expert, top_k, rate) -> bias.
+# load that choice made: step(scores, bias, share of tokens per expert, top_k, rate, target) -> bias.
 
 
 def _unit_rms(vector: Tensor) -> Tensor:
@@ -234,31 +279,41 @@ def _unit_rms(vector: Tensor) -> Tensor:
     return vector / vector.square().mean().sqrt().clamp_min(1e-12)
 
 
-def _aux_loss_step(scores: Tensor, bias: Tensor, share: Tensor, top_k: int, rate: float) -> Tensor:
-    """Descend Σ F_i P_i in the router's offsets (blog part 2), with steps of RMS length `rate` as an Adam step has."""
+def _excess(share: Tensor, top_k: int, target: Tensor | None) -> Tensor:
+    """k(F − Q)."""
+    return share - (top_k / len(share) if target is None else (top_k * target).to(share))
+
+
+def _aux_loss_step(scores, bias, share, top_k, rate, target=None) -> Tensor:
+    """Descend Σ (F_i − Q_i) P_i in the router's offsets (blog part 2), with steps of RMS length `rate` as an Adam step has."""
     with torch.enable_grad():
         offset = bias.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad((share * (scores + offset).softmax(-1).mean(0)).sum(), offset)
+        smooth = (scores + offset).softmax(-1).mean(0)
+        (gradient,) = torch.autograd.grad((_excess(share, top_k, target) * smooth).sum(), offset)
     return bias - rate * _unit_rms(gradient)
 
 
-def _sign_step(scores: Tensor, bias: Tensor, share: Tensor, top_k: int, rate: float) -> Tensor:
+def _sign_step(scores, bias, share, top_k, rate, target=None) -> Tensor:
     """b ← b − γ sign(F − Q): Wang et al. 2024, arXiv:2408.15664, algorithm 1; blog part 3."""
-    return bias - rate * torch.sign(share - top_k / len(share))
+    return bias - rate * torch.sign(_excess(share, top_k, target))
 
 
-def _rms_step(scores: Tensor, bias: Tensor, share: Tensor, top_k: int, rate: float) -> Tensor:
+def _rms_step(scores, bias, share, top_k, rate, target=None) -> Tensor:
     """b ← b − γ (F − Q) / RMS(F − Q): blog part 3. Experts far off move more, experts nearly even hardly."""
-    return bias - rate * _unit_rms(share - top_k / len(share))
+    return bias - rate * _unit_rms(_excess(share, top_k, target))
 
 
-def _quantile_step(scores: Tensor, bias: Tensor, share: Tensor, top_k: int, rate: float) -> Tensor:
-    return quantile_balance(scores, top_k, 1, bias)
+def _quantile_step(scores, bias, share, top_k, rate, target=None) -> Tensor:
+    return quantile_balance(scores, top_k, 1, bias, target)
 
 
-def _dynamic_quantile_step(scores: Tensor, bias: Tensor, share: Tensor, top_k: int, rate: float) -> Tensor:
-    """β_j is expert j's 1 − k/n quantile: solved in one round (blog part 7)."""
-    return -_quantile_(scores.T.clone(memory_format=torch.contiguous_format), 1 - top_k / scores.shape[1])
+def _bip_step(scores, bias, share, top_k, rate, target=None) -> Tensor:
+    return quantile_balance(scores, top_k, 1, bias, target, truncate=True)
+
+
+def _dynamic_quantile_step(scores, bias, share, top_k, rate, target=None) -> Tensor:
+    """β_j is expert j's 1 − kQ_j quantile: solved in one round (blog part 7)."""
+    return -_target_quantiles(scores.T.clone(memory_format=torch.contiguous_format), top_k, target)
 
 
 class Rule(NamedTuple):
@@ -270,7 +325,7 @@ class Rule(NamedTuple):
     """
 
     picks: str
-    step: Callable[[Tensor, Tensor, Tensor, int, float], Tensor] | None = None
+    step: Callable[..., Tensor] | None = None
     rounds: int = 0
 
 
@@ -280,6 +335,7 @@ RULES: dict[str, Rule] = {
     "loss-free": Rule("top-k", _sign_step, 200),
     "loss-free-rms": Rule("top-k", _rms_step, 200),
     "quantile": Rule("top-k", _quantile_step, 5),
+    "bip": Rule("top-k", _bip_step, 5),
     "dynamic": Rule("threshold", _sign_step, 200),
     "dynamic-quantile": Rule("threshold", _dynamic_quantile_step, 1),
     "expert-choice": Rule("expert"),
@@ -317,7 +373,7 @@ def first_bias(scores: Tensor, top_k: int, rule: str) -> Tensor:
     """Where a rule's bias starts: 0, or for a dynamic number the one threshold that spends the budget of k per token."""
     if RULES[rule].picks != "threshold" or not len(scores):
         return scores.new_zeros(scores.shape[1])
-    threshold = _quantile_(scores.flatten().clone(), 1 - top_k / scores.shape[1])
+    threshold = quantiles(scores.flatten().clone(), 1 - top_k / scores.shape[1])
     equal = int((scores == threshold).sum())
     if rule == "dynamic" and equal > max(1, scores.numel() // 100):
         raise Refusal(
@@ -337,10 +393,12 @@ def choose(
     ids: Tensor | None = None,
     order: Tensor | None = None,
     groups: Groups | None = None,
+    target: Tensor | None = None,
 ) -> Tensor:
     """The choice as a mask: bool [tokens, experts], given the scores a rule ranks by and its bias.
 
     order: what decides between equal scores, as those of a saturated gate are (`choice_order`; None: the scores)
+    target: Q [experts], the shares that experts choose by (None: even)
     """
     tokens, experts = scores.shape
     order = scores if order is None else order
@@ -349,7 +407,7 @@ def choose(
         above = scores + bias
         mask = above > 0
         if rule == "dynamic-quantile" and bool((tied := above == 0).any()):
-            room = round(tokens * top_k / experts) - mask.sum(0)
+            room = _capacity(tokens, top_k, experts, target, scores) - mask.sum(0)
             place = order.masked_fill(~tied, -torch.inf).argsort(dim=0, descending=True, stable=True).argsort(0)
             mask |= tied & (place < room)
         return mask
@@ -366,11 +424,19 @@ def choose(
             found[tied] = mask[tied].scatter_(1, best_places(ranked[tied], order[tied], top_k), True)
         return found
     if picks == "expert":
-        capacity = min(max(1, round(tokens * top_k / experts)), tokens)
-        return mask.scatter_(0, best_places(scores.T, order.T, capacity).T, True)
+        capacity = _capacity(tokens, top_k, experts, target, scores).clamp(1, tokens)
+        places = best_places(scores.T, order.T, int(capacity.max())).T
+        kept = torch.arange(len(places), device=scores.device)[:, None] < capacity
+        return mask.scatter_(0, places, kept)
     ids = torch.arange(tokens, device=scores.device) if ids is None else ids
     start = (ids.long() * 2_654_435_761 % 2**32) * experts // 2**32  # Knuth's multiplicative hash
     return mask.scatter_(1, (start[:, None] + torch.arange(top_k, device=scores.device)) % experts, True)
+
+
+def _capacity(tokens: int, top_k: int, experts: int, target: Tensor | None, like: Tensor) -> Tensor:
+    """How many tokens each expert takes: int64 [experts]."""
+    share = torch.full((experts,), 1 / experts, dtype=torch.float64) if target is None else target.double()
+    return (tokens * top_k * share).round().long().to(like.device)
 
 
 def route(
@@ -397,7 +463,7 @@ def route(
     groups: the choice of top-k rules limited to some groups of experts, as in DeepSeek-V2 and V3
 
     Rules: top-k (Shazeer et al. 2017); aux-loss (Fedus et al. 2021); loss-free (Wang et al. 2024) and its RMS form; quantile
-    (blog part 6); dynamic, where ρ + b > 0 (part 4), and its quantile form (part 7); expert-choice (Zhou et al. 2022,
+    (blog part 6), and as BIP truncates it; dynamic, where ρ + b > 0 (part 4), and its quantile form (part 7); expert-choice (Zhou et al. 2022,
     arXiv:2202.09368); hash (Roller et al. 2021, arXiv:2106.04426).
     """
     tokens, experts = check_scores("scores", scores, 2).shape

@@ -24,6 +24,7 @@ from engines.rope.frequencies import (
     HeadDim,
     RotaryPart,
     TrainedLength,
+    check_base,
     exponents,
     finite,
     inverse_frequencies,
@@ -166,6 +167,21 @@ def _mean_partial_sum(distance: torch.Tensor, frequencies: torch.Tensor) -> torc
     return total / len(frequencies)
 
 
+def similarity_integral(distance: Any, pairs: int, base: float) -> np.ndarray:
+    """pairs·∫₀¹ cos(m b^(−s)) ds = pairs·(Ci(m) − Ci(m/b))/ln b, float64 of distance's shape (kexue.fm/archives/10122).
+
+    The sum over the pairs is this integral's left Riemann sum. Trapezoids add (cos m − cos(m/b))/2 to it, the first term
+    of Euler and Maclaurin; what is left is due to cosines that turn by more than half a circle from one pair to the next.
+    """
+    from scipy.special import sici  # here: the page starts without it
+
+    m = finite("distance", distance).numpy()
+    pairs, base = whole("pairs", pairs, 1, MOST_DISTANCE), check_base(base)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = pairs * (sici(np.abs(m))[1] - sici(np.abs(m) / base)[1]) / math.log(base)
+    return np.where(m == 0, float(pairs), value)
+
+
 @dataclass(frozen=True)
 class SimilarityCurves:
     """f_b over distance for several bases, as its range in each bin of distances, and the decay bound.
@@ -184,6 +200,10 @@ class SimilarityCurves:
     first_negative: int64 [b], tokens; the first distance with f_b < 0; −1 where there is none up to `distance`
     bound_distance: int64 [k], tokens; every distance up to about 300, then spaced by ratio
     bound: float32 [b, k]; the mean of |S_1| … |S_{d/2}| there
+    integral: float64 [b, n]; Su's integral in place of the sum (`similarity_integral`), at the first distance of each
+        bin; NaN under a scaling
+    integral_error: float64 [b, n]; the greatest |f − integral| in each bin
+    trapezoid_error: float64 [b, n]; the same with half of the first cosine added and half of the last one taken off
     """
 
     bases: np.ndarray
@@ -199,6 +219,9 @@ class SimilarityCurves:
     first_negative: np.ndarray
     bound_distance: np.ndarray
     bound: np.ndarray
+    integral: np.ndarray
+    integral_error: np.ndarray
+    trapezoid_error: np.ndarray
 
 
 @checked
@@ -222,6 +245,8 @@ def similarity_curves(
     spread = np.geomspace(1, distance, 900).astype(np.int64)
     bound_distance = np.unique(np.concatenate((np.arange(min(300, distance + 1)), spread)))
     low, high, where, first, bound = [], [], [], [], []
+    integral, errors = [], []
+    every = np.arange(distance + 1)
     for base in bases:
         theta = inverse_frequencies(
             head_dim,
@@ -238,6 +263,15 @@ def similarity_curves(
         where.append(values.argmin())
         negative = values < 0
         first.append(negative.argmax() if negative.any() else -1)
+        if scaling == "none":
+            rotated = int((theta > 0).sum())
+            smooth = head_dim // 2 - rotated + similarity_integral(every, rotated, base)
+            ends = (np.cos(every) - np.cos(every / base)) / 2
+            integral.append(smooth[edges])
+            errors.append([np.maximum.reduceat(abs(values - part), edges) for part in (smooth, smooth + ends)])
+        else:
+            integral.append(np.full(len(edges), np.nan))
+            errors.append(np.full((2, len(edges)), np.nan))
         bound.append(_mean_partial_sum(torch.from_numpy(bound_distance).double(), theta).numpy())
     return SimilarityCurves(
         bases=np.array(bases),
@@ -253,4 +287,7 @@ def similarity_curves(
         first_negative=np.array(first),
         bound_distance=bound_distance,
         bound=np.stack(bound).astype(np.float32),
+        integral=np.stack(integral),
+        integral_error=np.array(errors)[:, 0],
+        trapezoid_error=np.array(errors)[:, 1],
     )

@@ -14,22 +14,27 @@ import numpy as np
 import torch
 
 from engines import models
-from engines.arguments import Between, Refusal, SomeOf, checked
+from engines.arguments import Between, Refusal, SomeOf, checked, one_of
 from engines.decoder import Decoder, token_losses
 from engines.progress import Progress
+from engines.rope.attention import FORMS, Window, check_model
+from engines.rope.attention import attention as attend_with
 from engines.rope.frequencies import (
+    SCALINGS,
     Exponent,
     Factor,
     LongRopeFactors,
     RotaryPart,
-    Scalings,
     attention_factor,
     inverse_frequencies,
     spread_factors,
 )
 
 TRAINED_BASES = ("100", "1000", "10000", "100000", "1000000")
+WAYS = (*SCALINGS, *FORMS)
+LOG_N = ("off", "on")
 LONGEST = 2_048
+Ways = Annotated[Sequence[str], SomeOf(WAYS)]
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,17 @@ class Extrapolation:
     factor: float; k of the scalings
     texts: int; how many texts were read
     length: int, bytes; how much of each
-    bases: float64 [c]; base of each curve's model
-    scalings: tuple [c]; scaling of each curve
+    models: tuple [c]; key of each curve's model
+    bases: float64 [c]; its base
+    scalings: tuple [c]; scaling of each curve, or form of its attention
+    log_n: tuple [c]; whether logits grow with ln n, "on" or "off"
     position: float64 [n], bytes; how many stand before the predicted one, geometric mean of each bin
     loss: float64 [c, n], nats a byte; mean negative log-likelihood in each bin
     excess: float64 [c, n], nats a byte; loss less that of the same bytes read by the same model, unscaled, with only the
         64 to 127 bytes before them in view: what the context beyond the trained length costs, freed of how hard each
         passage is
     error: float64 [c, n], nats a byte; standard error of the excess over the texts, 0 for a single text
+    accuracy: float64 [c]; share of the bytes in the second half of the whole length that the model finds likeliest
     inside: float64 [c], nats a byte; mean loss over the second half of the trained length
     beyond: float64 [c], nats a byte; mean loss over the second half of the whole length
     """
@@ -58,12 +66,15 @@ class Extrapolation:
     factor: float
     texts: int
     length: int
+    models: tuple[str, ...]
     bases: np.ndarray
     scalings: tuple[str, ...]
+    log_n: tuple[str, ...]
     position: np.ndarray
     loss: np.ndarray
     excess: np.ndarray
     error: np.ndarray
+    accuracy: np.ndarray
     inside: np.ndarray
     beyond: np.ndarray
 
@@ -71,10 +82,13 @@ class Extrapolation:
 @checked
 def extrapolation(
     trained_bases: Annotated[Sequence[str], SomeOf(TRAINED_BASES)] = ("10000",),
-    scalings: Scalings = ("none", "linear", "ntk", "yarn"),
+    scalings: Ways = ("none", "linear", "ntk", "yarn"),
     factor: Factor = 8.0,
     length: Annotated[int, Between(256, LONGEST)] = LONGEST,
     texts: Annotated[int, Between(1, 16)] = 4,
+    repeat: Annotated[int, Between(0, 1024)] = 0,
+    log_n: Annotated[Sequence[str], SomeOf(LOG_N)] = ("off",),
+    window: Window = 64,
     exponent: Exponent = 0.625,
     attention: Annotated[float, Between(0, 4)] = 0.0,
     longrope_factors: LongRopeFactors = (1.0, 1.0, 2.0, 8.0),
@@ -87,24 +101,38 @@ def extrapolation(
     power of two). longrope likewise: its short factors to the trained length, its long ones for whatever is longer.
     attention: the attention_factor of yarn and longrope; 0 leaves it to the scaling. The factors are spread over the
     pairs as in `wavelengths`. partial_rotary_factor is used by proportional alone (with a factor of 1): the models rotate all pairs.
+    scalings may also name a form of attention (`attention.FORMS`), with its window; leaky_rerope uses the factor.
+    repeat: the first so many bytes again and again in place of each text, as the repeated test of kexue.fm/archives/9675
+    (0: the text itself); log_n: curves with and without log n scaling.
     """
-    tokens = held_back()[:texts, :length]
-    curves = [(base, name) for base in trained_bases for name in scalings]
-    losses, near = [], {}
-    for base, name in curves:
-        model = models.load(f"rope-base-{base}", "decoder").model
+    tokens = held_back()[:texts, :length].long()
+    if repeat:
+        tokens = tokens[:, :repeat].repeat(1, -(-length // repeat))[:, :length]
+    curves = [(base, name, log) for base in trained_bases for name in scalings for log in log_n]
+    losses, hits, near = [], [], {}
+    for base, name, log in curves:
+        model = decoder(base)
         own: dict[str, Any] = {"partial_rotary_factor": partial_rotary_factor} if name == "proportional" else {}
         if name == "longrope":
             pairs = model.config.head_dim // 2
             own["factors"] = spread_factors(longrope_factors, pairs, "longrope_factors")
             own["short_factors"] = spread_factors(longrope_short_factors, pairs, "longrope_short_factors")
         k = 1.0 if name == "proportional" else factor
-        losses.append(position_losses(model, tokens, name, k, attention or None, exponent=exponent, **own))
+        logits = position_logits(
+            model, tokens, name, k, attention or None, log == "on", window, exponent=exponent, **own
+        )
+        losses.append(token_losses(logits, tokens).double().numpy())
+        hits.append(float((logits[:, :-1].argmax(-1) == tokens[:, 1:])[:, (length - 1) // 2 :].double().mean()))
         if base not in near:
             near[base] = near_losses(model, tokens)
         done = curves[: len(losses)]
-        reference = np.stack([near[base] for base, _ in done])
-        yield Progress(len(losses), len(curves), _result(model, done, np.stack(losses), reference, factor))
+        reference = np.stack([near[base] for base, *_ in done])
+        yield Progress(len(losses), len(curves), _result(model, done, np.stack(losses), reference, factor, hits))
+
+
+def decoder(base: str) -> Decoder:
+    """The embedded decoder of one of TRAINED_BASES, on the processor."""
+    return models.load(f"rope-base-{base}", "decoder", "cpu").model
 
 
 def held_back() -> torch.Tensor:
@@ -115,8 +143,7 @@ def held_back() -> torch.Tensor:
 
 
 def _tokens(model: Decoder, tokens: Any) -> torch.Tensor:
-    if not isinstance(model, Decoder):
-        raise Refusal("{parameter} must be a Decoder.", parameter="model")
+    check_model(model)
     if not isinstance(tokens, torch.Tensor) or tokens.dim() != 2 or not len(tokens) or tokens.shape[1] < 2:
         raise Refusal(
             "{parameter} must be a tensor [texts, length] of at least one text and two bytes.", parameter="tokens"
@@ -124,36 +151,48 @@ def _tokens(model: Decoder, tokens: Any) -> torch.Tensor:
     return tokens.to(next(model.parameters()).device).long()
 
 
+def position_losses(model: Decoder, tokens: torch.Tensor, scaling: str, *args: Any, **settings: Any) -> np.ndarray:
+    """Loss in nats of each token given those before it, float64 [texts, length − 1]; arguments of `position_logits`."""
+    logits = position_logits(model, tokens, scaling, *args, **settings)
+    return token_losses(logits, tokens.cpu().long()).double().numpy()
+
+
 @torch.no_grad()
-def position_losses(
+def position_logits(
     model: Decoder,
     tokens: torch.Tensor,
     scaling: str,
     factor: float = 1.0,
-    attention: float | None = None,
+    attention_scale: float | None = None,
+    log_n: bool = False,
+    window: int = 64,
     **settings: Any,
-) -> np.ndarray:
-    """Loss in nats of each token given those before it, float64 [texts, length − 1], under a scaling of the rotation.
+) -> torch.Tensor:
+    """Logits [texts, length, vocabulary], in memory, under a scaling of the rotation or a form of attention.
 
-    tokens: integers [texts, length]; attention: as in `attention_factor`; settings: as in `inverse_frequencies`
+    tokens: integers [texts, length]; scaling: one of SCALINGS or FORMS; attention_scale: as in `attention_factor`; log_n:
+    whether the logits of a query that sees n tokens, more than trained, are multiplied by ln n / ln L; window: of the
+    form; settings: as in `inverse_frequencies`
     """
     tokens, trained = _tokens(model, tokens), model.config.context
     length = tokens.shape[1]
-    scale = attention_factor(scaling, factor, trained, attention=attention)
+    form = one_of("scaling", scaling, WAYS) if scaling in FORMS else ""
+    kind = "none" if form else scaling
+    scale = attention_factor(kind, factor, trained, attention=attention_scale)
 
     def read(prefix: int) -> torch.Tensor:
         frequencies = inverse_frequencies(
             model.config.head_dim,
             model.config.rope_base,
-            scaling,
+            kind,
             factor=factor,
             context_length=trained,
             length=prefix,
             **settings,
         )
+        own = attend_with(frequencies, scale, form, window, factor, trained if log_n else 0)
         # a text at a time: its attention fits the cache of the processor
-        rows = [row[None, :prefix] for row in tokens]
-        return torch.cat([token_losses(model(row, frequencies, scale).logits, row) for row in rows])
+        return torch.cat([model(row[None, :prefix], frequencies, scale, own).logits for row in tokens])
 
     ends = [length]  # of the prefixes that are read with frequencies of their own
     if scaling == "longrope":
@@ -161,11 +200,12 @@ def position_losses(
     elif scaling == "dynamic":
         doublings = math.ceil(math.log2(max(length / trained, 1)))
         ends = [min(trained << doubling, length) for doubling in range(doublings + 1)]
-    losses, start = [], 0
+    logits, start = [], 0
     for end in dict.fromkeys(ends):
-        losses.append(read(end)[:, start:])
+        # what predicts the first byte beyond a prefix is read with the frequencies of the next one
+        logits.append(read(end)[:, start : end if end == length else end - 1])
         start = end - 1
-    return torch.cat(losses, dim=1).cpu().double().numpy()
+    return torch.cat(logits, dim=1).float().cpu()
 
 
 @torch.no_grad()
@@ -190,7 +230,12 @@ def near_losses(model: Decoder, tokens: torch.Tensor) -> np.ndarray:
 
 
 def _result(
-    model: Decoder, curves: Sequence[tuple[str, str]], losses: np.ndarray, near: np.ndarray, factor: float
+    model: Decoder,
+    curves: Sequence[tuple[str, str, str]],
+    losses: np.ndarray,
+    near: np.ndarray,
+    factor: float,
+    hits: Sequence[float],
 ) -> Extrapolation:
     """Bin the losses [c, texts, length − 1] by position, four bins an octave after the first eight bytes."""
     texts, count = losses.shape[1:]
@@ -208,12 +253,15 @@ def _result(
         factor=factor,
         texts=texts,
         length=count + 1,
-        bases=np.array([float(base) for base, _ in curves]),
-        scalings=tuple(name for _, name in curves),
+        models=tuple(base for base, *_ in curves),
+        bases=np.array([decoder(base).config.rope_base for base, *_ in curves]),
+        scalings=tuple(name for _, name, _ in curves),
+        log_n=tuple(log for *_, log in curves),
         position=np.exp(binned(np.log(np.arange(1, count + 1)))),
         loss=binned(losses).mean(axis=1),
         excess=excess.mean(axis=1),
         error=spread,
+        accuracy=np.array(hits),
         inside=losses[:, :, trained // 2 : trained - 1].mean((1, 2)),
         beyond=losses[:, :, count // 2 :].mean((1, 2)),
     )

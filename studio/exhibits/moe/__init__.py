@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from engines.moe.auxiliary import auxiliary_loss
 from engines.moe.balancing import balance, shared_scale
 from engines.moe.checks import CHECKS
+from engines.moe.devices import device_limits
+from engines.moe.dynamic import dynamic_number
 from engines.moe.geometry import subset_errors
 from engines.moe.language import EMBEDDED, HUB, HUB_SIZES, route_text, route_text_on_hub
 from engines.moe.rules import GATES, SHARED_GATES
-from engines.moe.training import TRAINED, train
+from engines.moe.sequences import sequence_balance
+from engines.moe.training import TRAINED, WEIGHTS, train
 from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
 from studio.exhibits.moe.figures import (
     BALANCING,
     MEASURE,
     RULE,
+    UNIT,
+    WEIGHT_GATE,
     draw_balancing,
     draw_experts,
     draw_geometry,
@@ -20,6 +26,15 @@ from studio.exhibits.moe.figures import (
     draw_routing,
     draw_shared,
     draw_training,
+)
+from studio.exhibits.moe.figures_choice import (
+    ESTIMATE,
+    START,
+    UPDATE,
+    draw_auxiliary,
+    draw_devices,
+    draw_dynamic,
+    draw_sequences,
 )
 
 MODEL = Choice(
@@ -78,7 +93,8 @@ VIEWS = (
             "The violation (F − Q)/Q of every rule on the same scores, round by round, down to one token more than even. F is an expert's "
             "share of all assignments, Q = 1/n the even share; balanced means at most 10 %. Quantile balancing has no step size. Steps by "
             "sign or RMS converge slowly, then oscillate by about their step. Hashing ignores the scores, which shows in the routed "
-            "score: the sum of the chosen ρ against plain top-k's."
+            "score: the sum of the chosen weights against plain top-k's. The target need not be even, and the gate of the choice, where "
+            "the bias is added, not that of the weights."
         ),
         compute=balance,
         controls={
@@ -92,12 +108,19 @@ VIEWS = (
                     "model": "the embedded model's without balancing",
                 },
             ),
-            "rate": Range("Step γ (standard deviations)", log=True),
+            "rate": Range("Step γ", log=True),
             "rounds": Range("Rounds", step=1),
+            "tilt": Range(
+                "Target of the first expert over the last's", log=True, help="1: even. Spaced by ratio between."
+            ),
             "experts": Range("Experts n", step=1, log=True, when=DRAWN),
             "top_k": Range("Experts of a token k", step=1, when=DRAWN),
             "tokens": Range("Tokens", step=1, log=True),
-            "gate": Choice("Gate", GATES, help="Makes of scores the ρ that experts are weighed by.", when=DRAWN),
+            "gate": Choice(
+                "Gate of the choice", GATES, help="Makes of scores the ρ to which the bias is added.", when=DRAWN
+            ),
+            "weight_gate": Choice("Gate of the weights", WEIGHT_GATE, help="Weighs the experts chosen."),
+            "unit": Choice("Unit of γ", UNIT),
             "seed": SEED,
         },
         draw=draw_balancing,
@@ -107,13 +130,90 @@ VIEWS = (
         brief={"tokens": 500, "experts": 16, "top_k": 2, "rounds": 5},
     ),
     View(
+        slug="dynamic",
+        title="A number that varies",
+        caption=(
+            "How many experts a token gets where it takes all with ρ + b > 0, batch after batch. Each batch is routed with the bias "
+            "made from those before. Watch how long the budget k is missed: from b = 0 behind a sigmoid all experts are taken. The "
+            "normal quantile starts near k at once. A bias renewed by the last batch's quantile follows its noise; an average of "
+            "quantiles comes down to what chance alone leaves."
+        ),
+        compute=dynamic_number,
+        controls={
+            "updates": Choice("Bias renewed by", UPDATE, several=True),
+            "start": Choice("First bias", START),
+            "rate": Range("Step γ", log=True, when={"updates": ["sign", "budget", "at-most"]}),
+            "weight": Range("Weight λ of the budget", when={"updates": ["budget", "at-most"]}),
+            "decay": Range("Decay of the average", when={"updates": ["average"]}),
+            "parts": Range(
+                "Parts of a batch",
+                step=1,
+                help="Quantiles of the parts, averaged.",
+                when={"updates": ["quantile", "average"]},
+            ),
+            "top_k": Range("Experts of a token k, mean", step=1),
+            "experts": Range("Experts n", step=1, log=True),
+            "tokens": Range("Tokens of a batch", step=1, log=True),
+            "batches": Range("Batches", step=1),
+            "offset": Range("Inequality of the experts"),
+            "gate": Choice("Gate", GATES),
+            "seed": Range("Seed", step=1),
+        },
+        draw=draw_dynamic,
+        seconds=0.3,
+    ),
+    View(
+        slug="auxiliary",
+        title="Where the auxiliary loss comes from",
+        caption=(
+            "½‖F − Q‖² counts tokens, so its slope is 0 almost everywhere. Passed straight through, F is counted and P, the mean "
+            "softmax, is differentiated: Σ(F − Q)∂P. It changes its sign where the loss is least. For an even target ΣF∂P is the same, "
+            "since ΣP = 1: that is the auxiliary loss in use. Ask for more or less of one expert, and only the first still "
+            "points to the target."
+        ),
+        compute=auxiliary_loss,
+        controls={
+            "wanted": Range("Target of the expert ÷ even share", log=True),
+            "sharpness": Range("Sharpness of the softmax", log=True),
+            "experts": Range("Experts", step=1),
+            "top_k": Range("Experts of a token", step=1),
+            "tokens": Range("Tokens", step=1, log=True),
+            "seed": Range("Seed", step=1),
+        },
+        draw=draw_auxiliary,
+        seconds=0.2,
+    ),
+    View(
+        slug="sequences",
+        title="Balance in every sequence",
+        caption=(
+            "Greatest violation within a sequence of 128 bytes, mean over sequences and layers, against the strength λ. Each byte has a bias of its "
+            "own, −λβ: β is the 1 − k/n quantile of its sequence's scores so far, read off a histogram with exponential memory. Watch the loss below: "
+            "a little balance is nearly free, all of it is dear, for a model that was not trained so. The matrices show what is "
+            "lost: experts that knew their domain."
+        ),
+        compute=sequence_balance,
+        controls={
+            "model": MODEL,
+            "estimates": Choice("Bias of a byte", ESTIMATE, several=True),
+            "strengths": Numbers("Strengths λ"),
+            "decay": Range("Decay of the histogram"),
+            "bins": Range("Bins of the histogram", step=1, when={"estimates": ["histogram"]}),
+            "sequences": Range("Sequences of each domain", step=1),
+        },
+        draw=draw_sequences,
+        live=False,
+        seconds=1,
+        brief={"strengths": (1.0,), "sequences": 2, "bins": 20},
+    ),
+    View(
         slug="training",
         title="Train one now",
         caption=(
             "The loss of a mixture of small experts that learns inputs of several kinds, each with a linear map of its own. All "
             "balancings start alike and see the same batches. Scrub the load: without balancing it gathers on some experts, which get the "
             "practice, and others fall out of use. Kinds then share an expert, and the loss stays higher. How many experts are lost "
-            "depends on the seed; the table counts them."
+            "depends on the seed; the table counts them. The z-loss holds log Z down, and with it the logits."
         ),
         compute=train,
         controls={
@@ -125,6 +225,11 @@ VIEWS = (
             "steps": Range("Steps", step=1),
             "aux_weight": Range("Weight of the auxiliary loss", log=True, when={"rules": ["aux-loss"]}),
             "bias_rate": Range("Step of the bias", log=True, when={"rules": ["loss-free", "loss-free-rms"]}),
+            "gate": Choice("Gate of the choice", SHARED_GATES),
+            "weight_gate": Choice("Gate of the weights", {key: WEIGHT_GATE[key] for key in WEIGHTS}),
+            "z_weight": Range(
+                "Weight of the z-loss", step=0.0005, help="Times the mean of (log Z)², Z = Σ exp(logits)."
+            ),
             "learning_rate": Range("Learning rate", log=True),
             "seed": SEED,
         },
@@ -140,7 +245,8 @@ VIEWS = (
             "Error of keeping $k$ of the $n$ vectors whose sum is a dense layer's output: the layer is cut into $n$ blocks. If the "
             "vectors were orthogonal, the best $k$ would be the longest; the best subset is found by trying all. Norms come close to it, "
             "the closer the more dimensions there are. A linear router that sees only the input keeps much of the gain: that is a "
-            "mixture of experts."
+            "mixture of experts. Below, the same layer cut finer with the same share kept: every choice of coarse blocks is also "
+            "one of fine ones, so the best can only get better."
         ),
         compute=subset_errors,
         controls={
@@ -172,6 +278,29 @@ VIEWS = (
         },
         draw=draw_shared,
         scalars={"value": "λ (mean)"},
+    ),
+    View(
+        slug="devices",
+        title="A limit on devices",
+        caption=(
+            "Experts lie on D devices, and a token may use those of its M best devices only: what is left of the routed score, and of "
+            "the choices. Each device more costs communication. Look how soon the score comes back: from about half the "
+            "devices on little is lost. The bars show how many devices plain top-k reaches without a limit."
+        ),
+        compute=device_limits,
+        controls={
+            "devices": Range("Devices D", step=1),
+            "experts": Range("Experts n", step=1),
+            "top_k": Range("Experts of a token k", step=1),
+            "scored_by": Range("A device is scored by its best", step=1, help="1 in DeepSeek-V2, 2 in V3."),
+            "together": Range(
+                "Wanted together", help="How much the experts of one device are wanted by the same tokens."
+            ),
+            "gate": Choice("Gate", SHARED_GATES),
+            "tokens": Range("Tokens", step=1, log=True),
+            "seed": Range("Seed", step=1),
+        },
+        draw=draw_devices,
     ),
     View(
         slug="models",
@@ -221,8 +350,15 @@ EXHIBIT = Exhibit(
         ("Su, MoE环游记 5: uniform distribution reconsidered (shared experts)", "https://kexue.fm/archives/10945"),
         ("Su, MoE环游记 6: balance by optimal assignment (quantile balancing)", "https://kexue.fm/archives/11619"),
         ("Su, MoE环游记 7: dynamic activation by quantiles", "https://kexue.fm/archives/11626"),
+        ("Su, MoE环游记 8: sequence-level balance enforced", "https://kexue.fm/archives/11760"),
         ("Fedus et al., Switch Transformers", "https://arxiv.org/abs/2101.03961"),
         ("Wang et al., Auxiliary-Loss-Free Load Balancing", "https://arxiv.org/abs/2408.15664"),
+        (
+            "Sun et al., Binary-Integer-Programming Based Expert Load Balancing (BIP)",
+            "https://arxiv.org/abs/2502.15451",
+        ),
+        ("Zoph et al., ST-MoE (z-loss)", "https://arxiv.org/abs/2202.08906"),
+        ("Dai et al., DeepSeekMoE (fine-grained experts)", "https://arxiv.org/abs/2401.06066"),
         ("Zhou et al., Expert Choice Routing", "https://arxiv.org/abs/2202.09368"),
         ("Roller et al., Hash Layers", "https://arxiv.org/abs/2106.04426"),
         ("DeepSeek-AI, DeepSeek-V2", "https://arxiv.org/abs/2405.04434"),

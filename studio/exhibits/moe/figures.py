@@ -40,12 +40,14 @@ RULE = {
     "loss-free": "Loss-free bias, sign",
     "loss-free-rms": "Loss-free bias, RMS",
     "quantile": "Quantile balancing",
+    "bip": "Quantiles truncated at 0 (BIP)",
     "dynamic": "Dynamic number, sign",
     "dynamic-quantile": "Dynamic number, quantile",
     "expert-choice": "Expert choice",
     "hash": "Hash of the token",
 }
-COLOR = dict(zip(RULES, (*COLORS, GREY), strict=True))  # a rule keeps its colour in every figure
+# a rule keeps its colour in every figure
+COLOR = dict(zip([rule for rule in RULES if rule != "bip"], (*COLORS, GREY), strict=True)) | {"bip": INK}
 BALANCING = {"none": "no balancing", "auxiliary": "auxiliary loss", "loss-free": "loss-free bias"}
 DOMAIN = {"story": "English stories", "quatrain": "Chinese quatrains", "python": "Python", "own": "your text"}
 CLASS = {
@@ -58,7 +60,9 @@ CLASS = {
     "lead": "first byte of a 汉字",
     "continuation": "later bytes of it",
 }
-MEASURE = {"max": "maximum", "mean": "mean of absolute values"}
+MEASURE = {"max": "maximum", "mean": "mean of absolute values", "min": "minimum, sign reversed"}
+UNIT = {"deviation": "standard deviations of the scores", "score": "the scores themselves"}
+WEIGHT_GATE = {"same": "the gate itself", "none": "none", "softmax": "softmax", "sigmoid": "sigmoid"}
 MOST_TILES = 1152  # tokens of one text shown as tiles
 
 
@@ -214,16 +218,24 @@ def draw_models(result: TextRouting, layer: int = 0) -> list:
 
 def draw_balancing(result: Balancing, measure: str = "max") -> list:
     n, rounds = result.experts, np.arange(result.rounds + 1)
-    y = "maximum violation (F − Q)/Q" if measure == "max" else "mean |F − Q|/Q"
-    over = figure(x="round", y=y, height=440, log="y")
-    loads = figure(x="expert, sorted by its load at the start", y="load ÷ even share", height=420)
+    y = {
+        "max": "maximum violation (F − Q)/Q",
+        "mean": "mean |F − Q|/Q",
+        "min": "−minimum violation (1: an expert without tokens)",
+    }
+    over = figure(x="round", y=y[measure], height=440, log="y")
+    even = np.ptp(result.target) < 1e-12
+    x = "expert, sorted by its load at the start" if even else "expert, sorted by its target"
+    loads = figure(x=x, y="load ÷ even share", height=420)
     order = result.load[result.rules.index("top-k") if "top-k" in result.rules else 0, 0].argsort()[::-1]
+    order = order if even else np.arange(n)
     moments = sorted({round(m) for m in np.geomspace(1, result.rounds + 1, 10 if n <= 128 else 6) - 1})
     load, token = (n * result.load[:, :, order]).astype(np.float32), n / (result.tokens * result.top_k)
     for i, rule in enumerate(result.rules):
         shared = RULE[rule], COLOR[rule]
         dash = "solid" if result.steps[i] else "dash"
-        values = np.maximum(getattr(result, measure)[i, : result.rounds + 1], token)
+        values = getattr(result, measure)[i, : result.rounds + 1]
+        values = np.maximum(-values if measure == "min" else values, token)
         line(over, rounds, values, *shared, dash=dash, hover="%{x}: %{y:.3f}")
         line(
             loads, np.arange(1, n + 1), load[i, moments[-1]], *shared, dash=dash, hover="%{y:.2f} times the even share"
@@ -231,23 +243,35 @@ def draw_balancing(result: Balancing, measure: str = "max") -> list:
     if measure == "max":
         across(over, y=BALANCED)
         label(over, 0, BALANCED, "balanced", GREY, xshift=4, yanchor="top")
+    if not even:
+        line(loads, np.arange(1, n + 1), n * result.target, "target Q", GREY, dash="dot", width=3)
     loads.y(span=(0, 1.05 * float(np.nanmax(load[:, : result.rounds + 1]))))
     scrub(loads, [[{"y": values} for values in load[:, m]] for m in moments], list(map(str, moments)), "round")
 
     rows, spreads = [], [np.flatnonzero(active) for active in result.active]
     for i, rule in enumerate(result.rules):
-        numbers = [values[i, result.rounds] for values in (result.max, result.mean)]
+        numbers = [values[i, result.rounds] for values in (result.max, result.min, result.mean)]
         held = say("never") if result.balanced[i] < 0 else int(result.balanced[i])
         spread = "–".join(map(str, sorted({spreads[i][0], spreads[i][-1]}))) if len(spreads[i]) else "…"
         rows.append([RULE[rule], *numbers, held, 100 * result.score[i, result.rounds], raw(spread)])
-    columns = ("rule", "maximum", "mean, absolute", "balanced from round", "routed score, %", "experts of a token")
+    columns = (
+        "rule",
+        "maximum",
+        "minimum",
+        "mean, absolute",
+        "balanced from round",
+        "routed score, %",
+        "experts of a token",
+    )
     return [over, loads, Table(columns, rows, "Violation (F − Q)/Q at the end")]
 
 
 def draw_training(result: Training) -> list:
     loss = figure(x="step", y="loss ÷ variance of the target", height=420, log="y")
     violation = figure(x="step", y="maximum violation (F − Q)/Q", height=300)
+    z = figure(x="step", y="log Z, root mean square", height=300)
     for i, rule in enumerate(result.rules):
+        line(z, result.step, result.log_z[i], RULE[rule], COLOR[rule], legend=False, hover="step %{x}: %{y:.2f}")
         line(loss, result.step, result.loss[i], RULE[rule], COLOR[rule], hover="step %{x}: %{y:.3f}")
         line(
             violation,
@@ -259,6 +283,7 @@ def draw_training(result: Training) -> list:
             hover="step %{x}: %{y:.2f}",
         )
     violation.y(rangemode="tozero")
+    z.y(rangemode="tozero")
 
     n, names = result.experts, [RULE[rule] for rule in result.rules]
     moments = sorted(set(np.linspace(0, len(result.step) - 1, 20).round().astype(int).tolist()))
@@ -277,7 +302,7 @@ def draw_training(result: Training) -> list:
     ]
     table = Table(("balancing", "loss", used, first, "at the end"), rows)
     # last: it comes at the end of the run, and takes no other figure's place
-    return [loss, loads, violation, table, *([draw_kinds(result)] if result.kinds.any() else [])]
+    return [loss, loads, violation, z, table, *([draw_kinds(result)] if result.kinds.any() else [])]
 
 
 def draw_kinds(result: Training) -> Figure:
@@ -313,7 +338,32 @@ def draw_geometry(result: Subsets) -> list:
         count=quarter,
         share=round(100 * float(result.agreement[quarter])),
     )
-    return [drawn, Prose(told)]
+    return [drawn, Prose(told), *(draw_grain(result) if len(result.grain) else [])]
+
+
+def draw_grain(result: Subsets) -> list:
+    """The same layer cut ever finer, the same share of it kept."""
+    share = say("{kept} of {all}", kept=int(result.grain_kept[0]), all=int(result.grain[0]))
+    title = say("Finer experts: {share} of the layer kept, cut into more blocks", share=share)
+    drawn = figure(x="blocks n", y="squared error ÷ ‖y‖²", height=360, log="xy", title=title)
+    for name, curve, color in (
+        ("greatest norms", result.grain_norm, COLORS[0]),
+        ("one after the other, each the best", result.grain_greedy, COLORS[2]),
+        ("best subset", result.grain_best, COLORS[3]),
+    ):
+        line(drawn, result.grain, curve, name, color, marks=7, hover="n = %{x}: %{y:.3f}")
+    drawn.x(tickvals=result.grain.tolist(), ticktext=[str(n) for n in result.grain])
+    columns = ("blocks n", "kept k", "C(n, k), power of ten", "greatest norms", "one after the other", "best subset")
+    rows = zip(
+        result.grain,
+        result.grain_kept,
+        result.combinations,
+        result.grain_norm,
+        result.grain_greedy,
+        result.grain_best,
+        strict=True,
+    )
+    return [drawn, Table(columns, [list(row) for row in rows], "Ways to choose, and error")]
 
 
 def draw_shared(result: SharedScale) -> list:

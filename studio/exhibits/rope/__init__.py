@@ -4,18 +4,21 @@ from engines.rope.bases import feasible_bases
 from engines.rope.checks import CHECKS
 from engines.rope.curves import similarity_curves
 from engines.rope.digits import dials
-from engines.rope.extrapolation import TRAINED_BASES, extrapolation
+from engines.rope.extrapolation import extrapolation
 from engines.rope.frequencies import wavelengths
-from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, View, read_stories
+from engines.rope.partial import partial_rotation
+from engines.rope.passkey import retrieval
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Toggle, View, read_stories
 from studio.exhibits.rope.figures import (
     NUMERAL,
     SCALING,
     draw_bases,
     draw_dials,
-    draw_extrapolation,
+    draw_partial,
     draw_similarity,
     draw_wavelengths,
 )
+from studio.exhibits.rope.figures_decoders import FORM, LOG_N, READER, WAY, draw_extrapolation, draw_retrieval
 
 HEAD_DIM = Range("Head dimension d", step=2, help="Rotated in d/2 pairs; 128 in Llama.")
 SCALINGS = Choice("Scalings", SCALING, several=True)
@@ -35,6 +38,11 @@ FACTOR = Range(
     when={"scaling": [name for name in SCALING if name not in ("none", "proportional", "longrope")]},
 )
 LONG_FACTORS = Numbers("LongRoPE's long factors", help="Spread evenly over the pairs.", when={"scalings": ["longrope"]})
+BASE = Range("Base b", log=True, help="10,000 in RoFormer and Llama 2, 500,000 in Llama 3.")
+LOG = Choice(
+    "log n scaling", LOG_N, several=True, help="Logits times ln n / ln L where a byte sees n > L others; L = 128."
+)
+WINDOW = Range("Window w (bytes)", step=1, log=True, when={"scalings": list(FORM)})
 ROTATED = Range(
     "Rotated part of the head", step=0.05, help="Partial rotary: the pairs beyond it are not rotated. 0.5 in GLM-4."
 )
@@ -62,6 +70,54 @@ VIEWS = (
             "context_length": CONTEXT,
         },
         draw=draw_similarity,
+        looks={
+            "integral": Toggle("Su's integral (Ci) beside it", help="An integral in place of the sum over the pairs.")
+        },
+    ),
+    View(
+        slug="partial",
+        title="Partial rotation",
+        caption=(
+            "How much of a head must stay unrotated so that $f_b$ is not negative anywhere in the context. A pair left as "
+            "it is adds 1 at every distance, a rotated one never less than $-1$: half of them are enough at any base, as "
+            "Su notes. Within a given context less is enough, and at a large base none. Drag the point: below is how low "
+            "$f_b$ falls with less."
+        ),
+        compute=partial_rotation,
+        controls={
+            "base": BASE,
+            "lengths": Numbers("Context lengths L (tokens)", help="Up to three."),
+            "head_dim": Range("Head dimension d", step=2),
+            "base_low": Range("Bases from", log=True),
+            "base_high": Range("Bases to", log=True),
+        },
+        draw=draw_partial,
+        seconds=0.5,
+    ),
+    View(
+        slug="retrieval",
+        title="Finding a like key",
+        caption=(
+            "One ideal head looks for the key that is like its query, $m$ tokens back, among all the random keys since: the "
+            "chance that it scores highest. Its score is in the mean $2f_b$ of the distance shown to the head, so this is what "
+            "the sign and size of $f_b$ are worth. Watch where each way loses the key. Below, the softmax spreads over more and more "
+            "tokens; log n scaling sharpens it again."
+        ),
+        compute=retrieval,
+        controls={
+            "scalings": Choice("Scalings", {way: text for way, text in WAY.items() if way != "longrope"}, several=True),
+            "base": BASE,
+            "factor": FACTOR,
+            "window": Range("Window w (tokens)", step=1, log=True, when={"scalings": list(FORM)}),
+            "context_length": CONTEXT,
+            "distance": Range("Distance shown (tokens)", step=1, log=True),
+            "likeness": Range("Likeness of the key", step=0.05, help="Correlation with the query; 1: the query again."),
+            "sharpness": Range("Sharpness of the softmax", log=True, help="Times the logits q·k/√d."),
+            "partial_rotary_factor": Range("Part that p-RoPE rotates", step=0.05, when={"scalings": ["proportional"]}),
+            "head_dim": HEAD_DIM,
+            "seed": Range("Seed", step=1),
+        },
+        draw=draw_retrieval,
     ),
     View(
         slug="feasible-bases",
@@ -98,7 +154,7 @@ VIEWS = (
             "scalings": SCALINGS,
             "factor": FACTOR,
             "context_length": CONTEXT,
-            "base": Range("Base b", log=True, help="10,000 in RoFormer and Llama 2, 500,000 in Llama 3."),
+            "base": BASE,
             "head_dim": HEAD_DIM,
             "partial_rotary_factor": ROTATED,
             "exponent": EXPONENT,
@@ -131,20 +187,24 @@ VIEWS = (
         slug="extrapolation",
         title="Measured extrapolation",
         caption=(
-            "Loss of five small byte-level models, alike but for their base, trained on 128 bytes and read far "
-            "beyond. They read texts that were held back from the same books. The large figure compares with the same "
-            "model when it sees only the last 64 to 127 bytes: above 0 the longer context does harm, below 0 it "
-            "helps. Each scaling is put on the trained weights as they are. Bands are one standard error over the "
-            "texts."
+            "Loss of small byte-level models, alike but for their base, trained on 128 bytes and read far beyond. They "
+            "read texts that were held back from the same books. The large figure compares with the same model when it "
+            "sees only the last 64 to 127 bytes: above 0 the longer context does harm, below 0 it helps. Each scaling is "
+            "put on the trained weights as they are; ReRoPE and windows change which distance the attention is shown. "
+            "Repeat the first bytes for Su's repeated test: only what looks back falls below 0. Bands are one standard "
+            "error over the texts."
         ),
         compute=extrapolation,
         controls={
-            "trained_bases": Choice(
-                "Trained with base", {base: f"{int(base):,}" for base in TRAINED_BASES}, several=True
-            ),
-            "scalings": SCALINGS,
+            "trained_bases": Choice("Trained with base", READER, several=True),
+            "scalings": Choice("Scalings", WAY, several=True),
             "factor": FACTOR,
+            "repeat": Range(
+                "Repeat the first bytes", step=1, help="0: the text itself. Su's repeated test: the trained length."
+            ),
+            "log_n": LOG,
             "length": Range("Bytes read", step=1, log=True),
+            "window": WINDOW,
             "texts": Range("Texts read", step=1, help="More texts, smaller errors."),
             "attention": Range(
                 "Attention factor",
@@ -177,6 +237,8 @@ EXHIBIT = Exhibit(
         ("Su et al., RoFormer", "https://arxiv.org/abs/2104.09864"),
         ("Su, RoPE is a β-base encoding", "https://kexue.fm/archives/9675"),
         ("Su, Taking β-base positions to the end", "https://kexue.fm/archives/9706"),
+        ("Su, ReRoPE", "https://kexue.fm/archives/9708"),
+        ("Su, log n scaling", "https://kexue.fm/archives/8823"),
         ("Su, Choosing RoPE's base", "https://kexue.fm/archives/10122"),
         ("Men et al., Base of RoPE Bounds Context Length", "https://arxiv.org/abs/2405.14591"),
         ("Chen et al., Position Interpolation", "https://arxiv.org/abs/2306.15595"),
@@ -184,6 +246,7 @@ EXHIBIT = Exhibit(
         ("Ding et al., LongRoPE", "https://arxiv.org/abs/2402.13753"),
         ("Llama Team, The Llama 3 Herd of Models", "https://arxiv.org/abs/2407.21783"),
         ("Barbero et al., p-RoPE", "https://arxiv.org/abs/2410.06205"),
+        ("Mohtashami and Jaggi, Landmark Attention (passkey)", "https://arxiv.org/abs/2305.16300"),
     ),
     views=VIEWS,
     stories=read_stories(__file__),

@@ -7,9 +7,9 @@ import numpy as np
 from engines.rope.bases import COSINE_INTEGRAL_ZERO, FeasibleBases
 from engines.rope.curves import SimilarityCurves
 from engines.rope.digits import Dials
-from engines.rope.extrapolation import Extrapolation
 from engines.rope.frequencies import Wavelengths
-from studio.figure import COLORS, GREY, INK, Figure, across, band, drag, figure, label, line, points, scrub, short
+from engines.rope.partial import PartialRotation
+from studio.figure import COLORS, GREY, INK, across, band, drag, figure, label, line, points, scrub, short
 from studio.language import raw, say
 from studio.panels import Folded, Prose, Table
 
@@ -39,8 +39,8 @@ NUMERAL = {
 POWERS = "⁰¹²³⁴⁵⁶⁷"
 
 
-def draw_similarity(result: SimilarityCurves) -> list:
-    """f_b over distance with its first negative value, and the decay bound."""
+def draw_similarity(result: SimilarityCurves, integral: bool = False) -> list:
+    """f_b over distance with its first negative value, Su's integral in its place, and the decay bound."""
     drawing = figure(x="distance m (tokens)", y="similarity f<sub>b</sub>(m)", log="x", height=500)
     decay = figure(
         x="distance m (tokens)", y="mean |S<sub>j</sub>|", log="x", height=340, title="RoFormer's decay bound"
@@ -52,6 +52,10 @@ def draw_similarity(result: SimilarityCurves) -> list:
         band(drawing, x, low, high, color=color, opacity=0.35)
         hover = "m = %{x:,}<br>f: %{y:.2f} … %{customdata:.2f}"
         line(drawing, x, low, name, color, width=1, customdata=high, hover=hover)
+        if integral:
+            line(
+                drawing, x, result.integral[i, 1:], color=INK, width=1.5, dash="dash", hover="m = %{x:,}<br>∫: %{y:.2f}"
+            )
         x, bound = result.bound_distance[1:], result.bound[i, 1:]
         line(decay, x, bound, name, color, width=1.5, legend=False, hover="m = %{x:,}<br>|S|: %{y:.2f}")
         first = int(result.first_negative[i])
@@ -71,7 +75,63 @@ def draw_similarity(result: SimilarityCurves) -> list:
     decay.y(rangemode="tozero")
     drawing.alt = say("First negative distance, by base: {firsts}.", firsts="; ".join(firsts))
     columns = ("base b", "first distance with f < 0", "least f", "at distance")
-    return [drawing, decay, Table(columns, rows)]
+    return [drawing, *(draw_integral(result) if integral else []), decay, Table(columns, rows)]
+
+
+def draw_integral(result: SimilarityCurves) -> list:
+    """The error of the integral, and of the trapezoids that are its first correction."""
+    if np.isnan(result.integral).all():
+        return [Prose("The integral is that of the plain frequencies: choose no scaling to see it.")]
+    title = "Error of the integral: the greatest near m"
+    drawing = figure(x="distance m (tokens)", y="|f<sub>b</sub> − integral|", log="xy", height=340, title=title)
+    x = result.bin_distance[1:]
+    for i, base in enumerate(result.bases):
+        name, color = say("b = {base}", base=short(base)), COLORS[i % len(COLORS)]
+        line(drawing, x, result.integral_error[i, 1:], name, color, width=1.5, hover="m = %{x:,}<br>%{y:.3f}")
+        named = say("{base}, trapezoids", base=name)
+        hover = "m = %{x:,}<br>%{y:.3f}"
+        line(drawing, x, result.trapezoid_error[i, 1:], named, color, width=1.5, dash="dot", hover=hover)
+    drawing.x(span=(1, result.distance)).y(span=(1e-3, result.head_dim / 2))
+    rows = []
+    for i, base in enumerate(result.bases):
+        first = np.pi / (1 - base ** (-2 / result.head_dim))
+        rows.append([float(base), result.integral_error[i].max(), result.trapezoid_error[i].max(), first])
+    columns = ("base b", "greatest error", "of trapezoids", "first pairs turn apart by half a circle from m =")
+    return [drawing, Table(columns, rows)]
+
+
+def draw_partial(result: PartialRotation) -> list:
+    """The least unrotated part against the base, and how low f falls with less."""
+    pairs = result.head_dim // 2
+    drawing = figure(x="base b", y="least unrotated part of the head (%)", log="x", height=480)
+    lowest = figure(
+        x="pairs left unrotated",
+        y=say("least f at b = {base}", base=short(result.base)),
+        height=360,
+        title="With less than that",
+    )
+    for i, length in enumerate(result.lengths):
+        name, color = say("L = {length}", length=int(length)), COLORS[i]
+        share = 100 * result.least[i] / pairs
+        hover = "b = %{x:,.4~g}<br>%{customdata} pairs"
+        line(drawing, result.bases, share, name, color, marks=5, customdata=result.least[i], hover=hover)
+        points(
+            drawing, [result.base], [100 * result.at_base[i] / pairs], name, color, size=12, legend=False, hover=name
+        )
+        drag(drawing, len(drawing.data) - 1, x="base")
+        line(lowest, result.unrotated, result.lowest[i], name, color, marks=4, legend=False, hover="%{x}: %{y:.2f}")
+        points(lowest, [result.at_base[i]], [0], name, color, size=11, legend=False, hover="%{x}")
+    across(drawing, y=50)
+    label(drawing, result.bases[0], 50, say("half: enough at every base and length"), GREY, xshift=4, yanchor="bottom")
+    line(lowest, [0, pairs], [-pairs, pairs], "2u − d/2: it cannot be lower", GREY, dash="dot", hover="%{x}: %{y}")
+    across(lowest, y=0, dash="solid")
+    drawing.y(span=(-2, 58))
+    lowest.y(span=(1.1 * result.lowest.min(), pairs / 2))
+    found = "; ".join(f"{length:,}: {least}" for length, least in zip(result.lengths, result.at_base, strict=True))
+    drawing.alt = say(
+        "Least number of unrotated pairs at b = {base}, by length: {found}.", base=short(result.base), found=found
+    )
+    return [drawing, lowest]
 
 
 def draw_bases(result: FeasibleBases) -> list:
@@ -258,45 +318,3 @@ def draw_dials(result: Dials) -> list:
     columns = ("way of writing", "radices", say("digits of {position}", position=result.position), "carried over")
     drawing.alt = say("Digits of {position} as it is: {digits}.", position=result.position, digits=rows[0][2])
     return [drawing, Table(columns, rows)]
-
-
-def draw_extrapolation(result: Extrapolation) -> list:
-    """What context beyond the trained length costs the embedded models, and their loss itself."""
-    excess = _over_position(result, result.excess, "excess loss (nats a byte)", 500)
-    across(excess, y=0, dash="solid", width=1)
-    loss = _over_position(result, result.loss, "loss (nats a byte)", 340, title="The loss itself", showlegend=False)
-    rows = [
-        [float(base), say(SCALING[scaling]), inside, beyond, beyond - inside]
-        for base, scaling, inside, beyond in zip(
-            result.bases, result.scalings, result.inside, result.beyond, strict=True
-        )
-    ]
-    trained, length = result.context_length, result.length
-    spans = [
-        say("bytes {first} to {last}", first=first, last=last)
-        for first, last in ((trained // 2, trained), (length // 2, length))
-    ]
-    return [excess, loss, Table(("base b", "scaling", *spans, "change"), rows, "Loss (nats a byte)")]
-
-
-def _over_position(result: Extrapolation, values: np.ndarray, named: str, height: int, **layout) -> Figure:
-    drawing = figure(x="position (bytes)", y=named, log="x", height=height, **layout)
-    bases, scalings = list(dict.fromkeys(result.bases.tolist())), list(dict.fromkeys(result.scalings))
-    for c, (base, scaling) in enumerate(zip(result.bases, result.scalings, strict=True)):
-        place = bases.index(base)
-        of_base, of_scaling = say("b = {base}", base=short(base)), say(SCALING[scaling])
-        name = of_scaling if len(bases) == 1 else of_base
-        if len(bases) > 1 and len(scalings) > 1:
-            name = say("{base}, {scaling}", base=of_base, scaling=of_scaling)
-        color = COLORS[place] if len(bases) > 1 and len(scalings) == 1 else HUE[scaling]
-        dash = ("solid", "dash", "dot", "dashdot", "longdash")[place] if len(scalings) > 1 else "solid"
-        dash = dash if len(bases) > 1 else DASH.get(scaling)
-        x, y, error = result.position[1:], values[c, 1:], result.error[c, 1:]
-        if len(result.bases) <= 6 and values is result.excess and error.any():
-            band(drawing, x, y - error, y + error, color=GREY if color == INK else color)
-        hover = "%{x:,.0f}: %{y:.3f} ± %{customdata:.3f}"
-        line(drawing, x, y, name, color, dash=dash, customdata=error, hover=hover)
-    across(drawing, x=result.context_length, text=say("trained on {length}", length=result.context_length))
-    octaves = [8 << i for i in range(9) if 8 << i <= result.length]
-    drawing.x(tickvals=octaves, ticktext=[f"{n:,}" for n in octaves], span=(8, result.length))
-    return drawing

@@ -1,0 +1,179 @@
+"""Figures of how experts are chosen: the auxiliary loss, a number that varies, sequences, devices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engines.moe.auxiliary import Auxiliary
+from engines.moe.devices import DeviceLimits
+from engines.moe.dynamic import DynamicNumber
+from engines.moe.sequences import SequenceBalance
+from studio.exhibits.moe.figures import DOMAIN, matrix
+from studio.figure import COLORS, GREY, INK, across, band, bars, figure, label, line, points, short
+from studio.language import say
+from studio.panels import Prose, Table
+
+UPDATE = {
+    "sign": "sign, load and number at once",
+    "budget": "sign with a budget",
+    "at-most": "sign, at most k",
+    "quantile": "quantile of the last batch",
+    "average": "quantiles, averaged",
+}
+UPDATE_COLOR = dict(zip(UPDATE, (COLORS[5], COLORS[1], COLORS[6], COLORS[4], COLORS[2]), strict=True))
+START = {"zero": "0", "normal": "−h(σΦ⁻¹(1 − k/n))", "quantile": "quantile of a first batch"}
+ESTIMATE = {"histogram": "moving quantile (MQB)", "mean": "centring (moving mean)"}
+
+
+def draw_dynamic(result: DynamicNumber) -> list:
+    batches = np.arange(len(result.spent[0]))
+    number = figure(x="batch", y="experts of a token, mean", height=440)
+    uneven = figure(x="batch", y="mean |F − Q|/Q", height=320, log="y", title="Load of each batch")
+    spread = figure(x="experts of a token", y="share of tokens (%)", height=300, title="Last quarter of the batches")
+    rows, late = [], slice(3 * len(batches) // 4, None)
+    for u, update in enumerate(result.updates):
+        shared = UPDATE[update], UPDATE_COLOR[update]
+        line(number, batches, result.spent[u], *shared, hover="%{x}: %{y:.2f}")
+        line(uneven, batches, np.maximum(result.mean[u], 1e-3), *shared, legend=False, hover="%{x}: %{y:.3f}")
+        line(
+            spread,
+            np.arange(result.experts + 1),
+            100 * result.active[u],
+            *shared,
+            legend=False,
+            hover="%{x}: %{y:.1f} %",
+        )
+        spent = result.spent[u, late]
+        rows.append(
+            [
+                UPDATE[update],
+                result.spent[u, 0],
+                spent.mean(),
+                spent.std(),
+                result.mean[u, late].mean(),
+                result.max[u, late].mean(),
+            ]
+        )
+    across(number, y=result.top_k, text=say("budget k = {k}", k=result.top_k))
+    across(uneven, y=result.floor, text="chance alone")
+    most = int(np.flatnonzero(result.active.max(0) > 1e-3).max(initial=1))
+    spread.x(range=[-0.5, most + 0.5])
+    told = say(
+        "First bias {first}; the formula gives {formula}.",
+        first=short(result.first, 4),
+        formula=short(result.formula, 4),
+    )
+    columns = ("bias renewed by", "first batch", "last quarter", "its deviation", "mean |F − Q|/Q", "maximum (F − Q)/Q")
+    return [number, uneven, spread, Table(columns, rows, "Experts of a token, and load"), Prose(told)]
+
+
+def draw_sequences(result: SequenceBalance) -> list:
+    within = figure(x="strength λ", y="maximum violation (F − Q)/Q", height=440)
+    loss = figure(x="strength λ", y="loss (nats a byte)", height=340, title="What the choice costs this model")
+    rows = []
+    for e, estimate in enumerate(result.estimates):
+        color, dash = COLORS[e], None
+        line(
+            within,
+            result.strength,
+            result.within[e],
+            say("in a sequence, {way}", way=say(ESTIMATE[estimate])),
+            color,
+            marks=7,
+        )
+        named = say("over all tokens, {way}", way=say(ESTIMATE[estimate]))
+        line(within, result.strength, result.over_all[e], named, color, marks=5, dash="dot")
+        low, high = result.loss[e] - result.error[e], result.loss[e] + result.error[e]
+        band(loss, result.strength, low, high, color=color)
+        line(
+            loss,
+            result.strength,
+            result.loss[e],
+            ESTIMATE[estimate],
+            color,
+            marks=7,
+            dash=dash,
+            hover="λ = %{x}: %{y:.3f}",
+        )
+        rows += [
+            [ESTIMATE[estimate], float(value), inside, everywhere, mean - result.loss[e, 0], error]
+            for value, inside, everywhere, mean, error in zip(
+                result.strength, result.within[e], result.over_all[e], result.loss[e], result.error[e], strict=True
+            )
+        ]
+    across(within, y=result.chance)
+    label(within, 1, result.chance, "chance alone", GREY, xref="x domain", xanchor="right", yanchor="top")
+    within.y(rangemode="tozero")
+    strongest = float(result.strength.max())
+    panels = [within, loss]
+    names = [DOMAIN[key] for key in result.domains]
+    for share, value in ((result.share, 0.0), (result.moved, strongest)):
+        title = say("Load of each domain in the last layer, λ = {strength}", strength=short(value))
+        more = {"x": "expert", "digits": 0, "high": 40, "height": 120 + 34 * len(names), "title": title}
+        panels.append(matrix(100 * share, names, share.shape[1], "%{y}: %{z:.0f} % go to expert %{x}", **more))
+    columns = ("bias of a token", "λ", "in a sequence", "over all tokens", "loss added", "standard error")
+    return [*panels, Table(columns, rows, "Maximum violation, and loss in nats a byte")]
+
+
+def draw_auxiliary(result: Auxiliary) -> list:
+    slopes = figure(x="offset of the expert's logits", y="slope", height=460)
+    values = figure(
+        x="offset of the expert's logits", y="share of assignments (%)", height=320, title="Load F and its smooth P"
+    )
+    loss = figure(x="offset of the expert's logits", y="loss", height=320, title="The loss, and ΣFP in its place")
+    x = result.offset
+    line(slopes, x, result.slope, "of ½‖F − Q‖², by differences", INK, width=1.5, dash="dot")
+    line(slopes, x, result.through, "straight through: Σ(F − Q)∂P", COLORS[2], width=3)
+    line(slopes, x, result.product_slope, "of ΣFP: ΣF∂P", COLORS[1], dash="dash")
+    across(slopes, y=0, dash="solid")
+    across(slopes, x=result.best, text="least loss")
+    if np.isfinite(result.zero):
+        points(slopes, [result.zero], [0], "straight through: Σ(F − Q)∂P", COLORS[2], size=11, legend=False)
+    if np.isfinite(result.product_zero):
+        points(slopes, [result.product_zero], [0], "of ΣFP: ΣF∂P", COLORS[1], size=9, legend=False)
+    line(values, x, 100 * result.share, "F, of the top k", INK, shape="hv", hover="%{y:.1f} %")
+    line(values, x, 100 * result.smooth, "P, mean softmax", COLORS[0], hover="%{y:.1f} %")
+    across(values, y=100 * result.wanted, text="Q")
+    line(loss, x, result.loss, "½‖F − Q‖²", INK)
+    line(loss, x, result.product, "ΣFP", COLORS[1], dash="dash")
+    columns = ("offset", "of least loss", "straight-through slope 0", "slope of ΣFP 0")
+    rows = [[say("of the expert"), result.best, result.zero, result.product_zero]]
+    return [slopes, values, loss, Table(columns, rows)]
+
+
+def draw_devices(result: DeviceLimits) -> list:
+    kept = figure(x="devices that a token may use, M", y="% of plain top-k", height=440)
+    line(
+        kept,
+        result.limit,
+        100 * result.score,
+        "routed score",
+        COLORS[0],
+        width=3,
+        marks=8,
+        hover="M = %{x}: %{y:.1f} %",
+    )
+    line(kept, result.limit, 100 * result.same, "choices that stay", COLORS[1], marks=6, hover="M = %{x}: %{y:.1f} %")
+    kept.x(dtick=1).y(span=(0, 105))
+    spread = figure(x="devices of a token without a limit", y="share of tokens (%)", height=300)
+    bars(
+        spread,
+        np.arange(1, result.devices + 1),
+        100 * result.spread,
+        color=COLORS[2],
+        legend=False,
+        hover="%{x}: %{y:.1f} %",
+    )
+    across(spread, x=result.chance, text="mean by chance")
+    spread.x(dtick=1)
+    told = say(
+        "Drawn at random, {k} of {n} experts lie on {chance} of {devices} devices in the mean; here on {touched}.",
+        k=result.top_k,
+        n=result.experts,
+        chance=short(result.chance),
+        devices=result.devices,
+        touched=short(result.touched[-1]),
+    )
+    columns = ("M", "routed score, %", "choices that stay, %", "devices of a token", "maximum violation of the devices")
+    rows = list(zip(result.limit, 100 * result.score, 100 * result.same, result.touched, result.imbalance, strict=True))
+    return [kept, spread, Prose(told), Table(columns, [list(row) for row in rows])]
