@@ -74,14 +74,14 @@ def test_half_of_the_pairs_are_enough_and_one_fewer_than_the_least_is_not():
 
 
 def test_the_integral_is_the_sum_of_many_pairs_and_trapezoids_are_nearer():
-    result = similarity_curves(bases=(10_000.0,), head_dim=512, distance=60)
-    assert np.nanmax(result.trapezoid_error) < 0.05 < np.nanmax(result.integral_error)
+    result = similarity_curves(bases=(10_000.0,), head_dim=512, distance=16)
+    assert np.nanmax(result.trapezoid_error) < 0.2 < np.nanmax(result.integral_error)
     assert result.integral[0, 0] == 256
     assert np.isnan(similarity_curves(scaling="linear", distance=64).integral).all()
 
 
 def test_a_like_key_is_lost_sooner_with_a_small_base_and_never_by_a_window_that_holds_it():
-    near, far = (retrieval(("none",), base=base, distance=4096) for base in (1e4, 1e7))
+    near, far = (retrieval(("none",), base=base) for base in (1e4, 1e7))
     assert 0 < near.reach[0] < far.reach[0]
     held = retrieval(("none", "window"), distance=256, window=512)
     np.testing.assert_allclose(held.found[0], held.found[1])
