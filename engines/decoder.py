@@ -223,6 +223,8 @@ class Decoder(nn.Module):
     ) -> Output:
         _check_tokens(tokens, self.config.vocabulary)
         attention_scale = number("attention_scale", attention_scale)
+        if not (attend is None or callable(attend)):
+            raise Refusal("{parameter} must be a function of queries, keys and values.", parameter="attend")
         frequencies, pairs = self.inverse_frequencies(), self.config.head_dim // 2
         if inverse_frequencies is not None:
             frequencies = inverse_frequencies

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from engines import models
-from engines.arguments import Between, Refusal, SomeOf, checked, one_of
+from engines.arguments import Between, Refusal, SomeOf, checked, one_of, whole
 from engines.decoder import Decoder, token_losses
 from engines.progress import Progress
 from engines.rope.attention import FORMS, Window, check_model
 from engines.rope.attention import attention as attend_with
 from engines.rope.frequencies import (
+    MOST_LENGTH,
     SCALINGS,
     Exponent,
     Factor,
@@ -151,9 +152,18 @@ def _tokens(model: Decoder, tokens: Any) -> torch.Tensor:
     return tokens.to(next(model.parameters()).device).long()
 
 
-def position_losses(model: Decoder, tokens: torch.Tensor, scaling: str, *args: Any, **settings: Any) -> np.ndarray:
+def position_losses(
+    model: Decoder,
+    tokens: torch.Tensor,
+    scaling: str,
+    factor: float = 1.0,
+    attention: float | None = None,
+    log_n: bool = False,
+    window: int = 64,
+    **settings: Any,
+) -> np.ndarray:
     """Loss in nats of each token given those before it, float64 [texts, length − 1]; arguments of `position_logits`."""
-    logits = position_logits(model, tokens, scaling, *args, **settings)
+    logits = position_logits(model, tokens, scaling, factor, attention, log_n, window, **settings)
     return token_losses(logits, tokens.cpu().long()).double().numpy()
 
 
@@ -163,22 +173,25 @@ def position_logits(
     tokens: torch.Tensor,
     scaling: str,
     factor: float = 1.0,
-    attention_scale: float | None = None,
+    attention: float | None = None,
     log_n: bool = False,
     window: int = 64,
     **settings: Any,
 ) -> torch.Tensor:
     """Logits [texts, length, vocabulary], in memory, under a scaling of the rotation or a form of attention.
 
-    tokens: integers [texts, length]; scaling: one of SCALINGS or FORMS; attention_scale: as in `attention_factor`; log_n:
+    tokens: integers [texts, length]; scaling: one of SCALINGS or FORMS; attention: as in `attention_factor`; log_n:
     whether the logits of a query that sees n tokens, more than trained, are multiplied by ln n / ln L; window: of the
     form; settings: as in `inverse_frequencies`
     """
     tokens, trained = _tokens(model, tokens), model.config.context
     length = tokens.shape[1]
-    form = one_of("scaling", scaling, WAYS) if scaling in FORMS else ""
+    form = scaling if one_of("scaling", scaling, WAYS) in FORMS else ""
+    window = whole("window", window, 1, MOST_LENGTH)
+    if not isinstance(log_n, bool):
+        raise Refusal("{parameter} must be True or False.", parameter="log_n")
     kind = "none" if form else scaling
-    scale = attention_factor(kind, factor, trained, attention=attention_scale)
+    scale = attention_factor(kind, factor, trained, attention=attention)
 
     def read(prefix: int) -> torch.Tensor:
         frequencies = inverse_frequencies(

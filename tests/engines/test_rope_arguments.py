@@ -39,6 +39,8 @@ CALLS = {
     digits.dials: {},
     extrapolation.extrapolation: {"length": 256, "texts": 1},
     extrapolation.position_losses: {"model": MODEL, "tokens": TOKENS, "scaling": "none"},
+    extrapolation.position_logits: {"model": MODEL, "tokens": TOKENS, "scaling": "none"},
+    curves.similarity_integral: {"distance": 3.0, "pairs": 4, "base": 1e4},
     extrapolation.near_losses: {"model": MODEL, "tokens": TOKENS},
     rotate: {"x": torch.rand(2, 5, 4), "cos": torch.rand(5, 2), "sin": torch.rand(5, 2)},
     token_losses: {"logits": torch.rand(2, 6, 16), "tokens": TOKENS},
@@ -86,6 +88,7 @@ def test_every_public_function_is_called():
         if inspect.isfunction(value) and value.__module__.startswith("engines.rope") and not name.startswith("_")
     }
     inner = {frequencies.finite, curves.one_thread, curves.cos_sin, extrapolation.held_back}  # helpers; no argument
+    inner |= {extrapolation.decoder, extrapolation.attend_with, extrapolation.check_model}
     assert public - inner <= set(CALLS)
 
 

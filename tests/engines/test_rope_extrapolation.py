@@ -77,7 +77,7 @@ def test_the_reference_has_half_the_trained_length_in_view_and_no_more_than_all_
 
 def test_bins_hold_the_mean_and_its_error(model):
     losses = np.random.default_rng(0).random((1, 4, 255))
-    result = _result(model, [("100", "none")], losses, np.full((1, 4, 255), 0.25), 8.0)
+    result = _result(model, [("100", "none", "off")], losses, np.full((1, 4, 255), 0.25), 8.0, [0.5])
     assert (np.diff(result.position) > 0).all() and result.position[-1] < 255
     assert result.loss[0, 0] == pytest.approx(losses[0, :, :7].mean())
     np.testing.assert_allclose(result.excess, result.loss - 0.25)
