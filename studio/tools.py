@@ -73,10 +73,13 @@ async def run_view(exhibit: str, view: str, settings: dict | None = None, number
         exhibit: name of an exhibit, as list_views tells.
         view: name of one of its views.
         settings: name -> value, as describe_view tells; what is missing has its default. A file is {"path": where gradio's upload put it}.
-        numbers: at most how many numbers to answer with in all, from 1 to 100,000.
+        numbers: at most how many numbers to answer with in all, from 1 to 100,000 (2,000 for anything else).
     """
     one, found = _named(exhibit, view)
     given = settings or {}
+    if not isinstance(given, dict):
+        raise gr.Error("settings are an object: name -> value.", print_exception=False)
+    most = numbers if isinstance(numbers, int | float) and 1 <= numbers <= 100_000 else MOST
     unknown = [name for name in given if name not in found.settings]
     if unknown:
         raise gr.Error(
@@ -84,7 +87,7 @@ async def run_view(exhibit: str, view: str, settings: dict | None = None, number
             print_exception=False,
         )
     wanted, result = await compute(one, found, given)
-    return await inside(SHORT, _told, one, found, wanted, result, min(max(int(numbers), 1), 100_000))
+    return await inside(SHORT, _told, one, found, wanted, result, int(most))
 
 
 def _named(exhibit: str, view: str) -> tuple[Exhibit, View]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ class Guarded(gr.Blocks):
         try:
             traverse(inputs, _of_no_address, is_file_obj_with_meta)
             return await super().preprocess_data(block_fn, inputs, *more, **named)
-        except (InvalidPathError, FileNotFoundError, IsADirectoryError):
+        except (InvalidPathError, OSError) as fault:  # too long a name among them
+            if getattr(fault, "errno", None) == errno.ENOSPC:
+                raise gr.Error("The studio's disk is full: try again later.", print_exception=False) from None
             raise gr.Error("The file is none that was sent here: send it first.", print_exception=False) from None
 
 

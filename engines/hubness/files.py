@@ -187,6 +187,7 @@ def read_points(path: str, array: str = "") -> Table:
         zipfile.BadZipFile,
         zlib.error,
         tokenize.TokenError,
+        SyntaxError,  # numpy reads a header as Python
         RuntimeError,
         csv.Error,
         NotImplementedError,

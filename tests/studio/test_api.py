@@ -101,6 +101,7 @@ def test_an_answer_holds_the_pictures_of_a_view(client):
     [
         ({"exhibit": "nosuch", "view": "x"}, "There is no exhibit 'nosuch'"),
         ({"exhibit": "rope", "view": "nosuch"}, "rope has no view 'nosuch'"),
+        ({"exhibit": "rope", "view": "similarity", "settings": [{}]}, "settings are an object"),
         ({"exhibit": "rope", "view": "similarity", "settings": {"nosuch": 1}}, "is no setting of rope/similarity"),
         ({"exhibit": "ddcm", "view": "picture", "settings": {"upload": "/etc/passwd"}}, "no longer here"),
         ({"exhibit": "rope", "view": "similarity", "settings": {"head_dim": 1e9}}, "Head dimension d: give a number"),
@@ -131,7 +132,7 @@ def test_a_file_that_was_sent_is_taken_by_an_endpoint_and_by_a_tool(client, tmp_
     assert said["arrays"]["n"]["values"] == 40
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "points.csv", "http://127.0.0.1:1/points.csv"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "points.csv", "http://127.0.0.1:1/points.csv", "9" * 400])
 def test_a_file_that_was_not_sent_is_refused(studio, path):
     for name in ("hubness_occurrence", "run_view"):
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}

@@ -224,3 +224,11 @@ def test_a_broken_file_is_read_or_refused_with_a_sentence(tmp_path, ending):
 def test_bytes_are_no_code_unless_they_are(data):
     with pytest.raises(Refusal):
         unpack(data)
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<f8'\n  1\n 2,}", "{'descr': '<f8\0',}", "{" * 90])
+def test_a_header_that_is_no_python_is_refused(tmp_path, header):
+    path = tmp_path / "points.npy"
+    path.write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + bytes(64))
+    with pytest.raises(Refusal, match="not a readable"):
+        read_points(str(path))
