@@ -127,7 +127,10 @@ def load(name: str, family: str | None = None, device: str | torch.device | None
         folder = fetch(name)  # before the lock: a Hub that hangs holds up those alone who ask for its models
     with _lock:  # one load at a time: two visitors asking for one model wait for one copy
         if key not in _cache:
-            _cache[key] = _load_hub(name, family, device, folder) if folder else _load_embedded(name, family, device)
+            if name in EMBEDDED:
+                _cache[key] = _load_embedded(name, family, device)
+            else:  # not fetched yet: another's load put it out of the cache since it was looked for
+                _cache[key] = _load_hub(name, family, device, folder or fetch(name))
             while len(_cache) > 1 and sum(_bytes(entry.model) for entry in _cache.values()) > CACHE_BYTES:
                 _cache.popitem(last=False)
         _cache.move_to_end(key)

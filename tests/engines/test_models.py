@@ -214,6 +214,24 @@ def test_both_layouts_of_diffusers(hub, inner):
         load(f"owner/model@{COMMIT}", "masked", "cpu")
 
 
+def test_a_model_that_another_load_puts_out_of_the_cache_is_loaded_again(hub, monkeypatch):
+    ddpm_emoji.build((8, 16)).save_pretrained(hub)
+    ddpm_emoji.make_scheduler().save_pretrained(hub)
+
+    class Full:
+        """The lock, whose holder before filled the cache."""
+
+        def __enter__(self):
+            models._cache.clear()
+
+        def __exit__(self, *_):
+            pass
+
+    load(f"owner/model@{COMMIT}", "diffusion", "cpu")
+    monkeypatch.setattr(models, "_lock", Full())
+    assert load(f"owner/model@{COMMIT}", "diffusion", "cpu").model.config.in_channels == 3
+
+
 def test_causal_and_mixture_models_of_transformers(hub):
     from transformers import LlamaConfig, LlamaForCausalLM, OlmoeConfig, OlmoeForCausalLM
 
