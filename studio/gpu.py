@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,8 @@ def compute(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Prog
     try:
         yield from _placed(exhibit, view, settings)
     except (MemoryError, RuntimeError) as fault:
-        if isinstance(fault, RuntimeError) and "memory" not in str(fault):  # torch's own of a CPU is a bare one
+        # torch's own of a CPU is a bare RuntimeError; "an illegal memory access" is another matter
+        if isinstance(fault, RuntimeError) and not re.search("out of memory|(not enough|allocate) memory", str(fault)):
             raise
         torch.cuda.empty_cache()
         raise Refusal("There is not enough memory here for these settings: ask for less.") from None

@@ -192,7 +192,14 @@ def test_a_full_disk_is_said_of_an_upload(monkeypatch):
             assert client.post(f"/gradio_api/{path}", json=body | {"session_hash": "a"}).status_code == 400
 
 
-@pytest.mark.parametrize("fault", [torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError()])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes."),
+        MemoryError(),
+    ],
+)
 def test_no_memory_in_the_middle_of_a_run_is_said_and_the_next_works(monkeypatch, fault):
     exhibit = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
     view, whole = exhibit.view("extrapolation"), gpu._compute
@@ -210,6 +217,17 @@ def test_no_memory_in_the_middle_of_a_run_is_said_and_the_next_works(monkeypatch
         patch.setattr(gpu, "_compute", breaks)
         assert ask()[-1]["error"] == "There is not enough memory here for these settings: ask for less."
     assert ask()[-1]["panels"] and RESULTS is not None
+
+
+def test_a_fault_of_the_card_is_no_lack_of_memory(monkeypatch):
+    def breaks(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        yield
+
+    monkeypatch.setattr(gpu, "_compute", breaks)
+    exhibit = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
+    with pytest.raises(RuntimeError, match="illegal"):
+        list(gpu.compute("rope", exhibit.view("extrapolation"), {}))
 
 
 def test_a_browser_that_closes_its_stream_frees_the_device(studio):
