@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from engines.arguments import Between, Characters, OneOf, checked
-from engines.hubness.data import SETS, load_set
+from engines.hubness.data import LAWS, SETS, load_set
+from engines.hubness.experiments import refuse_slow
 from engines.hubness.nearest import check_points, neighbour_blocks
 
 GROUPS = ("antihubs", "few", "many", "hubs")
@@ -83,8 +84,11 @@ def approximate(
 
     data, points, dimension, intrinsic, path, array: as in `survey`
     """
+    if data in LAWS:
+        refuse_slow("euclidean", points, dimension)
     found = load_set(data, points, dimension, intrinsic, seed, path, array)
     cloud = check_points(torch.from_numpy(found.points), k)
+    refuse_slow("euclidean", *cloud.shape)
     exact = torch.cat([block.cpu() for _, block in neighbour_blocks(cloud, k)]).numpy()
     n, d = cloud.shape
     counts = np.bincount(exact.ravel(), minlength=n)

@@ -137,11 +137,11 @@ def survey(
             "{parameter}: in one dimension every angle is 0° or 180°; choose another distance.", parameter="metric"
         )
     if data in LAWS:
-        _refuse_slow(metric, points, dimension)
+        refuse_slow(metric, points, dimension)
     found = load_set(data, points, dimension, intrinsic, seed, path, array)
     cloud = torch.from_numpy(found.points)
     n, d = cloud.shape
-    _refuse_slow(metric, n, d)
+    refuse_slow(metric, n, d)
     index = torch.cat([block.cpu() for _, block in neighbour_blocks(cloud, k, metric, p)])
     counts = torch.bincount(index.flatten(), minlength=n)
     from_mean = distance_to_mean(cloud, metric)
@@ -180,7 +180,8 @@ def survey(
     )
 
 
-def _refuse_slow(metric: str, n: int, d: int) -> None:
+def refuse_slow(metric: str, n: int, d: int) -> None:
+    """A Refusal of more points than are compared in about a second."""
     most = math.sqrt(MOST_LP / d if metric == "lp" else MOST_LIVE / (d + 100))
     if n > most:
         raise Refusal(

@@ -229,6 +229,7 @@ def test_the_followers_of_a_hub_are_those_that_have_it_as_a_neighbour():
         (lambda: survey("file"), "upload a table"),
         (lambda: approximate(links=1), "links must"),
         (lambda: approximate(beam=0), "beam must"),
+        (lambda: approximate("normal", points=5000, dimension=1000), "points: 5,000 in 1,000 dimensions take too long"),
         (lambda: approximate(points=20, k=30), "at least 31 points"),
         (lambda: last(skewness_against_dimension(laws=())), "laws must be a list"),
         (lambda: last(skewness_against_dimension(points=20)), "points must"),
