@@ -81,11 +81,8 @@ def readout(poles: Poles, order: Order, length: Places, tokens: Tokens, ratio: R
     left = [x]
     for _ in range(tokens - 1):
         left.append(token @ left[-1])
-    x, rows, free = (
-        torch.stack(left[::-1]),
-        [],
-        length - tokens,
-    )  # [M, N]: what token j leaves, once all tokens have come
+    x = torch.stack(left[::-1])  # [M, N]: what token j leaves, once all tokens have come
+    rows, free = [], length - tokens
     for _ in range(free + 1):
         rows.append(x)
         x = x @ blank
