@@ -8,7 +8,6 @@ import struct
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
 from engines.arguments import Between, OneOf, Refusal, checked
 
@@ -51,6 +50,8 @@ def ssim(one: np.ndarray, other: np.ndarray) -> float:
     Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", eq. 13, with
     uniform windows and unbiased variances, K1 = 0.01 and K2 = 0.03: scikit-image's default.
     """
+    from scipy.ndimage import uniform_filter
+
     _check_pair(one, other)
     if min(one.shape[:2]) < WINDOW:
         return math.nan

@@ -205,7 +205,9 @@ def guided_end(low: float, high: float) -> tuple[float, float]:
 def guided_exactly(low: float, high: float) -> tuple[float, float]:
     """The same of the flow. D_none + 3 (D_class − D_none) is the denoiser of N(3 MEAN, SPREAD²), and from σ to σ' the flow of
     N(m, s²) takes x to m + (x − m) √((s² + σ'²) / (s² + σ²)); its parts follow each other."""
-    top = float(scheduler_for("heun", {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2"}).sigmas[-1])
+    # the cosine schedule's last step but one reaches ᾱ = f(0.999)/f(0); the last β is capped at 0.999
+    cosine = [math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2 for t in (0.0, 0.999)]
+    top = math.sqrt(1000 * cosine[0] / cosine[1] - 1)
     ends = []
     for start in (0.0, 1.0):
         x = start * math.hypot(1, top)

@@ -376,7 +376,8 @@ def test_downloads(newcomer, studio, tmp_path):
     open_at(page, studio, "?tab=rope&view=similarity")
     files = {}
     for button in (".npz", ".html", ".svg", ".png"):
-        with page.expect_download() as download:
+        # (a view of several figures saves several .svg)
+        with page.expect_download(lambda saved, button=button: saved.suggested_filename.endswith(button)) as download:
             page.locator(f"{STAGE} .stage-tools button", has_text=button).click()
         files[button] = tmp_path / download.value.suggested_filename
         download.value.save_as(files[button])

@@ -437,7 +437,7 @@ def test_each_sentence_is_set_as_text_once(bert, decoder, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"keywords": " ，\n"}, "keywords must be from 1 to 8"),
+        ({"keywords": " ，\n"}, "keywords must be from 1 to 12"),
         ({"keywords": "zebra"}, "'zebra', which is outside the vocabulary"),
         ({"keywords": "\ud800"}, "half a character"),
         ({"keywords": "_"}, "outside the vocabulary"),

@@ -210,7 +210,7 @@ def test_a_passage_by_bpe_dropout(tmp_path):
     path = str(tmp_path / "tokenizer.json")
     tokenizer.save(path)
     result = read("the cat sat", "file", file=path, method="bpe-dropout", dropout=0.5, n=200)
-    assert result.distinct > 5 and np.isnan(result.exact).all() and math.isnan(result.entropy)
+    assert result.distinct > 5 and ((result.exact > 0) & (result.exact <= 1)).all() and math.isnan(result.entropy)
     assert result.byte_level and result.text == "theĠcatĠsat"
     assert [readable(piece) for piece in ("Ġcat", "Ã©", "Ã", "€")] == ["▁cat", "é", "<0xC3>", "€"]
     with pytest.raises(ValueError, match="method must be bpe-dropout"):

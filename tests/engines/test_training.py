@@ -376,7 +376,7 @@ def test_results_say_every_field():
 # ---- the checks fail on a wrong engine
 
 WRONG = {
-    "α_t/α_0 after": (
+    "αₜ/α₀ after": (
         "su_recursion",
         lambda *a: training.su_schedule(a[0], a[1], 1, a[2])[0],
     ),  # the closed form for it

@@ -189,12 +189,12 @@ VIEWS = (
         caption=(
             "Greatest violation within a sequence of 128 bytes, mean over sequences and layers, against the strength λ. Each byte has a bias of its "
             "own, −λβ: β is the 1 − k/n quantile of its sequence's scores so far, read off a histogram with exponential memory. Watch the loss below: "
-            "a little balance is nearly free, all of it is dear, for a model that was not trained so. The matrices show what is "
+            "a little balance is nearly free, full balance costs much, for a model that was not trained so. The matrices show what is "
             "lost: experts that knew their domain."
         ),
         compute=sequence_balance,
         controls={
-            "model": MODEL,
+            "model": Choice("Model, by its balancing", {name: BALANCING[rule] for name, rule in EMBEDDED.items()}),
             "estimates": Choice("Bias of a byte", ESTIMATE, several=True),
             "strengths": Numbers("Strengths λ"),
             "decay": Range("Decay of the histogram"),
