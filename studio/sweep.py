@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from engines.cluster import connect
 from studio import link
 from studio.exhibit import Choice, Control, Drawing, Exhibit, Gallery, Numbers, Range, Text, Upload, View
 from studio.exhibits import EXHIBITS
@@ -39,7 +40,6 @@ from studio.language import sentence
 from studio.present import labels
 from studio.results import arrays, key
 
-ROOT = Path(__file__).parent.parent
 MOST = 100_000  # runs of one sweep
 
 
@@ -210,10 +210,7 @@ class Cluster:
         """Each run as it ends, with its outcome and None: Ray itself tries again what a worker or a machine takes along."""
         import ray
 
-        if not ray.is_initialized():
-            # the workers need this project, wherever they are
-            environment = {"working_dir": str(ROOT), "excludes": [".git", "tests", "benchmarks", "node_modules"]}
-            ray.init(self.address, runtime_env=environment, log_to_driver=False)
+        connect(self.address)
         has_cards = find(name)[1].gpu and ray.cluster_resources().get("GPU", 0) > 0
         remote = ray.remote(num_cpus=1, num_gpus=self.gpu if has_cards else 0, max_retries=self.retries)(work)
         waiting, running = list(reversed(runs)), {}

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from engines.arguments import Refusal
+from engines.cluster import connect
 from engines.ddcm.codec import EMBEDDED, Encoded, PixelModel, decode, encode_batch, open_model
 from engines.ddcm.file import count_tiles, unpack
 from engines.ddcm.pictures import ENDINGS, open_picture
@@ -29,7 +30,6 @@ from engines.ddcm.plan import VARIANTS, Plan
 from engines.ddcm.quality import psnr, ssim
 
 DECODED = ".decoded.png"
-ROOT = Path(__file__).parents[2]
 Job = tuple[Path, int, Any]  # path, its tiles, the arguments of the work (or the fault that keeps it from being done)
 LONG = 10  # seconds, from which on the time that a file takes is printed
 
@@ -72,18 +72,9 @@ def target(path: Path, overwrite: bool) -> Path:
     return path
 
 
-def encode_picture(pixels: np.ndarray, model: str | PixelModel, plan: Plan, watch: Watch | None = None) -> Encoded:
+def encode_picture(pixels: np.ndarray, model: str | PixelModel, plan: Plan, *watch: Watch) -> Encoded:
     """The code of one picture."""
-    return encode_batch([pixels], model, plan, watch or _unwatched)[0]
-
-
-def decode_code(code: bytes, model: str | PixelModel, watch: Watch | None = None) -> np.ndarray:
-    """The picture of a code, uint8 [h, w, 3]."""
-    return decode(code, model, watch or _unwatched)
-
-
-def _unwatched(done: int, total: int) -> None:
-    pass
+    return encode_batch([pixels], model, plan, *watch)[0]
 
 
 class Here:
@@ -103,12 +94,7 @@ class Cluster:
     """On the machines of a Ray cluster, two jobs for each core ahead."""
 
     def __init__(self, address: str):
-        import ray
-
-        if not ray.is_initialized():
-            # the workers need this project, wherever they are
-            environment = {"working_dir": str(ROOT), "excludes": [".git", "tests", "benchmarks", "node_modules"]}
-            ray.init(address, runtime_env=environment, log_to_driver=False)
+        connect(address)
 
     def results(self, work: Callable[..., Any], jobs: Iterable[Job]) -> Iterator[tuple[Path, Any]]:
         """As Here.results, in the same order. What a machine that dies takes along is run again elsewhere."""
@@ -194,7 +180,7 @@ def decode_folder(
             except (ValueError, OSError) as fault:
                 yield path, 0, fault
 
-    for path, found in where.results(decode_code, jobs()):
+    for path, found in where.results(decode, jobs()):
         if isinstance(found, Exception):
             yield f"{path.name:32} {found}", False
         else:

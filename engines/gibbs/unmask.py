@@ -141,7 +141,7 @@ class PartialLaws:
         return kernel
 
     def confident(self, most: int) -> np.ndarray:
-        """The kernel that draws all that is masked and keeps the `most` words that were most probable, by lot where some tie."""
+        """The kernel that draws all that is masked and keeps the `most` words that were most probable, at random among equals."""
         kernel = np.eye(len(self.states))
         for i, state in enumerate(self.states):
             places = np.flatnonzero(self.masked[i])

@@ -38,7 +38,7 @@ def data(tmp_path_factory):
     characters = list("春夏秋冬风花雪月山水云天")
     for n in (7, 5):
         poems = []
-        for _ in range(60):  # a place foretells its character
+        for _ in range(60):  # a place predicts its character
             line = [rng.choice(characters) if rng.random() < 0.2 else characters[i] for i in range(n)]
             poems.append("".join(f"{''.join(line)}{mark}" for mark in "，。，。"))
         (folder / f"quatrains-{n}.txt").write_text("\n".join(poems), encoding="utf-8")

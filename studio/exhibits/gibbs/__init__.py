@@ -156,7 +156,7 @@ ANNEAL = View(
         "Strings of a, b, c on a landscape of two hills: a broad one of a's and a steep, narrow one of b's, whose top is the most "
         "probable string. Gibbs sampling keeps $p^{1/T}$; as $T$ falls that law gathers at the top (dashed), and the chain follows while "
         "it can still cross the valley. Every curve is exact. Greedy search stops on the hill where it began. In the second figure, "
-        "greedy search begun anew wins on strings so short: its chance falls with the length."
+        "greedy search with restarts mostly wins on strings so short: its chance falls with the length."
     ),
     compute=anneal,
     controls={

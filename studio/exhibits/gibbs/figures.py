@@ -356,7 +356,7 @@ def draw_anneal(result: Annealing) -> list:
     for name, chance, color in (
         ("annealed", result.by_annealing, COLORS[2]),
         ("always at the last temperature", result.by_cold, COLORS[0]),
-        ("greedy, begun anew every two sweeps", result.by_restarts, COLORS[3]),
+        ("greedy, restarted every two sweeps", result.by_restarts, COLORS[3]),
     ):
         own = color == COLORS[3]  # the others are named in the first figure
         line(whole, result.budgets, chance, name, color, marks=6, hover=say("%{{x}} sweeps: %{{y:.3f}}"), legend=own)

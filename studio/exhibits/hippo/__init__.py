@@ -203,7 +203,7 @@ VIEWS = (
         caption=(
             "Tokens stand at random places among blanks, and are to be read from the final state, in order, by the best linear readout. "
             "The curves: its exact error over all places, against how far the state moves at a blank. At the right end every step is "
-            "equal, as in S4, and no number of numbers helps: the readout does not know where the tokens were. Mamba lets the input "
+            "equal, as in S4, and no N helps: the readout does not know where the tokens were. Mamba lets the input "
             "choose the step. If a blank's is small (drag the mark), only tokens move the state, and as many numbers as tokens suffice."
         ),
         compute=copying,

@@ -76,7 +76,7 @@ VIEWS = (
     View(
         slug="passage",
         title="A passage, cut again and again",
-        caption="What a language model reads that is trained with random segmentation: the same text, cut anew each time. Tiles are pieces, longer ones darker; play the draws. Below: how often each place was cut, and its probability; cuts that every segmentation has are left out. Last: compression, the bytes that a piece holds; random segmentation pays for its variety with more pieces, at α = 0 with most. The file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
+        caption="What a language model reads that is trained with random segmentation: the same text, cut differently each time. Tiles are pieces, longer ones darker; play the draws. Below: how often each place was cut, and its probability; cuts that every segmentation has are left out. Last: compression, the bytes that a piece holds; random segmentation pays for its variety with more pieces, at α = 0 with most. The file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
         compute=read,
         controls={
             "text": Text("Passage", lines=3),

@@ -1,0 +1,14 @@
+"""A Ray cluster, for folders of pictures (engines.ddcm) and sweeps (studio.sweep)."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def connect(address: str) -> None:
+    """Join the cluster at this address, unless this process has: its workers get the project, wherever they are."""
+    import ray
+
+    if not ray.is_initialized():
+        environment = {"working_dir": str(ROOT), "excludes": [".git", "tests", "benchmarks", "node_modules"]}
+        ray.init(address, runtime_env=environment, log_to_driver=False)
