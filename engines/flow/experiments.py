@@ -65,7 +65,7 @@ class Order:
     states: float32 [blocks + 1, n, 2]; particles from z to x
     lines: float32 [blocks + 1, k, 2]; a square grid, carried along; its lines are separated by NaN
     stacks: the keys of all flows of the target
-    gaps: float64 [stacks], nats; KL(exact law to flow), by quadrature
+    gaps: float64 [stacks], nats; KL(exact distribution ‖ flow), by quadrature
     entropy: nats; of the exact law
     floor: nats; the least KL of any number of blocks in one order
     """

@@ -154,7 +154,7 @@ def mixture_of(target: str | GaussianMixture) -> GaussianMixture:
     """A mixture in the plane, by its name or as it is."""
     mixture = target if isinstance(target, GaussianMixture) else target_mixture(target)
     if mixture.means.shape[1] != 2:
-        raise Refusal("{parameter} must be a law in the plane.", parameter="target")
+        raise Refusal("{parameter} must be a distribution in the plane.", parameter="target")
     return mixture
 
 

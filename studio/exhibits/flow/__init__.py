@@ -38,9 +38,10 @@ VIEWS = (
         title="Order and blocks",
         caption=(
             "A block keeps its first coordinate and maps the second by a shift and a scale that depend on the first: "
-            "$z_2=(x_2-\\mu(x_1))\\,e^{-a(x_1)}$. Samples start as $N(0,I)$ and the blocks are undone one after another; "
-            "scrub to follow particles and grid over the exact density. In one order any number of blocks is still one such "
-            "map, with a floor that can be computed (red line). Blocks in alternating order are not bound by it."
+            "$z_2=(x_2-\\mu(x_1))\\,e^{-a(x_1)}$. Samples start as $N(0,I)$ and the blocks are undone one after "
+            "another; scrub to follow particles and grid over the exact density. In one order any number of blocks is "
+            "still one such map, with a floor that can be computed (red line). Blocks in alternating order are not "
+            "bound by it."
         ),
         compute=order,
         controls={
@@ -55,11 +56,11 @@ VIEWS = (
     ),
     View(
         slug="train",
-        title="Train one",
+        title="Training",
         caption=(
-            "The loss $-\\log q$ of a flow in the plane while it is trained, between two exact numbers: the entropy, which no "
-            "flow undercuts, and the least that blocks in one order can reach. A flow that changes its order every "
-            "block goes below the second line; one that does not stops there."
+            "The loss $-\\log q$ of a flow in the plane while it is trained, between two exact numbers: the entropy, "
+            "which no flow undercuts, and the least that blocks in one order can reach. A flow that changes its order "
+            "every block goes below the second line; one that does not stops there."
         ),
         compute=train,
         controls={
@@ -77,12 +78,12 @@ VIEWS = (
     ),
     View(
         slug="denoise",
-        title="Noise in, noise out",
+        title="Denoising by Tweedie",
         caption=(
             "A flow is trained on data with noise, so its samples are noised as well. It also knows their density, and "
-            "Tweedie's formula turns that into a denoiser: $x+\\sigma^2\\nabla\\log q(x)$. The first figure takes this step "
-            "with the flow's own score, the second with the exact one, from the same samples. The table compares both with "
-            "clean data; between two clean sets the distance is what chance leaves."
+            "Tweedie's formula turns that into a denoiser: $x+\\sigma^2\\nabla\\log q(x)$. The first figure takes "
+            "this step with the flow's own score, the second with the exact one, from the same samples. The table "
+            "compares both with clean data; between two clean sets the distance is what chance leaves."
         ),
         compute=denoise,
         controls={
@@ -97,12 +98,12 @@ VIEWS = (
     ),
     View(
         slug="digits",
-        title="A whole TARFLOW",
+        title="TARFLOW on digits",
         caption=(
-            "TARFLOW on 1,500 digits of 8 x 8 pixels: patches are the tokens, causal transformers the blocks, every second one "
-            "reads backwards. The curves are $-\\log q$ on training and test pictures with noise. The red line "
-            "is a law that remembers the training pictures and nothing else. Samples are drawn token by token with a cache of keys "
-            "and values, then denoised in one step with the flow's own score."
+            "TARFLOW on 1,500 digits of 8 x 8 pixels: patches are the tokens, causal transformers the blocks, every "
+            "second one reads backwards. The curves are $-\\log q$ on training and test pictures with noise. The red "
+            "line is a distribution that holds the training pictures and nothing else. Samples are drawn token by "
+            "token with a cache of keys and values, then denoised in one step with the flow's own score."
         ),
         compute=digits,
         controls={
@@ -122,9 +123,10 @@ VIEWS = (
         slug="guide",
         title="Guidance",
         caption=(
-            "Each token's shift and scale are pushed away from those of the same flow told no label: "
-            "$\\mu+w(\\mu-\\mu_\\varnothing)$. The curve is the Fréchet distance of the samples to test pictures; drag the "
-            "point to set $w$. With a larger $w$ the samples are no longer the law of the data: the distance says by how much."
+            "Each token's shift and scale are pushed away from those of the same flow without a label: "
+            "$\\mu+w(\\mu-\\mu_\\varnothing)$. The curve is the Fréchet distance of the samples to test pictures; "
+            "drag the point to set $w$. With a larger $w$ the samples no longer follow the distribution of the data: "
+            "the distance says by how much."
         ),
         compute=guide,
         controls={
@@ -134,7 +136,7 @@ VIEWS = (
             "temperature": Range(
                 "Attention temperature",
                 step=0.05,
-                help="In the branch that is told no label; matters where w is not 0.",
+                help="In the branch without a label; matters where w is not 0.",
             ),
             "noise": NOISE,
             "denoised": Toggle("Take Tweedie's step"),
@@ -146,12 +148,12 @@ VIEWS = (
     ),
     View(
         slug="likelihood",
-        title="Ask the density",
+        title="Exact likelihood as classifier",
         caption=(
-            "The exact $\\log q$ of one picture under each of the ten labels: with Bayes' rule a classifier nobody trained as "
-            "one. The map splits $-\\log q$ for the likeliest label: what each block adds at each patch, and the prior of "
-            "$z$. Nothing is approximate: the sum equals what the determinant of the whole Jacobian gives. Move the picture "
-            "by a pixel, or draw your own."
+            "The exact $\\log q$ of one picture under each of the ten labels: with Bayes' rule a classifier nobody "
+            "trained as one. The map splits $-\\log q$ for the likeliest label: what each block adds at each patch, "
+            "and the prior of $z$. Nothing is approximate: the sum equals what the determinant of the whole Jacobian "
+            "gives. Move the picture by a pixel, or draw your own."
         ),
         compute=likelihood,
         controls={
@@ -166,13 +168,14 @@ VIEWS = (
     ),
     View(
         slug="heads",
-        title="Which head",
+        title="Output heads",
         caption=(
-            "One token after another, of two numbers: drag the red point to choose $x_1$, and see the law of $x_2$ there "
-            "with the best each head can do. A Gaussian head fails where the law has several peaks. The last figure is "
-            "what each loses in nats, over all $x_1$: with more noise on the data the Gaussian's loss falls to 0. The "
-            "mixture is fitted by EM, so its curve is a bound from above. Flow matching has learnt its velocity exactly; "
-            "what it loses is due to Euler's steps alone, and vanishes with their number."
+            "One token after another, of two numbers: drag the red point to choose $x_1$, and see the distribution of "
+            "$x_2$ there with the best each head can do. A Gaussian head fails where that distribution has several "
+            "peaks. The last figure is what each loses in nats, over all $x_1$: with more noise on the data the "
+            "Gaussian's loss falls to 0. The mixture is fitted by EM, so its curve is a bound from above. Flow "
+            "matching has learnt its velocity exactly; what it loses is due to Euler's steps alone, and vanishes with "
+            "their number."
         ),
         compute=heads,
         controls={
@@ -188,13 +191,14 @@ VIEWS = (
     ),
     View(
         slug="codes",
-        title="What a codebook loses",
+        title="Vector quantisation",
         caption=(
-            "Digits, or a picture of your own, cut into patches; of each only the number of the nearest codebook entry is kept. "
-            "The table has the bits that are kept and those that were there, and how many digits a judge still recognises. A "
-            "codebook learnt from your picture alone belongs to the bill, and PNG keeps all of it without loss. A Gaussian "
-            "residual gives the codes a density again, but the noise it draws is not what was lost. On a Gaussian source the "
-            "exact bound is Shannon's; one number at a time does not reach it."
+            "Digits, or a picture of your own, cut into patches; of each only the number of the nearest codebook "
+            "entry is kept. The table has the bits that are kept and those that were there, and how many digits a "
+            "classifier still recognises. A codebook learnt from your picture alone has to be counted too, and PNG "
+            "keeps all of it without loss. A Gaussian residual gives the codes a density again, but the noise it "
+            "draws is not what was lost. On a Gaussian source the exact bound is Shannon's; one number at a time does "
+            "not reach it."
         ),
         compute=codes,
         controls={

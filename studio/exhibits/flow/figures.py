@@ -84,7 +84,11 @@ def draw_order(result: Order) -> list:
         for i in range(last + 1)
     ]
     scrub(drawing, frames, [str(i) for i in range(last + 1)], name="blocks undone", start=last)
-    distance = figure(x="KL(exact law to flow) (nats)", height=340, title="How far each flow is from the exact law")
+    distance = figure(
+        x="KL(exact distribution ‖ flow) (nats)",
+        height=340,
+        title="KL divergence of each flow from the exact distribution",
+    )
     names = [say(STACKS[name]) for name in result.stacks]
     colors = [ORANGE if name == result.stack else BLUE for name in result.stacks]
     texts = [short(gap) for gap in result.gaps]
@@ -95,7 +99,7 @@ def draw_order(result: Order) -> list:
     here = float(result.gaps[result.stacks.index(result.stack)])
     drawing.alt = say("KL {gap} nats; one order reaches {floor} at best.", gap=short(here), floor=short(result.floor))
     rows = [
-        ["entropy of the exact law", result.entropy],
+        ["entropy of the exact distribution", result.entropy],
         ["least −log q of any number of blocks in one order", result.entropy + result.floor],
         ["−log q of this flow", result.entropy + here],
     ]
@@ -119,7 +123,7 @@ def draw_train(result: Training) -> list:
     shown = plane("Samples of the flow over the exact density", 420)
     points(shown, result.samples[:, 0], result.samples[:, 1], "samples", BLUE, size=4, opacity=0.7)
     ground(shown, result.axis, result.density)
-    return [drawing, shown, Table(("", "nats"), [["KL(exact law to flow), by quadrature", result.gap]])]
+    return [drawing, shown, Table(("", "nats"), [["KL(exact distribution ‖ flow), by quadrature", result.gap]])]
 
 
 def moves(drawing: Figure, start: np.ndarray, end: np.ndarray, few: int = 250) -> None:
@@ -144,10 +148,10 @@ def draw_denoise(result: Denoise) -> list:
         panels.append(drawing)
     sets = ("samples of the flow", "after the flow's step", "after the exact step", "real clean data")
     rows = [[name, *values] for name, *values in zip(sets, result.cost, result.distance, strict=True)]
-    columns = ("", "−log p of the clean law (nats)", "sliced W1 to other clean data")
+    columns = ("", "−log p of the clean distribution (nats)", "sliced W1 to other clean data")
     panels[0].alt = say("−log p falls from {raw} to {after}.", raw=short(result.cost[0]), after=short(result.cost[1]))
     facts = [
-        ["KL(noised law to flow) (nats)", result.gap],
+        ["KL(noised distribution ‖ flow) (nats)", result.gap],
         ["squared error of the flow's score, as a share of the exact one's square", result.score_error],
     ]
     return [*panels, Table(columns, rows), Table(("of the flow itself", ""), facts)]
@@ -162,7 +166,7 @@ def draw_digits(result: Digits) -> list:
         drawing,
         result.step,
         (result.gaussian, "one Gaussian", GREY),
-        (result.memory, "the noised training set as a law", RED),
+        (result.memory, "the noised training set as a distribution", RED),
         (result.noise_alone, "the noise alone", GREEN),
     )
     if len(result.test):
@@ -217,7 +221,7 @@ def draw_likelihood(result: Likelihood) -> list:
     best = int(result.log_q.argmax())
     colors = [ORANGE if i == best else BLUE for i in range(10)]
     points(drawing, list(range(10)), result.log_q, "log q", colors, size=15, legend=False, hover="%{x}: %{y:.2f}")
-    across(drawing, y=result.without, text=say("told no label: {value}", value=short(result.without)))
+    across(drawing, y=result.without, text=say("without a label: {value}", value=short(result.without)))
     drawing.x(dtick=1, range=[-0.6, 10.4])
     low, high = float(result.log_q.min()), float(result.log_q.max())
     drawing.y(range=[low - 0.1 * (high - low) - 1, high + 0.15 * (high - low) + 1])
@@ -272,7 +276,7 @@ def draw_heads(result: Heads) -> list:
     points(drawing, [result.x1], [0], "x₁", RED, size=14, hover="x₁ = %{x:.2f}", legend=False)
     drag(drawing, 1, x="x1")
     ground(drawing, result.axis, result.density)
-    law = titled(figure(x="x₂", y="p(x₂ | x₁)", height=420, title="The law of x₂ at this x₁"))
+    law = titled(figure(x="x₂", y="p(x₂ | x₁)", height=420, title="The distribution of x₂ at this x₁"))
     line(law, result.x2, result.exact, "exact", INK, width=3)
     curves = titled(
         figure(x="noise σ", y="excess of −log q (nats)", height=420, title="What each head loses at its best")
