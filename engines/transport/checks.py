@@ -10,6 +10,7 @@ import torch
 
 from engines.checks import Check
 from engines.diffusion.fewstep import matching_loss
+from engines.diffusion.mixture import GaussianMixture
 from engines.transport import downhill as laws
 from engines.transport.closed_forms import (
     gaussian_batch_distance,
@@ -20,6 +21,7 @@ from engines.transport.closed_forms import (
     uniform_batch_distance,
 )
 from engines.transport.critic_flow import between_gaussians, differences, least_reflow_loss, reflow_terms
+from engines.transport.critic_plane import plane_critics
 from engines.transport.critics import Critic, penalty_at, slopes
 from engines.transport.descent import descent_decay, flow, landscape, walk
 from engines.transport.matching import steepest_slope, wasserstein
@@ -167,6 +169,25 @@ def paths_at_one() -> tuple[float, float, float]:
     return float(ends[0]), float(flow(land, start, np.array([0.0, 1.0]))[-1, 1]), float(ends[1])
 
 
+def radial_critics() -> tuple[float, ...]:
+    """Differences of the critic about 1 and of ReFlow's, then their slopes outwards at radius 1.5, for N(0, I) and N(0, 0.36 I)."""
+    made = plane_critics(GaussianMixture([1.0], [[0.0, 0.0]], [1e-9]), 2.0, 0.6)
+    slope = made.slope(np.array([[0.9, 1.2]]))[:, 0] @ np.array([0.6, 0.8])
+    return made.difference[0], made.difference[2], slope[0], slope[2]
+
+
+def radial_closed() -> tuple[float, ...]:
+    """The same by Gauss's theorem: ρ m 2πr is what N(0, I) has less within r, and |slope| is 1 + |m|/2λ."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    variance = (1 - (nodes + 1) / 2) ** 2 + 0.36 * ((nodes + 1) / 2) ** 2
+    r = np.append(np.arange(1, 1601) * 5e-3, 1.5)
+    ring = r * (np.exp(-(r[:, None] ** 2) / (2 * variance)) / variance @ weights) / 2
+    move = (np.exp(-(r**2) / 0.72) - np.exp(-(r**2) / 2)) / ring
+    slopes = np.sign(move) * (1 + np.abs(move) / 4), move
+    ends = [float((ring * move * slope)[:-1].sum() * 5e-3) for slope in slopes]
+    return (*ends, *(float(slope[-1]) for slope in slopes))
+
+
 CHECKS = (
     Check(
         "W₁ and W₂² of five points and five others",
@@ -307,5 +328,13 @@ CHECKS = (
         2 * 0.33905895852593646 / 3,  # J₁(3), from its table: scipy would take a second to load
         1e-3,
         nesterov_by_steps,
+    ),
+    Check(
+        "N(0, I) and N(0, 0.36 I), penalty 2: differences of the critics about 1 and of ReFlow, and both slopes at radius 1.5, "
+        "on the grid",
+        "Gauss's theorem, radial",
+        radial_closed(),
+        1e-2,
+        radial_critics,
     ),
 )

@@ -17,8 +17,13 @@ import numpy as np
 
 from engines.arguments import Between, OneOf, checked
 from engines.transport.closed_forms import two_point_critic
+from engines.transport.critic_plane import SIGMA, plane_critics
+from engines.transport.data import PLANE, plane_law
+from engines.transport.matching import wasserstein
 
-CASES = ("points", "gaussians")
+CASES = ("points", "gaussians", "plane")
+TARGETS = tuple(name for name in PLANE if name not in ("letter", "drawing"))
+SHOWN = 200  # points of each law of the plane
 KINDS = ("gp_at_1", "gp_at_0", "reflow")
 NODES = 64
 GRID = 401
@@ -91,6 +96,56 @@ class CriticFlow:
     least: float
 
 
+@dataclass(frozen=True)
+class PlaneFlow:
+    """Three critics of N(0, I), fake, and a law of the plane with noise, real: each the best of its kind, on a grid.
+
+    kinds: KINDS
+    axis: float64 [g]; of both coordinates
+    critic: float64 [kinds, g, g]; D, rows along the second coordinate; mean 0 over the fake law
+    difference: float64 [kinds]; E D(x) − E D(y)
+    y, x: float64 [n, 2]; draws of the two laws; row i of y goes to row i of x where the mean squared distance is least
+    move: float64 [kinds, n, 2]; ∇D at y, a step of the generator
+    after: float64 [kinds]; exact W1 of y + ∇D(y) to x
+    w1, w2_squared: exact, of y and x
+    chance: exact W1 of x to other draws of the real law
+    """
+
+    kinds: tuple[str, ...]
+    axis: np.ndarray
+    critic: np.ndarray
+    difference: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    move: np.ndarray
+    after: np.ndarray
+    w1: float
+    w2_squared: float
+    chance: float
+
+
+def in_plane(target: str, penalty: float) -> PlaneFlow:
+    """The best critics of N(0, I) and a target, and what a step along each does to draws."""
+    law = plane_law(target)
+    made = plane_critics(law, penalty)
+    y = plane_law("gaussian").sample(SHOWN, 0).numpy()
+    x, other = (law.sample(SHOWN, seed, SIGMA).numpy() for seed in (1, 2))
+    best, move = wasserstein(y, x, 2), made.slope(y)
+    return PlaneFlow(
+        KINDS,
+        made.axis,
+        made.critic,
+        made.difference,
+        y,
+        x[best.matching],
+        move,
+        np.array([wasserstein(y + step, x).value for step in move]),
+        wasserstein(y, x).value,
+        best.value,
+        wasserstein(x, other).value,
+    )
+
+
 def reflow_terms(case: str, distance: float, std: float, penalty: float) -> np.ndarray:
     """½E D'², E D'(z)(x − y), E D(x) − E D(y) and ½E|x − y|² of KINDS and of D = sin 2z, [kinds + 1, 4].
 
@@ -147,11 +202,14 @@ def critic_flow(
     distance: Annotated[float, Between(0.1, 4)] = 2.0,
     penalty: Annotated[float, Between(0.1, 100)] = 10.0,
     std: Annotated[float, Between(0.2, 2)] = 0.6,
-) -> CriticFlow:
-    """The best critic of each kind for two points, or for N(0, 1) and N(distance, std²).
+    target: Annotated[str, OneOf(TARGETS)] = "ring",
+) -> CriticFlow | PlaneFlow:
+    """The best critic of each kind for two points, for N(0, 1) and N(distance, std²), or for N(0, I) and a target of the plane.
 
     penalty: λ of both penalties; Gulrajani et al. 2017 take 10. std: of the second Gaussian.
     """
+    if case == "plane":
+        return in_plane(target, penalty)
     distances = np.linspace(0.1, 4, 27)
     many = [differences(case, at, std, penalty) for at in distances]
     now, w1, w2 = differences(case, distance, std, penalty)

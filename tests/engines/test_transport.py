@@ -11,6 +11,8 @@ from scipy.stats import wasserstein_distance, wasserstein_distance_nd
 
 from engines.transport import (
     bures,
+    checks,
+    critic_plane,
     descent_decay,
     extend,
     gaussian_batch_distance,
@@ -181,6 +183,31 @@ def test_the_differences_of_critics_are_means_over_draws():
     for i, _ in enumerate(KINDS):
         drawn = np.interp(x, result.z, result.critic[i]) - np.interp(y, result.z, result.critic[i])
         assert abs(drawn.mean() - result.now[i]) < 5 * drawn.std() / math.sqrt(len(drawn)) + 5e-3
+
+
+def test_critics_of_the_plane_solve_their_equations_over_draws():
+    """Of the best D, E φ(x) − E φ(y) is E ∇D·∇φ (ReFlow) and 2λ E (|∇D| − 1) ∇D/|∇D|·∇φ (about 1), whatever φ is."""
+    law, n, penalty = plane_law("three"), 40_000, 2.0
+    made = critic_plane.plane_critics(law, penalty)
+    x, y, t = law.sample(n, 0, critic_plane.SIGMA).numpy(), normal(n, 2), np.random.default_rng(1).random((n, 1))
+    slope = dict(zip(KINDS, made.slope(t * x + (1 - t) * y), strict=True))
+    length = np.linalg.norm(slope["gp_at_1"], axis=1, keepdims=True)
+    forces = slope["reflow"], 2 * penalty * slope["gp_at_0"], 2 * penalty * (1 - 1 / length) * slope["gp_at_1"]
+    for along in np.array([[1.0, 0.5], [-0.4, 1.2]]):
+        between = (t * x + (1 - t) * y) @ along
+        ends = np.sin(x @ along) - np.sin(y @ along)
+        for force in forces:
+            off = force @ along * np.cos(between) - ends
+            assert abs(off.mean()) < 5 * off.std() / math.sqrt(n)
+
+
+def test_a_step_in_the_plane_comes_nearer_and_reflow_is_the_penalty_about_0():
+    found = critic_flow("plane", penalty=0.5)
+    reflow, about_0 = found.kinds.index("reflow"), found.kinds.index("gp_at_0")
+    np.testing.assert_allclose(found.critic[reflow], found.critic[about_0], atol=1e-9)
+    assert found.chance < found.after[reflow] < 0.8 * found.w1
+    assert np.square(found.x - found.y).sum(1).mean() == pytest.approx(found.w2_squared)
+    assert critic_flow("plane", penalty=10.0).after[about_0] > 0.9 * found.w1
 
 
 def test_critics_hold_their_constraints():
@@ -420,3 +447,17 @@ def test_digits_are_matched_as_scipy_prices_them():
     assert found.bound < found.value < found.random and found.slope == pytest.approx(1) and abs(found.gap) < 1e-12
     assert (found.labels_x == found.labels_y).mean() > (found.labels_x == found.labels_y[found.mixed]).mean()
     assert distance("digits", n=40, power=2).bound < distance("digits", n=40, power=2).value
+
+
+def wrong(name, monkeypatch):
+    """Break the engine in one place."""
+    if name == "plane":
+        plain = critic_plane.densities
+        monkeypatch.setattr(critic_plane, "densities", lambda *given: [sum(plain(*given)[1:]) / 2, *plain(*given)[1:]])
+
+
+@pytest.mark.parametrize("name, number", [("plane", 23)])
+def test_a_check_fails_on_a_wrong_engine(name, number, monkeypatch):
+    assert checks.CHECKS[number].outcome().holds
+    wrong(name, monkeypatch)
+    assert not checks.CHECKS[number].outcome().holds

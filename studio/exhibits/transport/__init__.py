@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engines.transport.checks import CHECKS
+from engines.transport.critic_flow import TARGETS as PLANE_LAWS
 from engines.transport.critic_flow import critic_flow
 from engines.transport.descent import descent
 from engines.transport.downhill import downhill
@@ -59,7 +60,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_distance,
-        looks={"lines": Toggle("Lines of the matching")},
+        looks={"lines": Toggle("Lines of the matching", when=PLANE)},
         seconds=0.1,
         scalars={"value": "mean cost of the best matching"},
     ),
@@ -150,16 +151,19 @@ VIEWS = (
             "move itself for a slope: it is the penalty about 0 with λ = ½, and measures a squared distance. A generator step along "
             "its slope carries two points onto each other at once. The bars expand ReFlow's loss: the term with the move is the "
             "difference of the ends, not nearly but exactly, for any D. What is given up is t: a field that knows it reaches the dotted "
-            "line. In few steps, WGAN-GP and the GAN as ReFlow are [trained in the plane](?tab=diffusion&view=few)."
+            "line. In the plane the fake law is N(0, I): arrows are one step along each critic's gradient, beside the exact transport. In few "
+            "steps, WGAN-GP and the GAN as ReFlow are [trained there](?tab=diffusion&view=few)."
         ),
         compute=critic_flow,
         controls={
-            "case": Choice("Laws", {"gaussians": "two Gaussians", "points": "two points"}),
-            "distance": Range("Distance", step=0.05),
+            "case": Choice("Laws", {"gaussians": "two Gaussians", "points": "two points", "plane": "in the plane"}),
+            "target": Choice("Real law", {name: TARGETS[name] for name in PLANE_LAWS}, when={"case": ["plane"]}),
+            "distance": Range("Distance", step=0.05, when={"case": ["gaussians", "points"]}),
             "penalty": PENALTY,
             "std": Range("Width of the real law", step=0.05, when={"case": ["gaussians"]}),
         },
         draw=figures.draw_critic_flow,
+        seconds=0.5,
     ),
     View(
         slug="descent",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.transport.critic_flow import CriticFlow
+from engines.transport.critic_flow import CriticFlow, PlaneFlow
 from engines.transport.data import as_pictures
 from engines.transport.descent import Descent
 from engines.transport.downhill import Downhill
 from engines.transport.experiments import Critics, Distance, Generated, Minibatch
 from studio.figure import (
     COLORS,
+    DIVERGING,
     GREY,
     INK,
     across,
+    arrows,
     band,
     bars,
     contour,
@@ -254,8 +256,44 @@ def draw_generators(result: Generated) -> list:
     return [pictures, drawing, Table(columns, rows)]
 
 
-def draw_critic_flow(result: CriticFlow) -> list:
-    """Slope and critic along the line, and what the difference measures over the distance."""
+def draw_plane_critics(result: PlaneFlow) -> list:
+    """Each critic's level lines with a step along it, and the exact transport."""
+    few = slice(0, 90)
+    near = np.abs(result.axis) < 2.8  # beyond it neither distribution has much mass, and D falls without bound
+    panels: list = []
+    for kind in ("reflow", "gp_at_1", "gp_at_0", ""):
+        first = not panels
+        title = say(KINDS[kind]) if kind else say("exact transport, W₂")
+        plane = figure(x="x", y="y", height=540 if first else 440, square=True, title=title, showlegend=first)
+        move = result.x - result.y
+        if kind:
+            row = result.kinds.index(kind)
+            level, move = result.critic[row], result.move[row]
+            most = float(np.abs(level[np.ix_(near, near)]).max())
+            contour(
+                plane, np.clip(level, -most, most), result.axis, result.axis, scale=DIVERGING, low=-most, high=most,
+                levels=20, opacity=0.7,
+            )  # fmt: skip
+        points(plane, *result.x.T, "real", ORANGE, size=4)
+        arrows(plane, *result.y[few].T, *move[few].T, "step of the fake points", INK)
+        plane.x(range=[-3.4, 3.4]).y(range=[-3.4, 3.4]).update(legend=INSIDE)
+        panels.append(plane)
+    panels[0].alt = say("W₁ is {w1}, W₂² is {w2}.", w1=short(result.w1), w2=short(result.w2_squared))
+    rows = [
+        [say(KINDS[kind]), float(result.difference[i]), float(result.after[i])] for i, kind in enumerate(result.kinds)
+    ]
+    rows += [
+        [say("W₁ before a step"), "", result.w1],
+        [raw("W₂²"), result.w2_squared, ""],
+        [say("two sets of real points"), "", result.chance],
+    ]
+    return [*panels, Table(("", "E D(x) − E D(y)", "W₁ to real points after y ← y + ∇D(y)"), rows)]
+
+
+def draw_critic_flow(result: CriticFlow | PlaneFlow) -> list:
+    """Slope and critic along the line, and what the difference measures over the distance; or the plane's."""
+    if isinstance(result, PlaneFlow):
+        return draw_plane_critics(result)
     slope = figure(x="z", y="slope dD/dz", height=440)
     critic = figure(x="z", y="critic D(z)", height=340, title="The critics themselves", showlegend=False)
     measure = figure(
