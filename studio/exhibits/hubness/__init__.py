@@ -63,7 +63,7 @@ K = Range("Neighbours k", log=True)
 FIVE = Range("Neighbours k", step=1, help="The papers quoted here take 5.")
 METRIC = Choice("Distance", METRICS)
 P = Range("Exponent p of Lp", log=True, when={"metric": ["lp"]})
-LAW = Choice("Law", LAWS)
+LAW = Choice("Distribution", LAWS)
 SEED = Range("Seed", step=1)
 
 VIEWS = (
@@ -104,12 +104,12 @@ VIEWS = (
         ),
         compute=skewness_against_dimension,
         controls={
-            "laws": Choice("Laws", LAWS, several=True),
+            "laws": Choice("Distributions", LAWS, several=True),
             "points": Range("Points of a set", step=1),
             "k": FIVE,
             "metric": METRIC,
             "p": P,
-            "seeds": Range("Sets of each law", step=1),
+            "seeds": Range("Sets of each distribution", step=1),
             "seed": SEED,
         },
         looks={"measure": Choice("Measure", MEASURES)},
@@ -148,12 +148,13 @@ VIEWS = (
         slug="concentration",
         title="Concentration of distances and angles",
         caption=(
-            "Standard deviation over mean of the distance between two random points, in four norms. Under the first three laws it "
-            "falls like $1/\\sqrt d$ in each $L_p$ norm with finite $p$: all distances become alike. Of the mixture two groups of "
-            "distances remain, within a component and between two, so there it does not vanish. Angles concentrate too: two directions at "
-            "random have density $\\sin^{d-2}$ (dashed) and are nearly perpendicular; seen from a corner of the cube, where all "
-            "coordinates are positive, the angle tends to 41.4°, whose cosine is ¾. Last, the ball in its cube: its "
-            "share $\\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$ vanishes, and nearly all of it lies near its surface (drag the rim)."
+            "Standard deviation over mean of the distance between two random points, in four norms. Under the first "
+            "three distributions it falls like $1/\\sqrt d$ in each $L_p$ norm with finite $p$: all distances become "
+            "alike. Of the mixture two groups of distances remain, within a component and between two, so there it "
+            "does not vanish. Angles concentrate too: two directions at random have density $\\sin^{d-2}$ (dashed) "
+            "and are nearly perpendicular; seen from a corner of the cube, where all coordinates are positive, the "
+            "angle tends to 41.4°, whose cosine is ¾. Last, the ball in its cube: its share "
+            "$\\pi^{d/2}/(2^d\\,\\Gamma(d/2+1))$ vanishes, and nearly all of it lies near its surface (drag the rim)."
         ),
         compute=concentration,
         controls={"law": LAW, "pairs": Range("Pairs per dimension", step=1), "seed": SEED},
@@ -162,12 +163,13 @@ VIEWS = (
     ),
     View(
         slug="approximate",
-        title="What a fast search loses",
+        title="Approximate search (HNSW)",
         caption=(
             "Large collections are searched by a graph (HNSW, here by faiss): from point to nearer point along links, keeping a beam "
             "of candidates. Each point is searched for itself: how many of them are found, by how often they are neighbours. "
-            "Antihubs are lost first: those to whom no one is near get few links, some none, and of these hardly one is found, however wide "
-            "the beam. The dashed curve, the share of neighbours found, hides it, since antihubs are no one's neighbour. More links help."
+            "Antihubs are lost first: points that are near to no other get few links, some none, and of these hardly "
+            "one is found, however wide the beam. The dashed curve, the share of neighbours found, hides it, since "
+            "antihubs are no point's neighbour. More links help."
         ),
         compute=approximate,
         controls={
@@ -185,7 +187,7 @@ VIEWS = (
     ),
     View(
         slug="artefact",
-        title="With and without an edge",
+        title="Hubness and boundaries",
         caption=(
             "Skewness of $N_k$ in places without an edge (solid) and in places with a middle (dashed); dotted: random neighbours. Low "
             "and colleagues hold that hubs need a gradient of density, which an edge makes, and not dimension as such: in the cube with "

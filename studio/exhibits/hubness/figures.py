@@ -293,7 +293,7 @@ def draw_curve(result: SkewnessCurve, measure: str = "skewness") -> list:
         drawn.y(tickformat=".0%", span=(0.15, max(0.85, float(np.nanmax(every)) + 0.05)))
         across(drawn, y=0.8, text="four fifths")
     rows = [[LAWS[law], *every[i, done].mean(1)] for i, law in enumerate(result.laws)]
-    columns = ("law", *(raw(f"d = {value}") for value in d))
+    columns = ("distribution", *(raw(f"d = {value}") for value in d))
     title = say("Mean of {seeds} sets of {n} points, k = {k}", seeds=every.shape[2], n=result.points, k=result.k)
     return [drawn, Table(columns, rows, title=title)]
 
@@ -420,7 +420,7 @@ def draw_boundary(result: Boundary) -> list:
     ]
     note = say(
         "In the planes $k$ is {k}, {share} of the {n} points. The ten points nearest to the mean have $N$ = {square} in the square, "
-        "{glued} where its sides are glued and {normal} under the normal law.",
+        "{glued} where its sides are glued and {normal} under the normal distribution.",
         k=result.flat_k,
         share=f"{result.share:.0%}",
         n=result.points,
@@ -455,12 +455,12 @@ def draw_approximate(result: Approximation) -> list:
         among = result.incoming[group == GROUPS_OF_N.index(name)]
         if len(among):
             share = np.bincount(np.minimum(among, links[-1]), minlength=len(links)) / len(among)
-            title = say("so many links: {kind}", kind=say(KINDS[name]))
+            title = say("number of links: {kind}", kind=say(KINDS[name]))
             bars(reach, links, share, title, KIND_COLORS[name], opacity=0.6, hover="%{x}: %{y:.1%}")
     some = np.bincount(np.minimum(result.incoming, links[-1]), minlength=len(links))
     met = np.bincount(np.minimum(result.incoming, links[-1]), result.found, minlength=len(links))
     met = np.divide(met, some, out=np.full(len(links), np.nan), where=some > 0)
-    line(reach, links, met, "found, of all points with so many", ORDINARY, marks=6, hover="%{x}: %{y:.1%}")
+    line(reach, links, met, "found, of the points with that many", ORDINARY, marks=6, hover="%{x}: %{y:.1%}")
     reach.y(tickformat=".0%", span=(0, 1.03))
 
     rows = [
