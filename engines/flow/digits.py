@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engines import digits
 from engines.arguments import Refusal, number, one_of, whole
+from engines.digits import SIDE
 from engines.flow.tarflow import TarFlow
 
-SIDE, LEVELS, TRAIN = 8, 17, 1500
+LEVELS, TRAIN = 17, 1500
 CLASSES = 10
 PATCHES = ("2", "4")
 
@@ -31,13 +33,8 @@ class Split(NamedTuple):
 @cache
 def split() -> Split:
     """The digits, cut once with seed 0."""
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    order = np.random.default_rng(0).permutation(len(data.data))
-    pictures = torch.from_numpy(data.data[order] / 8 - 1).float()
-    labels = torch.from_numpy(data.target[order]).long()
-    return Split(pictures[:TRAIN], labels[:TRAIN], pictures[TRAIN:], labels[TRAIN:])
+    parts = digits.split(TRAIN)
+    return Split(*(torch.from_numpy(x) for ink, labels in parts for x in ((2 * ink - 1).astype(np.float32), labels)))
 
 
 def to_tokens(pictures: Tensor, patch: int) -> Tensor:
@@ -56,11 +53,14 @@ def to_pictures(tokens: Tensor, patch: int) -> Tensor:
     return cut.permute(0, 1, 3, 2, 4).reshape(len(tokens), SIDE * SIDE)
 
 
+def ink(pictures: Tensor) -> np.ndarray:
+    """Pictures in [-1, 1] as ink, from 0 (white) to 1, float64."""
+    return ((pictures.double() + 1) / 2).numpy()
+
+
 def to_grey(pictures: Tensor, enlarge: int = 1) -> np.ndarray:
-    """Pictures [n, 64] in [-1, 1] as uint8 [n, 8, 8, 3], dark on light; `enlarge` repeats each pixel."""
-    grey = (255 * (1 - (pictures.clamp(-1, 1) + 1) / 2)).round().to(torch.uint8).reshape(-1, SIDE, SIDE)
-    grey = grey.repeat_interleave(enlarge, 1).repeat_interleave(enlarge, 2)
-    return grey[..., None].expand(-1, -1, -1, 3).contiguous().numpy()
+    """Pictures [n, 64] in [-1, 1] as uint8 [n, 8, 8, 3], dark on white; `enlarge` repeats each pixel."""
+    return digits.as_pictures(ink(pictures), enlarge=enlarge)
 
 
 def noised(pictures: Tensor, noise: float, generator: torch.Generator) -> Tensor:
@@ -84,24 +84,20 @@ def recognised(pictures: Tensor, labels: Tensor) -> float:
     return float((judge().predict(pictures.clamp(-1, 1).numpy()) == labels.numpy()).mean())
 
 
-def frechet(a: Tensor, b: Tensor) -> float:
-    """Fréchet distance of the Gaussians fitted to pictures [n, 64], [m, 64], in pixels of 0 to 16, squared."""
-    means, covariances = [], []
-    for pictures in (a, b):
-        if len(pictures) < 2:
-            raise Refusal("{parameter} must hold at least {least} pictures.", parameter="a", least=2)
-        pixels = (8 * (pictures.double() + 1)).numpy()
-        means.append(pixels.mean(0))
-        covariances.append(np.cov(pixels.T))
-    values, vectors = np.linalg.eigh(covariances[0])
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ covariances[1] @ root).clip(0)).sum()
-    return float(((means[0] - means[1]) ** 2).sum() + covariances[0].trace() + covariances[1].trace() - 2 * cross)
+@cache
+def test_law() -> digits.Normal:
+    """The Gaussian of the test pictures, in ink."""
+    return digits.normal(ink(split().test))
+
+
+def frechet(pictures: Tensor) -> float:
+    """Fréchet distance of pictures [n, 64] to the test pictures, in squared ink."""
+    return digits.frechet(ink(pictures), test_law())
 
 
 def nearest(pictures: Tensor) -> float:
-    """Mean distance to the nearest training picture, in pixels of 0 to 16."""
-    return float(8 * torch.cdist(pictures, split().train).amin(1).mean())
+    """Mean distance to the nearest training picture, in ink."""
+    return float(torch.cdist(pictures, split().train).amin(1).mean() / 2)
 
 
 def gaussian_nll(noise: float) -> float:

@@ -36,8 +36,8 @@ class Digits:
     denoised: uint8 [n, 8, 8, 3]; the same after Tweedie's step
     real: uint8 [n, 8, 8, 3]; test pictures
     recognised: float64 [3]; share that the judge takes for their label: raw, denoised, test pictures
-    frechet: float64 [3], squared pixels; to the test pictures: raw, denoised, as many training pictures
-    nearest: float64 [3], pixels; mean distance to the nearest training picture: raw, denoised, test pictures
+    frechet: float64 [3], squared ink; to the test pictures: raw, denoised, as many training pictures
+    nearest: float64 [3], ink; mean distance to the nearest training picture: raw, denoised, test pictures
     """
 
     step: np.ndarray
@@ -94,7 +94,7 @@ def digits(
     sets = (raw, clean, parts.test)
     measures = (
         np.array([data.recognised(x, y) for x, y in zip(sets, (labels, labels, parts.test_labels), strict=True)]),
-        np.array([data.frechet(x, parts.test) for x in (raw, clean, parts.train[: len(parts.test)])]),
+        np.array([data.frechet(x) for x in (raw, clean, parts.train[: len(parts.test)])]),
         np.array([data.nearest(x) for x in sets]),
     )
     real = torch.cat([parts.test[parts.test_labels == label][:3] for label in range(10)]).view(10, 3, 64)
@@ -110,7 +110,7 @@ class Guide:
     pictures: uint8 [50, 8, 8, 3]; five rows of ten labels
     weights: float64 [k]; of the curves
     recognised: float64 [k]; share that the judge takes for their label
-    frechet: float64 [k], squared pixels; to the test pictures
+    frechet: float64 [k], squared ink; to the test pictures
     recognised_here: at the weight shown
     frechet_here: likewise
     recognised_real: of the test pictures
@@ -148,7 +148,7 @@ def guide(
         return data.denoised(flow, shipped.PATCH, raw, float(noise), labels) if denoised else raw
 
     def measured(pictures: Tensor) -> tuple[float, float]:
-        return data.recognised(pictures, labels), data.frechet(pictures, parts.test)
+        return data.recognised(pictures, labels), data.frechet(pictures)
 
     weights = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
     curves = np.array([measured(drawn(weight)) for weight in weights])
@@ -161,7 +161,7 @@ def guide(
         curves[:, 1],
         *measured(here),
         data.recognised(parts.test, parts.test_labels),
-        data.frechet(parts.train[: len(parts.test)], parts.test),
+        data.frechet(parts.train[: len(parts.test)]),
     )
 
 

@@ -77,7 +77,7 @@ def export(out: Path, seconds: float, seed: int) -> None:
         clean = digits.denoised(flow, PATCH, raw, noise, labels)
         figures[name] = digits.test_nll(flow, PATCH, noise)
         shares = [f"{100 * digits.recognised(pictures, labels):.1f}%" for pictures in (raw, clean)]
-        apart = [f"{digits.frechet(pictures, data.test):.1f}" for pictures in (raw, clean)]
+        apart = [f"{digits.frechet(pictures):.3f}" for pictures in (raw, clean)]
         lines.append([noise, f"{figures[name]:.4f}", f"{digits.gaussian_nll(noise):.4f}", *shares, *apart])
     sections = {
         "What it is": f"""
@@ -94,8 +94,8 @@ KL(target with noise σ to flow), nats, by quadrature:
 
 {card_table(("target", "blocks", "orders", "steps", "σ = 0.05", "0.15", "0.3", "0.6"), rows)}
 
-Digits; 300 samples, 30 a label; recognised by a support vector machine; Fréchet distance in pixels to the test pictures
-(of 297 training pictures: {digits.frechet(data.train[:297], data.test):.1f}):
+Digits; 300 samples, 30 a label; recognised by a support vector machine; Fréchet distance (squared ink) to the test pictures
+(of 297 training pictures: {digits.frechet(data.train[:297]):.3f}):
 
 {card_table(("σ", "test nats a pixel", "one Gaussian", "recognised raw", "denoised", "Fréchet raw", "denoised"), lines)}""",
         "Limits": "Trained for minutes, to be looked into; the digits are small.",

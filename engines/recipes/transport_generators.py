@@ -6,7 +6,8 @@ The five took about four minutes together on one core. Prints W1 to 512 fresh pi
 import sys
 import time
 
-from engines.transport.data import frechet, halves, spread
+from engines.digits import frechet
+from engines.transport.data import halves, spread
 from engines.transport.generators import GENERATORS, pictures, save, train_generator
 from engines.transport.matching import wasserstein
 

@@ -1,9 +1,6 @@
-"""The laws that are compared: scikit-learn's digits, and targets in the plane."""
+"""The laws that are compared: the digits in two halves, and targets in the plane."""
 
 from __future__ import annotations
-
-from functools import cache
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,45 +8,15 @@ from torch import Tensor
 
 from engines.arguments import whole
 from engines.diffusion.mixture import GaussianMixture, target_mixture
+from engines.digits import split
 
-SIDE = 8
 HALF = 898  # of 1,797
-
-
-class Digits(NamedTuple):
-    """Pictures and labels. pictures: float64 [n, 64], ink from 0 to 1; labels: int64 [n]."""
-
-    pictures: np.ndarray
-    labels: np.ndarray
-
-
-@cache
-def digits() -> Digits:
-    """scikit-learn's 1,797 handwritten digits of 8 x 8, in an order drawn once with seed 0."""
-    from sklearn.datasets import load_digits
-
-    loaded: Any = load_digits()
-    order = np.random.default_rng(0).permutation(len(loaded.data))
-    return Digits(loaded.data[order] / 16, loaded.target[order])
 
 
 def halves() -> tuple[np.ndarray, np.ndarray]:
     """The pictures in two halves, float64 [898, 64] and [899, 64]: what is learnt from, and fresh ones of the same law."""
-    pictures = digits().pictures
-    return pictures[:HALF], pictures[HALF:]
-
-
-def as_pictures(values: np.ndarray, size: int = SIDE) -> np.ndarray:
-    """Ink [n, side²] from 0 (white) to 1 as uint8 [n, side, side, 3], ink on white."""
-    grey = np.clip((1 - np.asarray(values)) * 255, 0, 255).round().astype(np.uint8)
-    return np.repeat(grey.reshape(len(grey), size, size, 1), 3, -1)
-
-
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """W2² of the Gaussians with the means and covariances of two sets [n, d]: the Fréchet distance, in pixels here."""
-    from engines.transport.closed_forms import bures
-
-    return bures(a.mean(0), np.cov(a.T), b.mean(0), np.cov(b.T))
+    known, fresh = split(HALF)
+    return known.pictures, fresh.pictures
 
 
 def spread(a: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
+from engines.digits import as_pictures, frechet, load
 from engines.progress import Progress
 from engines.transport import generators as trained
 from engines.transport.closed_forms import bures, gaussian_batch_distance, uniform_batch_distance
@@ -18,9 +19,6 @@ from engines.transport.critics import CRITICS, Critic, train_critics
 from engines.transport.data import (
     HALF,
     PLANE,
-    as_pictures,
-    digits,
-    frechet,
     gaussian_of,
     geometric_median,
     halves,
@@ -110,7 +108,7 @@ def matched(
 
 def digits_distance(power: int, n: int, seed: int) -> Distance:
     """n digits of one half of the data carried onto n of the other."""
-    rng, (pictures, labels) = np.random.default_rng(seed), digits()
+    rng, (pictures, labels) = np.random.default_rng(seed), load()
     rows = rng.choice(HALF, n, replace=False), HALF + rng.choice(HALF, n, replace=False)
     x, y = (pictures[part] for part in rows)
     best = wasserstein(x, y, power)
@@ -361,7 +359,7 @@ class Generated:
     names: "real", then generators [g]; real are known pictures, measured against the same fresh ones
     pictures: uint8 [g, k, 8, 8, 3]
     w1: float64 [g]; exact W1 of n pictures to n fresh real ones
-    frechet: float64 [g]; Fréchet distance in pixels of n pictures to all fresh real ones
+    frechet: float64 [g]; squared ink; Fréchet distance of n pictures to all fresh real ones
     spread: float64 [g]; E|x − x'|
     sharp: float64 [g]; mean |difference| of neighbouring pixels, ink from 0 to 1
     n: int

@@ -124,9 +124,9 @@ VIEWS = (
         title="Guidance",
         caption=(
             "Each token's shift and scale are pushed away from those of the same flow without a label: "
-            "$\\mu+w(\\mu-\\mu_\\varnothing)$. The curve is the Fréchet distance of the samples to test pictures; "
-            "drag the point to set $w$. With a larger $w$ the samples no longer follow the distribution of the data: "
-            "the distance says by how much."
+            "$\\mu+w(\\mu-\\mu_\\varnothing)$. The curve is the Fréchet distance of the samples to test pictures, in ink "
+            "(0 on white, 1 on black); drag the point to set $w$. With a larger $w$ the samples no longer follow the "
+            "distribution of the data: the distance says by how much."
         ),
         compute=guide,
         controls={
@@ -144,7 +144,7 @@ VIEWS = (
         },
         draw=draw_guide,
         seconds=0.7,
-        scalars={"frechet_here": "Fréchet distance (pixels²)", "recognised_here": "recognised"},
+        scalars={"frechet_here": "Fréchet distance (ink²)", "recognised_here": "recognised"},
     ),
     View(
         slug="likelihood",

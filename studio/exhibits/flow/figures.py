@@ -190,8 +190,8 @@ def draw_digits(result: Digits) -> list:
     columns = (
         "",
         "share recognised",
-        "Fréchet distance to the test pictures",
-        "distance to the nearest training picture",
+        "Fréchet distance to the test pictures (ink²)",
+        "distance to the nearest training picture (ink)",
     )
     return [*panels, Table(columns, rows)]
 
@@ -199,7 +199,7 @@ def draw_digits(result: Digits) -> list:
 def draw_guide(result: Guide) -> list:
     """A sheet of digits, and the price of guidance."""
     sheet = Pictures(result.pictures, rows=[""] * 5, columns=[str(i) for i in range(10)], size=48)
-    cost = figure(x="guidance w", y="Fréchet distance (pixels²)", height=380)
+    cost = figure(x="guidance w", y="Fréchet distance (ink²)", height=380)
     line(cost, result.weights, result.frechet, "Fréchet distance to the test pictures", BLUE, marks=6)
     points(cost, [result.guidance], [result.frechet_here], "w", ORANGE, size=13, legend=False)
     drag(cost, 1, x="guidance")

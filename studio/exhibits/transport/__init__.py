@@ -127,8 +127,8 @@ VIEWS = (
         slug="generators",
         title="Nearer, and worse",
         caption=(
-            "Digits by small generators that were trained to be near in W₁, beside real ones. Compare the pictures, then the table. The "
-            "generator that lowers exact W₁ of small batches can be nearer to fresh pictures than real pictures are (grey line), "
+            "Digits by small generators that were trained to be near in W₁, beside real ones; distances are in ink, "
+            "0 on white and 1 on black. Compare the pictures, then the table. The generator that lowers exact W₁ of small batches can be nearer to fresh pictures than real pictures are (grey line), "
             "while its pictures are blurred and alike: its Fréchet distance is larger, its spread smaller. WGAN-GP is farther in W₁ and "
             "looks better. What makes a WGAN work is not that it measures W₁."
         ),

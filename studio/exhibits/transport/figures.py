@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engines.digits import as_pictures
 from engines.transport.critic_flow import CriticFlow, PlaneFlow
-from engines.transport.data import as_pictures
 from engines.transport.descent import Descent
 from engines.transport.downhill import Downhill
 from engines.transport.experiments import Critics, Distance, Generated, Minibatch
@@ -233,7 +233,7 @@ def draw_critics(result: Critics, shown: str = "gp_at_1", log: bool = False) -> 
 
 def draw_generators(result: Generated) -> list:
     """Pictures by each, and the distances that rank them differently."""
-    drawing = figure(x="exact W₁ to fresh pictures", y="Fréchet distance", height=420)
+    drawing = figure(x="exact W₁ to fresh pictures (ink)", y="Fréchet distance (ink²)", height=420)
     for i, name in enumerate(result.names):
         color = INK if name == "real" else COLORS[i - 1]
         hover = "W₁ = %{x:.3f}<br>%{y:.3f}"
@@ -251,7 +251,13 @@ def draw_generators(result: Generated) -> list:
         for i, name in enumerate(result.names)
     ]
     drawing.alt = say("Real pictures have W₁ {value}.", value=short(result.w1[0]))
-    columns = ("trained by", "W₁ to fresh pictures", "Fréchet distance", "spread E|x − x′|", "step between pixels")
+    columns = (
+        "trained by",
+        "W₁ to fresh pictures (ink)",
+        "Fréchet distance (ink²)",
+        "spread E|x − x′| (ink)",
+        "step between pixels",
+    )
     pictures = Pictures(shown, title="Pictures by each", rows=heads, columns=[""] * count, size=48)
     return [pictures, drawing, Table(columns, rows)]
 
