@@ -127,6 +127,7 @@ def _story(exhibit: Exhibit, story: Story, say: Any) -> dict[str, Any]:
                 "values": shown_values(exhibit, view, settings),
                 "control": exhibit.controls[view.settings[step.control]] if step.control else "",
                 "mark": step.mark,
+                "said": say(step.mark),
             }
         )
     return {

@@ -77,6 +77,7 @@ class Writing:
 
     frames: for each moment its lines, each a sequence of pieces; labels: a short text a frame
     large: a poem rather than a passage; start: the frame shown first
+    once: played once when the text is first seen
     """
 
     frames: Sequence[Sequence[Sequence[Piece]]]
@@ -85,6 +86,7 @@ class Writing:
     large: bool = False
     start: int = -1
     name: str = "step"
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,6 @@ def pack(panel: Any) -> str:
         case Writing():
             return json.dumps(_written(panel))
         case Pictures():
-            pictures = np.asarray(panel.images)
             return json.dumps(
                 {
                     "kind": "pictures",
@@ -154,7 +155,7 @@ def pack(panel: Any) -> str:
                     "rows": [drawn(text) for text in panel.rows],
                     "columns": [drawn(text) for text in panel.columns],
                     "width": panel.size,
-                    "images": [png(picture) for picture in pictures],
+                    "images": [png(picture) for picture in np.asarray(panel.images)],
                 }
             )
     raise TypeError(f"{type(panel).__name__} is no panel")
@@ -176,7 +177,7 @@ def _written(panel: Writing) -> dict[str, Any]:
         "name": drawn(panel.name),
         "large": panel.large,
         "start": panel.start % len(frames) if frames else 0,
-    }
+    } | ({"once": True} if panel.once else {})
 
 
 def _cell(cell: Any) -> Any:

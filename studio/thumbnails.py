@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import torch
+
+from studio.panels import png
 
 WIDTH, HEIGHT = 240.0, 110.0
 
@@ -48,6 +51,12 @@ def cells(values: torch.Tensor, color: str) -> str:
         if value > 0.04
     )
     return f'<g fill="{color}">{made}</g>'
+
+
+def image(picture: np.ndarray, x: float, y: float, size: float) -> str:
+    """A square picture [h, w, 3 or 4] at (x, y), its pixels seen as they are."""
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{size:g}" height="{size:g}"'
+    return f'<image {place} style="image-rendering:pixelated" href="{png(picture)}"/>'
 
 
 def writing(lines: list[str], size: float, accent: str) -> str:

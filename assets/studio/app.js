@@ -251,7 +251,7 @@ const makeExhibit = (exhibit, host) => {
   const dressStory = () => {
     const [number, step] = story;
     const told = exhibit.stories[number];
-    const { html, control, mark } = told.steps[step];
+    const { html, control, mark, said } = told.steps[step];
     const text = node("div", "walk-text");
     text.innerHTML = html;
     const steps = node("div", "walk-steps");
@@ -268,7 +268,7 @@ const makeExhibit = (exhibit, host) => {
     walk.replaceChildren(node("strong", "", `${number + 1}. ${told.title}`), quit, text, steps);
     walk.hidden = false;
     controls.point(control);
-    stage.highlight(mark);
+    stage.highlight(mark, said);
     stories.open = false;
   };
   const tell = (number, step) => {

@@ -2,16 +2,75 @@
 const isPhone = () => innerWidth < 700;
 
 // How high the first panel may be: the window's height less what stands above and below it.
+const roomFor = () => (isPhone() ? Math.max(innerHeight * 0.46, 250) : Math.max(innerHeight - 250, 380));
 const heightFor = (figure, holder) => {
   const asked = figure.layout.height ?? 420;
   const isHero = holder.classList.contains("hero");
-  const room = isPhone() ? Math.max(innerHeight * 0.46, 250) : Math.max(innerHeight - 250, 380);
-  const [rows, columns, gap] = figure.layout.meta?.squares ?? [];
-  if (rows) return Math.min(asked, rows * (holder.offsetWidth / columns + gap) + 24);
+  const room = roomFor();
+  const { aspect } = figure.layout.meta ?? {}; // of a picture: width over height
+  if (aspect) return Math.min(asked, holder.offsetWidth / aspect + 36);
   if (figure.square) return Math.min(holder.offsetWidth * 0.98 + 40, isHero ? Math.max(room, isPhone() ? 0 : 480) : 460);
   if (!isHero) return Math.min(asked, isPhone() ? 340 : asked);
   return isPhone() ? Math.min(asked, room) : Math.max(Math.min(asked * 1.35, room), Math.min(asked, 620));
 };
+
+// Words in lines that are no wider than that; Chinese breaks anywhere.
+const measure = document.createElement("canvas").getContext("2d");
+const wrapped = (text, width, size) => {
+  measure.font = `600 ${size}px ${getComputedStyle(document.body).fontFamily}`;
+  const isLong = (line) => measure.measureText(line.replace(/<[^>]+>/g, "")).width > width;
+  return text.split("<br>").flatMap((part) => {
+    const lines = [""];
+    for (const word of part.match(/\p{Script=Han}|<[^>]+>|[^\s\p{Script=Han}<]+\s*|\s+/gu) ?? []) {
+      const line = lines.at(-1) + word;
+      if (lines.at(-1).trim() && isLong(line.trimEnd())) lines.push(word.trimStart()); else lines[lines.length - 1] = line;
+    }
+    return lines.map((line) => line.trimEnd());
+  });
+};
+
+// A grid of squares with a title above each, as large as the room lets them be.
+// meta.cells: how many, and in how many columns (0: whatever makes them largest); the first notes are their titles.
+const inCells = (layout, holder) => {
+  const [count, asked] = layout.meta.cells;
+  const [between, size] = isPhone() ? [4, 11] : [10, 13];
+  const width = holder.offsetWidth;
+  const lay = (columns) => {
+    const widest = (width - 2) / columns - between;
+    const titles = layout.annotations.slice(0, count).map((note) => wrapped(note.text, widest, size));
+    const gap = Math.max(...titles.map((lines) => lines.length)) * size * 1.35 + 6;
+    const rows = Math.ceil(count / columns);
+    const side = Math.min(widest, Math.max(roomFor() / rows - gap, Math.min(widest, 160)));
+    return { columns, titles, gap, side, height: rows * (side + gap) + 4 };
+  };
+  const ways = asked ? [lay(asked)] : Array.from({ length: count }, (_, i) => lay(i + 1));
+  const worth = ({ side, height }) => side * Math.min(1, roomFor() / height);
+  const { columns, titles, gap, side, height } = ways.reduce((best, way) => (worth(way) > worth(best) ? way : best));
+  const made = { height, margin: { l: 1, r: 1, t: 1, b: 1, autoexpand: false } };
+  const across = (x) => x / (width - 2);
+  const up = (y) => 1 - y / (height - 2);
+  made.annotations = layout.annotations.map((note, k) => {
+    if (k >= count) return note;
+    const left = (k % columns) * (side + between);
+    const top = Math.floor(k / columns) * (side + gap) + gap;
+    const number = k ? k + 1 : "";
+    made[`xaxis${number}`] = { ...layout[`xaxis${number}`], domain: [across(left), across(left + side)] };
+    made[`yaxis${number}`] = { ...layout[`yaxis${number}`], domain: [up(top + side), up(top)] };
+    return { ...note, x: across(left), y: up(top), text: titles[k].join("<br>"), font: { ...note.font, size } };
+  });
+  return made;
+};
+
+// On a phone a colour bar lies below the figure; where each cell says its number there is none.
+const BAR_BELOW = 44;
+const lying = (trace) => {
+  if (trace.texttemplate) return { ...trace, showscale: false };
+  const under = (bar) => ({ ...bar, orientation: "h", x: 0.04, xanchor: "left", xref: "container", y: 0, yanchor: "bottom", yref: "container",
+    len: 0.66, thickness: 9, title: { ...bar.title, side: "right" } });
+  return trace.colorbar ? { ...trace, colorbar: under(trace.colorbar) }
+    : { ...trace, marker: { ...trace.marker, colorbar: under(trace.marker.colorbar) } };
+};
+const barOf = (trace) => (trace.showscale === false ? null : trace.colorbar ?? trace.marker?.colorbar);
 
 // `fit`: margins to keep; without them plotly makes room for the labels.
 const themed = (figure, holder, name, fit) => {
@@ -28,8 +87,16 @@ const themed = (figure, holder, name, fit) => {
     layout.font = { ...layout.font, size: 11 };
     layout.showlegend = false; // see `legend`
   }
-  if (fit) layout.margin = { ...fit, autoexpand: false };
+  if (source.meta?.cells) Object.assign(layout, inCells(layout, holder));
   let data = painted(figure.data, theme);
+  if (isPhone() && data.some(barOf)) {
+    data = data.map((trace) => (barOf(trace) ? lying(trace) : trace));
+    if (data.some(barOf)) {
+      layout.height += BAR_BELOW;
+      layout.margin.b = (layout.margin.b ?? 40) + BAR_BELOW;
+    }
+  }
+  if (fit) layout.margin = { ...fit, autoexpand: false };
   const frame = figure.frames?.[holder.frame ?? figure.scrub?.start ?? 0];
   if (frame) data = data.map((trace, i) => (frame[i] ? { ...trace, ...painted(frame[i], theme) } : trace));
   if (holder.off?.size) data = data.map((trace) => (holder.off.has(trace.legendgroup ?? trace.name) ? { ...trace, visible: "legendonly" } : trace));
@@ -113,7 +180,7 @@ const drawPlot = async (holder, figure, name, tools) => {
   const { l, r, t: top, b } = canvas._fullLayout._size;
   if (isKnown) holder.rest = setTimeout(refit, 400);
   else holder.fit = { width, margin: { l, r, t: top, b } };
-  if (!isKnown && figure.square && spec.data.some((trace) => trace.colorbar ?? trace.marker?.colorbar)) {
+  if (!isKnown && figure.square && !isPhone() && spec.data.some((trace) => trace.colorbar ?? trace.marker?.colorbar)) {
     const room = width - l - 20;
     const bar = 0.5 + (canvas._fullLayout.xaxis._length / 2 + 14) / room;
     if (bar * room + 70 < room) {
@@ -184,7 +251,7 @@ const scrubber = (holder, panel, redraw) => {
     bar.range = range;
     holder.append(bar);
     // what is to be seen moving first: played once, where motion is welcome
-    if (panel.scrub?.once && !matchMedia("(prefers-reduced-motion: reduce)").matches) setTimeout(() => bar.play(), 600);
+    if ((panel.scrub?.once ?? panel.once) && !matchMedia("(prefers-reduced-motion: reduce)").matches) setTimeout(() => bar.play(), 600);
   }
   bar.redraw = redraw;
   bar.labelOf = (i) => `${name} ${labels[i] ?? i}`.trim();

@@ -1,9 +1,14 @@
 // ---- panels other than figures ----
 const titled = (panel, body) => (panel.title ? [node("h3", "panel-title", panel.title), body] : [body]);
 
+// What a story points at in a panel without traces: a heading.
+const marking = (holder, headings) => {
+  const isMarked = (text) => Boolean(text) && text === holder.said;
+  return { isMarked, isFound: headings.some(isMarked) };
+};
+
 const drawTable = (holder, panel) => {
   const table = node("table");
-  if (panel.title) table.append(node("caption", "", panel.title));
   const head = table.createTHead().insertRow();
   const isNumber = panel.columns.map((_, i) => panel.rows.length > 0 && panel.rows.every((row) => row[i]?.[1] || /^[–—-]?$/.test(row[i]?.[0] ?? "")));
   panel.columns.forEach((text, i) => {
@@ -12,35 +17,45 @@ const drawTable = (holder, panel) => {
     head.append(cell);
   });
   const body = table.createTBody();
+  const { isFound, isMarked } = marking(holder, [...panel.columns, ...panel.rows.map((row) => row[0]?.[0])]);
   for (const row of panel.rows) {
     const line = body.insertRow();
-    row.forEach(([text, isOne]) => line.append(node("td", isOne ? "number" : "", text)));
+    row.forEach(([text, isOne], i) => line.append(node("td",
+      `${isOne ? "number" : ""}${isFound && i && ![panel.columns[i], row[0]?.[0]].some(isMarked) ? " aside" : ""}`, text)));
   }
   const scroller = node("div", "scroller");
   scroller.tabIndex = 0;
   scroller.role = "region";
   scroller.ariaLabel = panel.title || panel.columns.join(", ");
   scroller.append(table);
-  holder.replaceChildren(scroller);
+  holder.replaceChildren(...titled(panel, scroller));
 };
 
 const drawPictures = (holder, panel) => {
   const isGrid = panel.columns.length > 0;
   const gallery = node("div", isGrid ? "gallery grid" : "gallery");
-  // the first panel is the largest: its pictures share the room there is
-  const share = (holder.offsetWidth - 14 * (panel.images.length - 1)) / panel.images.length;
-  const width = !isGrid && holder.classList.contains("hero") ? Math.max(panel.width, Math.min(share, 300)) : panel.width;
-  gallery.style.setProperty("--picture", `${width}px`);
+  // the first panel is the largest: its pictures share the room there is; so do those of a grid of few columns
+  const across = isGrid ? panel.columns.length : Math.min(panel.images.length, isPhone() ? 3 : Infinity);
+  const isHero = holder.classList.contains("hero");
+  const hasRows = isGrid && panel.rows.some(Boolean);
+  const heads = hasRows && !isPhone() ? 130 : 0;
+  const share = (holder.offsetWidth - heads - 14 * (across - 1)) / across;
+  const tall = isHero ? roomFor() / Math.max(panel.images.length / across, 1) - (panel.captions.length ? 40 : 14) : Infinity;
+  const most = isGrid ? (isHero || across <= 6 ? Math.min(160, share, tall) : 0) : isHero ? Math.min(share, 300) : 0;
+  const least = isPhone() && !isGrid ? Math.min(panel.width, share) : panel.width;
+  gallery.style.setProperty("--picture", `${Math.floor(Math.max(least, most))}px`);
   if (isGrid) {
-    gallery.style.setProperty("--columns", panel.columns.length);
-    gallery.classList.toggle("with-rows", panel.rows.length > 0);
-    if (panel.rows.length) gallery.append(node("span"));
+    gallery.style.setProperty("--columns", across);
+    gallery.style.setProperty("--least", panel.captions.length ? "84px" : "34px");
+    gallery.classList.toggle("with-rows", hasRows);
+    if (hasRows && !isPhone()) gallery.append(node("span"));
     panel.columns.forEach((text) => gallery.append(node("span", "column-head", text)));
   }
+  const { isFound, isMarked } = marking(holder, [...panel.rows, ...panel.columns, ...panel.captions]);
   panel.images.forEach((source, i) => {
     const [row, column] = isGrid ? [Math.floor(i / panel.columns.length), i % panel.columns.length] : [0, i];
-    if (isGrid && column === 0 && panel.rows.length) gallery.append(node("span", "row-head", panel.rows[row] ?? ""));
-    const item = node("figure");
+    if (hasRows && column === 0) gallery.append(node("span", "row-head", panel.rows[row] ?? ""));
+    const item = node("figure", isFound && ![panel.rows[row], isGrid && panel.columns[column], panel.captions[i]].some(isMarked) ? "aside" : "");
     const image = node("img");
     image.src = source;
     image.alt = [panel.rows[row], isGrid ? panel.columns[column] : "", panel.captions[i]].filter(Boolean).join(", ") || t("picture {number}", { number: i + 1 });
@@ -118,7 +133,7 @@ const drawPanels = async (root, panels, id, tools, isAnew = false) => {
       holder = fresh;
     }
     if (tools.hero && i === 0) holder.classList.add("hero");
-    holder.mark = tools.mark();
+    Object.assign(holder, tools.mark());
     const name = `${id}#${i}`;
     const content = `${name}|${holder.mark}|${JSON.stringify(panel)}`;
     if (holder.content === content && !isAnew) continue;

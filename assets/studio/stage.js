@@ -24,7 +24,7 @@ const makeStage = (exhibit, hooks) => {
   let panels = [];
   let drawing = Promise.resolve();
   let cancelled = null;
-  let mark = "";
+  let mark = { mark: "", said: "" }; // a trace by its English name, or a heading in the visitor's language
   let pace = 0;
 
   const shared = { mark: () => mark, alt: () => hooks.alt(), set: hooks.set, settle: hooks.settle };
@@ -225,7 +225,7 @@ const makeStage = (exhibit, hooks) => {
     forget: () => { last.view = null; },
     say: (text) => { notice.hidden = !text; notice.textContent = text; },
     cancel: () => { cancelled = last.run; root.classList.remove("stale"); },
-    highlight: (name) => { if (name !== mark) { mark = name; if (panels.length) redraw(); } },
+    highlight: (name, said) => { if (name !== mark.mark) { mark = { mark: name, said }; if (panels.length) redraw(); } },
     play: () => root.querySelector(".hero .scrub")?.play(),
     isBusy: () => Boolean(last.busy),
     get last() { return last; },

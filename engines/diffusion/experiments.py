@@ -551,8 +551,6 @@ def few_steps(
         EXACT,
         "reflow",
         "consistency_distillation",
-        "shortcut",
-        "sid",
     ),
     effort: Annotated[float, Between(0, 1)] = 0.0,
     alpha: Annotated[float, Between(0, 2)] = 1.0,

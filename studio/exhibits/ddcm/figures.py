@@ -64,7 +64,7 @@ def film_figure(result: Any, alt: str, most: int = FILM_BYTES) -> Figure:
     layout = {
         "showlegend": False,
         "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
-        "meta": {"squares": [1, wide / height, 12]},
+        "meta": {"aspect": wide / height},
     }
     drawn = figure(height=540, **layout)
     last = _source(result.film[-1])

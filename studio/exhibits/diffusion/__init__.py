@@ -382,7 +382,11 @@ FORMER = {
     "field": Former("field", values={"target": "ring"}),
     "orders": Former("orders", names={"order_target": "target", "ode_samplers": "samplers", "step_counts": "steps"}),
     "distances": Former("distances", names={"any_samplers": "samplers"}, values={"target": "ring"}),
-    "few": Former("few", names={"few_target": "target"}, values={"target": "ring"}),
+    "few": Former(
+        "few",
+        names={"few_target": "target"},
+        values={"target": "ring", "methods": ("exact", "reflow", "consistency_distillation", "shortcut", "sid")},
+    ),
     "train": Former(
         "few", names={"method": "methods"}, values={"target": "ring", "methods": ("exact", "reflow"), "effort": 1.0}
     ),

@@ -59,23 +59,23 @@ def thousandths(values: np.ndarray) -> np.ndarray:
     return np.clip(np.round(values * UNITS), -32_000, 32_000).astype(np.int16)
 
 
-def squares(titles: Sequence[Sequence[str]], extent: float, gap: int, height: int) -> tuple[Figure, list[list[dict]]]:
-    """A grid of titled squares of the plane, and for each the axes that its traces take. gap, height: px of a row."""
-    rows, columns = len(titles), len(titles[0])
-    made = figure(height=height * rows, showlegend=False, meta={"squares": [rows, columns, gap - 14]})
-    made.update(margin={"l": 8, "r": 8, "t": gap - 14, "b": 8})
+def squares(titles: Sequence[str], columns: int, extent: float) -> tuple[Figure, list[dict]]:
+    """Titled squares of the plane in so many columns (0: whatever makes them largest), and for each the axes of its traces."""
+    made = figure(height=560, showlegend=False, meta={"cells": [len(titles), columns]})
     side = {"range": [-extent * UNITS, extent * UNITS], "showgrid": False, "zeroline": False, "ticks": ""}
     side |= {"showticklabels": False, "constrain": "domain", "showline": True, "mirror": True, "linecolor": TRACE}
-    axes: list[list[dict]] = [[] for _ in titles]
-    for cell in range(rows * columns):
-        (i, j), number = divmod(cell, columns), str(cell + 1) if cell else ""
-        axes[i].append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
-        wide = [j / columns + 0.008, (j + 1) / columns - 0.008]
-        high = [1 - (i + 1) / rows + 0.004, 1 - i / rows - gap / (height * rows)]
-        x = {**side, "domain": wide, "anchor": f"y{number}", "constraintoward": "left"}
-        y = {**side, "domain": high, "anchor": f"x{number}", "constraintoward": "top", "scaleanchor": f"x{number}"}
+    axes = []
+    wide = columns or min(2, len(titles))
+    high = -(-len(titles) // wide)
+    for cell, title in enumerate(titles):
+        number = str(cell + 1) if cell else ""
+        axes.append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
+        # (the page lays them out anew, by its room)
+        left, top = cell % wide / wide, 1 - cell // wide / high - 0.06
+        x = {**side, "domain": [left, left + 0.96 / wide], "anchor": f"y{number}"}
+        y = {**side, "domain": [top - 0.9 / high, top], "anchor": f"x{number}", "scaleanchor": f"x{number}"}
         made.update(**{f"xaxis{number}": x, f"yaxis{number}": y})
-        label(made, wide[0], high[1], titles[i][j], xref="paper", yref="paper", align="left")
+        label(made, left, top, title, xref="paper", yref="paper", align="left")
     return made, axes
 
 
@@ -118,20 +118,17 @@ def sampler_names(samplers: Sequence[str], ddim_eta: float = 0.0, ddpm_variance:
 def draw_panels(result: SamplerPanels) -> list:
     """A square a sampler: particles, scrubbed over the exact density, and the trajectories of a few."""
     names = sampler_names(result.samplers, result.ddim_eta, result.ddpm_variance)
-    columns = min(2, len(names))
     cells = [
         say("<b>{sampler}</b>  {nfe} NFE, W₁ {distance}", sampler=drawn(name), nfe=n, distance=short(w))
         for name, n, w in zip(names, result.nfe, result.distance, strict=True)
     ]
-    cells += [""] * (len(cells) % columns)
-    made, axes = squares([cells[i : i + columns] for i in range(0, len(cells), columns)], result.extent, 26, 560)
-    flat = [place for row in axes for place in row]
+    made, axes = squares(cells, 0, result.extent)
     for i, name in enumerate(names):
-        cloud(made, result.positions[i, -1], name, COLORS[i + 1], 3.5, **flat[i])
+        cloud(made, result.positions[i, -1], name, COLORS[i + 1], 3.5, **axes[i])
     kept = np.unique(np.linspace(0, result.traces.shape[1] - 1, 30).round().astype(int))
     for i in range(len(names)):
-        ground(made, result.density, result.extent, **flat[i])
-        trajectories(made, result.traces[i, kept], **flat[i])
+        ground(made, result.density, result.extent, **axes[i])
+        trajectories(made, result.traces[i, kept], **axes[i])
     frames = [
         [dict(zip("xy", thousandths(result.positions[i, f]).T, strict=True)) for i in range(len(names))]
         for f in range(len(result.frames))
@@ -256,14 +253,15 @@ def draw_few_steps(result: FewSteps) -> list:
     """A row a model, a column a number of steps; what each costs; and the losses."""
     steps = ["1 step", *(say("{steps} steps", steps=int(n)) for n in result.steps[1:])]
     names = [METHODS[name] for name in result.methods]
-    titles = [[say("<b>{model}</b>", model=drawn(name)), *[""] * (len(steps) - 1)] for name in names]
-    titles[0] = [say("<b>{model}</b><br>{steps}", model=drawn(names[0]), steps=drawn(steps[0])), *steps[1:]]
-    made, axes = squares(titles, result.extent, 36, 280)
+    titles = [
+        title for name in names for title in (say("<b>{model}</b><br>{steps}", model=drawn(name), steps=drawn(steps[0])), *steps[1:])
+    ]
+    made, axes = squares(titles, len(steps), result.extent)
     for i, name in enumerate(names):
         for j in range(len(steps)):
-            ground(made, result.density, result.extent, **axes[i][j])
-            cloud(made, result.samples[i, j], name, COLORS[1], 2.5, **axes[i][j])
-        trajectories(made, result.traces[i].astype(np.float32), **axes[i][-1])
+            ground(made, result.density, result.extent, **axes[i * len(steps) + j])
+            cloud(made, result.samples[i, j], name, COLORS[1], 2.5, **axes[i * len(steps) + j])
+        trajectories(made, result.traces[i].astype(np.float32), **axes[(i + 1) * len(steps) - 1])
     floor = ["two exact sets (chance level)", *[result.floor] * len(steps)]
     to_target = Table(
         ("model", *steps),

@@ -30,8 +30,8 @@ def draw_prompt(result: PromptGrid) -> list:
         str(drawn(SAMPLERS_HERE[key])) if model == first else f"{LATENT.get(model, model)}, {drawn(SAMPLERS_HERE[key])}"
         for key, model in zip(result.schedulers, result.models, strict=True)
     ]
-    titles = [[_title(result, i, j, name if j == 0 else "") for j in range(columns)] for i, name in enumerate(names)]
-    made, axes = squares(titles, 0.5, 40, 380)
+    titles = [_title(result, i, j, name if j == 0 else "") for i, name in enumerate(names) for j in range(columns)]
+    made, axes = squares(titles, columns, 0.5)
     cells = [(i, j) for i in range(rows) for j in range(columns) if result.done[i, j]]
     # a picture of q² pixels is about q²/6 bytes of WebP
     most = int(np.clip(math.sqrt(6 * BYTES / max(len(cells) * moments, 1)), 96, 512))
@@ -44,8 +44,8 @@ def draw_prompt(result: PromptGrid) -> list:
         for k in range(moments)
     ]
     for (i, j), image in zip(cells, frames[-1], strict=True):
-        made.add({"type": "image", "hoverinfo": "skip", **image, **axes[i][j]})
-        made.update(**{"yaxis" + axes[i][j]["yaxis"][1:]: {"range": [500, -500]}})
+        made.add({"type": "image", "hoverinfo": "skip", **image, **axes[i * columns + j]})
+        made.update(**{"yaxis" + axes[i * columns + j]["yaxis"][1:]: {"range": [500, -500]}})
     parts = [raw(f"{k}/{moments}") for k in range(1, moments + 1)]
     scrub(made, frames, parts, "estimate x̂₀ on the way")
     made.alt = "; ".join(f"{name}: {short(time, 2)} s" for name, time in zip(names, result.seconds[:, -1], strict=True))

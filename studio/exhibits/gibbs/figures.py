@@ -93,7 +93,7 @@ def draw_sample(result: GibbsSample, chain: int = 1) -> list:
         words = first_sweep(result, shown)
         frames[1:1] = words
         labels[1:1] = [say("sweep 1, word {number}", number=i + 1) for i in range(len(words))]
-    panels: list = [Writing(frames, labels, large=True, name="")]
+    panels: list = [Writing(frames, labels, large=True, name="", once=True)]
     others = [c for c in range(chains) if c != shown]
     if others:
         moments = some(sweeps + 1, MOST_TILES // (size * len(others)))
@@ -437,7 +437,7 @@ def draw_weigh(result: Weighing) -> list:
         curves = (("accepted", result.log_rates, COLORS[1]), ("effective", result.log_efficiencies, COLORS[0]))
         shown = [curve for curve in curves if math.isfinite(curve[1][0])]
         for name, logs, color in shown:
-            line(many, result.dimensions, np.exp(np.maximum(logs, -700)), name, color, width=3, hover="%{x}: %{y:.2e}")
+            line(many, result.dimensions, np.exp(logs), name, color, width=3, hover="%{x}: %{y:.2e}")
         across(many, x=28, text="28: a quatrain")
         panels.append(many.y(span=(math.exp(max(min(logs[-1] for _, logs, _ in shown), -69)) / 2, 1.5)))
     return panels

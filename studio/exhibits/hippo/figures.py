@@ -436,7 +436,7 @@ def draw_kernels(result: Kernels) -> list:
         (None, "dot", None, None, None),
         strict=True,
     ):
-        line(near, result.orders, np.maximum(gap, 1e-16), name, color, dash=dash, marks=5, hover="N = %{x}: %{y:.3~g}")
+        line(near, result.orders, gap, name, color, dash=dash, marks=5, hover="N = %{x}: %{y:.3~g}")
     near.x(tickvals=result.orders.tolist()).y(span=(1e-8, 3))
     checked = Table(("difference", "greatest"), rows, title)
     return [

@@ -16,7 +16,7 @@ from studio.figure import COLORS, GREY, SEQUENTIAL, Figure, across, band, bars, 
 from studio.language import raw, say
 from studio.panels import Folded, Pictures, Prose, Table, png, verbatim
 
-MOST_POINTS = 1500  # of a scatter plot, hubs among them
+MOST_POINTS = 900  # of a scatter plot, hubs among them
 ORDINARY, HUB, RANDOM = COLORS[0], COLORS[1], COLORS[2]
 
 LAWS = {
@@ -141,7 +141,7 @@ def _followers(result: Survey, rank: int) -> Figure:
         drawn.update(
             images=[
                 {
-                    "source": png(_cut_out(picture)),
+                    "source": png(cut_out(picture)),
                     "xref": "x",
                     "yref": "y",
                     "x": float(result.plane[number, 0]),
@@ -165,7 +165,7 @@ def _followers(result: Survey, rank: int) -> Figure:
     return drawn
 
 
-def _cut_out(picture: np.ndarray) -> np.ndarray:
+def cut_out(picture: np.ndarray) -> np.ndarray:
     """The picture as RGBA, its white ground transparent where it touches the border."""
     import scipy.ndimage  # a second to load
 
@@ -178,7 +178,7 @@ def _cut_out(picture: np.ndarray) -> np.ndarray:
 def _gallery(result: Survey) -> list:
     if len(result.hub_pictures):
         return [
-            Pictures(pictures, [raw(f"N = {n:,}") for n in result.counts[some]], title=title, size=84)
+            Pictures(pictures, [raw(f"N = {n:,}") for n in result.counts[some]], title=title)
             for title, pictures, some in (
                 ("Hubs: the greatest N", result.hub_pictures, result.hubs),
                 ("Antihubs: the least N", result.antihub_pictures, result.antihubs),
@@ -490,7 +490,7 @@ def draw_approximate(result: Approximation) -> list:
     panels = [drawn, reach, Table(heads, rows, title=title)]
     if len(result.lost) and len(result.lost_pictures):
         captions = [raw(f"N = {n}") for n in result.counts[result.lost]]
-        panels.insert(1, Pictures(result.lost_pictures, captions, title="Not found, though searched for", size=84))
+        panels.insert(1, Pictures(result.lost_pictures, captions, title="Not found, though searched for", size=120))
     elif len(result.lost) and result.lost_texts:
         texts = [
             [int(result.counts[number]), raw(said)] for number, said in zip(result.lost, result.lost_texts, strict=True)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from engines.hubness import k_occurrence
 from engines.hubness.data import LAWS, draw_law, load_set
+from engines.hubness.experiments import survey
+from studio.exhibits.hubness.figures import cut_out
 from studio.figure import COLORS
-from studio.thumbnails import HEIGHT, WIDTH, bars, dots
+from studio.thumbnails import HEIGHT, WIDTH, dots, image
 
 MOON = 99  # of the emoji, the first hub
+SHOWN = 26  # followers with their pictures
 
 
 def draw() -> str:
-    """How often a point is a neighbour: few points are very often."""
-    points = torch.randn(1500, 60, generator=torch.Generator().manual_seed(0))
-    counts = k_occurrence(points, 10).float()
-    return bars(torch.histc(counts.clamp(max=90), 31, 0, 90) ** 0.5, COLORS[4])
+    """The greatest hub of the emoji, and lines from it to those that have it among their neighbours."""
+    found, pictures = survey(), load_set("emoji").pictures
+    hub = found.hubs[0]
+    followers = found.followers[0][found.followers[0] >= 0]
+    followers = followers[np.argsort(np.linalg.norm(found.plane[followers] - found.plane[hub], axis=1))]
+    # by rank along each direction: as wide as the picture, and no two in one place
+    room = np.array([WIDTH - 20, HEIGHT - 18])
+    rank = found.plane[followers].argsort(0).argsort(0) / max(len(followers) - 1, 1)
+    places = rank * room + np.array([10, 9])
+    here = (found.plane[followers] < found.plane[hub]).mean(0) * room + np.array([10, 9])
+    ways = "".join(f'<path d="M{here[0]:.0f} {here[1]:.0f}L{x:.0f} {y:.0f}"/>' for x, y in places)
+    made = f'<g stroke="{COLORS[1]}" stroke-width="0.8" opacity="0.55">{ways}</g>'
+    made += dots(torch.from_numpy(places), "currentColor", 1.3, 0.5)
+    for i in np.unique(np.linspace(0, len(followers) - 1, SHOWN).round().astype(int)):
+        made += image(cut_out(pictures[followers[i]]), places[i, 0] - 8, places[i, 1] - 8, 16)
+    return made + image(cut_out(pictures[hub]), here[0] - 18, here[1] - 18, 36)
 
 
 def sets() -> dict:

@@ -34,7 +34,7 @@ def draw_dynamic(result: DynamicNumber) -> list:
     for u, update in enumerate(result.updates):
         shared = UPDATE[update], UPDATE_COLOR[update]
         line(number, batches, result.spent[u], *shared, hover="%{x}: %{y:.2f}")
-        line(uneven, batches, np.maximum(result.mean[u], 1e-3), *shared, legend=False, hover="%{x}: %{y:.3f}")
+        line(uneven, batches, result.mean[u], *shared, legend=False, hover="%{x}: %{y:.3f}")
         line(
             spread,
             np.arange(result.experts + 1),
@@ -56,6 +56,7 @@ def draw_dynamic(result: DynamicNumber) -> list:
         )
     across(number, y=result.top_k, text=say("budget k = {k}", k=result.top_k))
     across(uneven, y=result.floor, text="chance alone")
+    uneven.y(span=(max(1e-3, float(result.mean[result.mean > 0].min(initial=1))), float(result.mean.max(initial=1))))
     most = int(np.flatnonzero(result.active.max(0) > 1e-3).max(initial=1))
     spread.x(range=[-0.5, most + 0.5])
     told = say(

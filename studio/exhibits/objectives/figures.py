@@ -213,7 +213,7 @@ def draw_two_digits(result: TwoDigits) -> list:
         drawn,
         Table(columns, rows, title),
         over,
-        Folded("The canvas", [Pictures(np.repeat(result.images[..., None], 3, -1), size=90)]),
+        Folded("The canvas", [Pictures(np.repeat(result.images[..., None], 3, -1))]),
     ]
 
 
