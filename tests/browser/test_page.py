@@ -515,3 +515,32 @@ def test_a_sweep_shows_one_figure_a_value_with_shared_axes_and_is_in_the_link(pa
     assert "sweep=head_dim:32,64,3" in page.evaluate("location.search")
     page.locator(".sweep .walk-close").click()
     page.wait_for_function("!location.search.includes('sweep')")
+
+
+def test_on_a_phone_titles_do_not_collide_and_a_matrix_has_the_width(page, studio):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_at(page, studio, "?tab=diffusion&view=few&lang=en")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('.hero .annotation-text')].map(e => e.getBoundingClientRect()).map(r => [r.left, r.right, r.top, r.bottom])"
+    )
+    assert len(boxes) >= 12 and all(right <= 390 for _, right, *_ in boxes)
+    for i, (left, right, top, bottom) in enumerate(boxes):
+        for other in boxes[:i]:
+            assert right <= other[0] + 1 or other[1] <= left + 1 or bottom <= other[2] + 1 or other[3] <= top + 1
+    open_at(page, studio, "?tab=hippo&view=matrices")
+    assert plot(page, "p._fullLayout.xaxis._length") >= 250
+    page.set_viewport_size({"width": 1280, "height": 900})
+    open_at(page, studio, "?tab=diffusion&view=few&methods=exact,reflow,consistency_distillation,shortcut,sid")
+    assert plot(page, "p.offsetHeight") < 1000
+
+
+def test_the_poem_is_written_when_it_opens_where_motion_is_welcome(page, studio):
+    at = "[document.querySelector('.hero .scrub input').value, document.querySelector('.hero .scrub input').max].map(Number)"
+    open_at(page, studio, "?tab=gibbs&view=sample")
+    page.wait_for_function(f"(() => {{const [now, last] = {at}; return now < last}})()")
+    page.emulate_media(reduced_motion="reduce")
+    open_at(page, studio, "?tab=gibbs&view=sample")
+    page.wait_for_timeout(1200)
+    now, last = page.evaluate(at)
+    assert now == last
+    page.emulate_media(reduced_motion="no-preference")

@@ -238,7 +238,9 @@ def test_story_opens_at_every_step(exhibit, story):
             plots = [panel["figure"] for panel in said["panels"] if panel["kind"] == "plot"]
             keys |= {trace.get("meta", {}).get("key") for plot in plots for trace in plot["data"]}
             for panel in said["panels"]:  # a heading can be pointed at where there are no traces
-                keys |= set(panel.get("columns", ())) | {row if isinstance(row, str) else row[0][0] for row in panel.get("rows", ())}
+                keys |= set(panel.get("columns", ())) | {
+                    row if isinstance(row, str) else row[0][0] for row in panel.get("rows", ())
+                }
             assert not step.mark or step.mark in keys
             assert {found[1] for found in re.finditer(r"\[\[([^|\]]+)\|", step.text)} <= keys
 

@@ -254,7 +254,9 @@ def draw_few_steps(result: FewSteps) -> list:
     steps = ["1 step", *(say("{steps} steps", steps=int(n)) for n in result.steps[1:])]
     names = [METHODS[name] for name in result.methods]
     titles = [
-        title for name in names for title in (say("<b>{model}</b><br>{steps}", model=drawn(name), steps=drawn(steps[0])), *steps[1:])
+        title
+        for name in names
+        for title in (say("<b>{model}</b><br>{steps}", model=drawn(name), steps=drawn(steps[0])), *steps[1:])
     ]
     made, axes = squares(titles, len(steps), result.extent)
     for i, name in enumerate(names):
