@@ -531,7 +531,7 @@ def test_on_a_phone_titles_do_not_collide_and_a_matrix_has_the_width(page, studi
     assert plot(page, "p._fullLayout.xaxis._length") >= 250
     page.set_viewport_size({"width": 1280, "height": 900})
     open_at(page, studio, "?tab=diffusion&view=few&methods=exact,reflow,consistency_distillation,shortcut,sid")
-    assert plot(page, "p.offsetHeight") < 1000
+    assert plot(page, "p.offsetHeight") < 1100  # 1,600 at the full width
 
 
 def test_the_poem_is_written_when_it_opens_where_motion_is_welcome(page, studio):
