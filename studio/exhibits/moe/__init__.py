@@ -58,7 +58,7 @@ READING = {"model": MODEL, "preset": PRESET, "text": TYPED, "bias": BIAS}
 VIEWS = (
     View(
         slug="routing",
-        title="A text, routed",
+        title="Routing of a text",
         caption=(
             "The text, each byte in the colour of its first expert: stronger for more weight, all weights on hover. Narrow tiles are the "
             "further bytes of the character before them. Watch the colours change with the language, and from a first byte to a later "
@@ -72,7 +72,7 @@ VIEWS = (
     ),
     View(
         slug="experts",
-        title="What experts do",
+        title="Expert specialisation",
         caption=(
             "Rows are domains and kinds of byte; a cell is the share of a row that goes to an expert. Every byte goes to two of eight "
             "experts: a row adds up to 200 %, and 25 % is even. Where domains differ, experts are specialised in them, as OLMoE measured. "
@@ -131,7 +131,7 @@ VIEWS = (
     ),
     View(
         slug="dynamic",
-        title="A number that varies",
+        title="Dynamic number of experts",
         caption=(
             "How many experts a token gets where it takes all with ρ + b > 0, batch after batch. Each batch is routed with the bias "
             "made from those before. Watch how long the budget k is missed: from b = 0 behind a sigmoid all experts are taken. The "
@@ -164,7 +164,7 @@ VIEWS = (
     ),
     View(
         slug="auxiliary",
-        title="Where the auxiliary loss comes from",
+        title="Auxiliary loss by straight-through",
         caption=(
             "½‖F − Q‖² counts tokens, so its slope is 0 almost everywhere. Passed straight through, F is counted and P, the mean "
             "softmax, is differentiated: Σ(F − Q)∂P. It changes its sign where the loss is least. For an even target ΣF∂P is the same, "
@@ -185,7 +185,7 @@ VIEWS = (
     ),
     View(
         slug="sequences",
-        title="Balance in every sequence",
+        title="Sequence-level balance",
         caption=(
             "Greatest violation within a sequence of 128 bytes, mean over sequences and layers, against the strength λ. Each byte has a bias of its "
             "own, −λβ: β is the 1 − k/n quantile of its sequence's scores so far, read off a histogram with exponential memory. Watch the loss below: "
@@ -208,7 +208,7 @@ VIEWS = (
     ),
     View(
         slug="training",
-        title="Train one now",
+        title="Training",
         caption=(
             "The loss of a mixture of small experts that learns inputs of several kinds, each with a linear map of its own. All "
             "balancings start alike and see the same batches. Scrub the load: without balancing it gathers on some experts, which get the "
@@ -281,11 +281,11 @@ VIEWS = (
     ),
     View(
         slug="devices",
-        title="A limit on devices",
+        title="Device-limited routing",
         caption=(
             "Experts lie on D devices, and a token may use those of its M best devices only: what is left of the routed score, and of "
-            "the choices. Each device more costs communication. Look how soon the score comes back: from about half the "
-            "devices on little is lost. The bars show how many devices plain top-k reaches without a limit."
+            "the choices. Each device more costs communication. Look how soon the score comes back. The bars show how "
+            "many devices plain top-k reaches without a limit."
         ),
         compute=device_limits,
         controls={
@@ -340,7 +340,7 @@ EXHIBIT = Exhibit(
     slug="moe",
     title="Mixture of experts",
     summary="Who is routed where in a mixture of experts, and what balancing does to it.",
-    question="Which expert reads which letter, and who sees to it that all have work?",
+    question="Which expert reads which byte, and how is the load kept even?",
     theme="attention",
     sources=(
         ("Su, MoE环游记 1: geometric meaning", "https://kexue.fm/archives/10699"),

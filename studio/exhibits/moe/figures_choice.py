@@ -165,15 +165,19 @@ def draw_devices(result: DeviceLimits) -> list:
         legend=False,
         hover="%{x}: %{y:.1f} %",
     )
-    across(spread, x=result.chance, text="mean by chance")
+    across(spread, x=result.chance, text="mean at random")
     spread.x(dtick=1)
+    half = int(np.abs(result.limit - result.devices / 2).argmin())
     told = say(
-        "Drawn at random, {k} of {n} experts lie on {chance} of {devices} devices in the mean; here on {touched}.",
+        "Drawn at random, {k} of {n} experts lie on {chance} of {devices} devices on average; here on {touched}. "
+        "A token that may use {limit} devices keeps {score} % of the routed score.",
         k=result.top_k,
         n=result.experts,
         chance=short(result.chance),
         devices=result.devices,
         touched=short(result.touched[-1]),
+        limit=int(result.limit[half]),
+        score=short(100 * result.score[half]),
     )
     columns = ("M", "routed score, %", "choices that stay, %", "devices of a token", "maximum violation of the devices")
     rows = list(zip(result.limit, 100 * result.score, 100 * result.same, result.touched, result.imbalance, strict=True))
