@@ -25,9 +25,9 @@ from engines.arguments import Refusal
 from engines.cluster import connect
 from engines.ddcm.codec import EMBEDDED, Encoded, PixelModel, decode, encode_batch, open_model
 from engines.ddcm.file import count_tiles, unpack
-from engines.ddcm.pictures import ENDINGS, open_picture
 from engines.ddcm.plan import VARIANTS, Plan
 from engines.ddcm.quality import psnr, ssim
+from engines.pictures import ENDINGS, open_picture
 
 DECODED = ".decoded.png"
 Job = tuple[Path, int, Any]  # path, its tiles, the arguments of the work (or the fault that keeps it from being done)

@@ -34,19 +34,17 @@ from engines.ddcm.gaussian import SCHEDULES, code_normals, expected_maximum, pre
 from engines.ddcm.pictures import (
     Emoji,
     Photograph,
-    Picture,
     emoji_picture,
     entropy,
-    file_size,
     fit,
     held_back,
-    open_picture,
     photographs,
     scale,
     typical_entropy,
 )
 from engines.ddcm.plan import MOST_ATOMS, MOST_COEFFICIENT_BITS, MOST_STEPS, VARIANTS, CodeError, Plan
 from engines.ddcm.quality import QUALITIES, USUAL, bare_bytes, psnr, recode, ssim
+from engines.pictures import LONGEST, Picture, file_size, open_picture
 from engines.progress import Progress
 
 MOST_FILE = 1_000_000
@@ -174,6 +172,8 @@ def picture_code(
     if source == "file":
         original, frames, data = np.zeros((0, 0, 3), np.uint8), 1, read_code_file(file)
         net = small_model(_of_file(data) if model == AUTO else model)
+        told = unpack(data)
+        afford(told.plan.steps * told.tiles(net.side), net)  # before the choices are read
         header, known = read(data, net)
         plan = header.plan
         pieces = in_batches(known, header.batch)
@@ -292,7 +292,7 @@ def source_picture(source: str, emoji: int, upload: str | None, drawing: str | N
         raise Refusal("There is no picture yet: choose a file for {parameter}.", parameter="upload")
     if path is None:
         raise Refusal("There is no picture yet: draw something in {parameter}.", parameter="drawing")
-    picture = open_picture(path)
+    picture = open_picture(path, LONGEST)
     return Picture(scale(picture.pixels, pixels), picture.frames)
 
 

@@ -242,4 +242,6 @@ def symbols(code: Code, side: int) -> np.ndarray:
     if "1" in bits[total:]:
         raise CodeError("The payload is damaged: there are bits after its end.")
     words = (int(bits[i : i + size], 2) for i in range(0, total, size))
-    return np.array([plan.symbols(word) for word in words], np.int64).reshape(count, plan.steps - 1, plan.width)
+    # one by one: of a megabyte of single bits the lists would take eight hundred
+    found = np.fromiter((symbol for word in words for symbol in plan.symbols(word)), np.int64)
+    return found.reshape(count, plan.steps - 1, plan.width)

@@ -26,9 +26,10 @@ from engines.ddcm.experiments import (
 )
 from engines.ddcm.fitting import afford, small_model
 from engines.ddcm.guidance import CLASSIFIED_AT, classify, guide
-from engines.ddcm.pictures import Emoji, emoji_picture, fit, held_back, read_picture
+from engines.ddcm.pictures import Emoji, emoji_picture, fit, held_back
 from engines.ddcm.plan import Plan
 from engines.ddcm.quality import psnr
+from engines.pictures import read_picture
 from engines.progress import Progress
 
 # -- pictures from random and from guided codes -----------------------------------------------------------------------

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import numpy as np
 
@@ -18,10 +17,6 @@ Emoji = Annotated[int, Between(0, 63)]  # number of a picture held back from the
 Photograph = Annotated[int, Between(0, 63)]  # of one held back from the model of photographs
 Side = Annotated[int, Between(1, MOST_SIDE)]
 PHOTOGRAPHS = "ddpm-cifar10-32"
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-MOST_BYTES = 20_000_000
-MOST_PIXELS = 50_000_000
 
 
 @cache
@@ -39,69 +34,6 @@ def held_back(name: str = EMBEDDED) -> np.ndarray:
 def photographs() -> np.ndarray:
     """Those of the model of photographs."""
     return held_back(PHOTOGRAPHS)
-
-
-class Picture(NamedTuple):
-    """pixels: uint8 [h, w, 3], on white; frames: how many the file has, of which this is the first."""
-
-    pixels: np.ndarray
-    frames: int
-
-
-def file_size(path: str | Path) -> int:
-    """Bytes of a file, or a Refusal where there is none."""
-    try:
-        return Path(path).stat().st_size
-    except (OSError, TypeError, ValueError):
-        raise Refusal("There is no file that can be read: send it again.") from None
-
-
-def open_picture(path: str | Path) -> Picture:
-    """The (first) picture in a file, upright, on white, with 8 bits a channel. Raises Refusal.
-
-    Reads PNG, JPEG, WebP, GIF and BMP of any mode: 16 bits, palettes, transparency, CMYK, a camera's orientation.
-    """
-    from PIL import Image, ImageOps
-
-    if file_size(path) > MOST_BYTES:
-        raise Refusal("The picture's file is larger than {most} MB.", most=MOST_BYTES / 1e6)
-    try:
-        with Image.open(path, formats=FORMATS) as file:
-            if file.width * file.height > MOST_PIXELS:
-                raise Image.DecompressionBombError
-            frames = getattr(file, "n_frames", 1)
-            file.load()
-            picture = file
-            try:
-                picture = ImageOps.exif_transpose(file)
-            except Exception:  # a damaged EXIF block says nothing of the orientation
-                picture = file.copy()
-            picture = _in_eight_bits(picture).convert("RGBA")
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Refusal("The picture has more than {most} million pixels.", most=MOST_PIXELS / 1e6) from None
-    except Exception as fault:  # Pillow's readers raise a dozen kinds on damaged files
-        raise Refusal("The file cannot be read as a picture: send a PNG, JPEG or WebP.") from fault
-    paper = Image.new("RGBA", picture.size, "white")
-    paper.alpha_composite(picture)
-    return Picture(np.array(paper.convert("RGB")), frames)
-
-
-def _in_eight_bits(picture: Any) -> Any:
-    """A grey picture of 16 bits in 8, which Pillow would clip at 255; any other as it is."""
-    from PIL import Image
-
-    if not picture.mode.startswith("I"):
-        return picture
-    grey = np.asarray(picture).astype(np.int64).clip(0, 65535)
-    clear = picture.info.get("transparency")
-    alpha = np.full(grey.shape, 255, np.uint8) if clear is None else np.where(grey == clear, 0, 255).astype(np.uint8)
-    eight = Image.fromarray(np.round(grey / 257).astype(np.uint8))
-    return Image.merge("LA", (eight, Image.fromarray(alpha)))
-
-
-def read_picture(path: str | Path) -> np.ndarray:
-    """The (first) picture in a file as `open_picture` has it: uint8 [h, w, 3]."""
-    return open_picture(path).pixels
 
 
 @checked

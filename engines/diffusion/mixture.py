@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from engines.arguments import Refusal, number, one_of, whole
+from engines.pictures import read_drawing
 
 MAX_COMPONENTS = 256
-MAX_PIXELS = 4096 * 4096
 
 
 class GaussianMixture:
@@ -241,31 +241,9 @@ def from_letter(letter: str) -> GaussianMixture:
 
 def from_drawing(path: str | None) -> GaussianMixture:
     """The file of a picture, black on white (transparent counts as white), as a mixture."""
-    from PIL import Image, UnidentifiedImageError
-
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise Refusal("{parameter}: there is none yet. Draw something, or choose another target.", parameter="drawing")
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise Refusal("{parameter} is too large: at most 4096 x 4096 pixels.", parameter="drawing")
-            rgba = opened.convert("RGBA")
-    except Refusal:
-        raise
-    except (
-        OSError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        AttributeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise Refusal(
-            "{parameter} could not be read as a picture: use a PNG or JPEG file.", parameter="drawing"
-        ) from error
-    rgba.thumbnail((256, 256))
-    pixels = np.asarray(rgba, dtype=np.float64) / 255
-    return from_ink((1 - pixels[..., :3].mean(-1)) * pixels[..., 3])
+    return from_ink(read_drawing(path, 256))
 
 
 def target_mixture(target: str = "ring", letter: str = "S", drawing: str | None = None) -> GaussianMixture:

@@ -220,7 +220,8 @@ def codes(
     residual: a Gaussian of the code's own mean square is drawn on top
     """
     if source == "upload":
-        from engines.ddcm.pictures import fit, read_picture
+        from engines.ddcm.pictures import fit
+        from engines.pictures import read_picture
 
         if not upload:
             raise Refusal("{parameter} is missing: send a picture.", parameter="upload")

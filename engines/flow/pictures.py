@@ -15,6 +15,7 @@ from engines.arguments import Between, OneOf, Refusal, SomeOf, checked
 from engines.flow import digits as data
 from engines.flow import shipped
 from engines.flow.tarflow import GUIDED
+from engines.pictures import read_drawing
 from engines.progress import Progress
 
 Seed = Annotated[int, Between(0, 9999)]
@@ -200,22 +201,9 @@ def test_pictures() -> np.ndarray:
 
 def from_drawing(path: str) -> Tensor:
     """A drawing, black on white, as a digit [1, 64]: its ink, cut out and shrunk to 8 x 8 as the data are."""
-    from PIL import Image, UnidentifiedImageError
-
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise Refusal("{parameter} must be the path of a picture.", parameter="drawing")
-    try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > 4096 * 4096:
-                raise Refusal("{parameter} is too large: at most 4096 x 4096 pixels.", parameter="drawing")
-            rgba = np.asarray(opened.convert("RGBA"), dtype=np.float64) / 255
-    except Refusal:
-        raise
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, TypeError, ValueError) as error:
-        raise Refusal(
-            "{parameter} could not be read as a picture: use a PNG or JPEG file.", parameter="drawing"
-        ) from error
-    ink = (1 - rgba[..., :3].mean(-1)) * rgba[..., 3]
+    ink = read_drawing(path)
     rows, columns = np.nonzero(ink > 0.25)
     if len(rows) < 4:
         raise Refusal("{parameter} has no ink: draw a digit in black first.", parameter="drawing")

@@ -42,8 +42,6 @@ CALLS = {
     quality.ssim: {"one": PICTURE, "other": PICTURE},
     quality.recode: {"picture": PICTURE, "kind": "jpeg", "quality": 50},
     quality.bare_bytes: {"file": b""},
-    pictures.open_picture: {"path": "none.png"},
-    pictures.read_picture: {"path": "none.png"},
     pictures.fit: {"picture": PICTURE, "height": 4, "width": 4},
     pictures.scale: {"picture": PICTURE, "side": 4},
     pictures.emoji_picture: {"emoji": 0, "side": 32},

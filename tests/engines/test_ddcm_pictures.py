@@ -10,7 +10,8 @@ from PIL import Image, PngImagePlugin
 
 from engines.arguments import Refusal
 from engines.ddcm import __main__, decode, encode, psnr, ssim
-from engines.ddcm.pictures import fit, held_back, open_picture, read_picture, scale
+from engines.ddcm.pictures import fit, held_back, scale
+from engines.pictures import open_picture, read_picture
 from tests.engines.test_ddcm_experiments import MODEL
 
 # three colours in three bands, which survive every mode and a mild JPEG

@@ -129,7 +129,7 @@ def test_a_thin_line_is_ink_enough():
         (lambda: from_letter("é"), "Latin"),
         (lambda: from_letter(""), "one to three"),
         (lambda: from_drawing(None), "none yet"),
-        (lambda: from_drawing(__file__), "could not be read"),
+        (lambda: from_drawing(__file__), "cannot be read"),
         (lambda: target_mixture("torus"), "target must be"),
         (lambda: GaussianMixture([1.0], [[0.0]], [-1.0]), "scales"),
         (lambda: GaussianMixture([1.0, 1.0], [[0.0]], [1.0]), "one positive number"),

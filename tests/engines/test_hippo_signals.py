@@ -180,7 +180,7 @@ def test_drawing(tmp_path):
     Image.new("L", (50, 50), "white").save(path)
     assert files.drawing(path, 200) is None and signals.load("own", drawing=path).kind == "none"
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="not a picture"):
+    with pytest.raises(ValueError, match="cannot be read as a picture"):
         signals.load("own", drawing=str(tmp_path / "bad.png"))
 
 

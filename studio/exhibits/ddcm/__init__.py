@@ -14,7 +14,8 @@ from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortio
 from engines.ddcm.gaussian import SCHEDULES
 from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, restore
 from engines.ddcm.photographs import SIDES, code_photograph
-from engines.ddcm.pictures import ENDINGS, held_back, photographs
+from engines.ddcm.pictures import held_back, photographs
+from engines.pictures import ENDINGS
 from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Upload, View, read_stories
 from studio.exhibits.ddcm.figures import draw_code, draw_gaussian, draw_generated, draw_mixed, draw_rate, draw_restored
 from studio.exhibits.ddcm.figures_choices import BOOKS, SHOWN, draw_books, draw_choices, draw_quality

@@ -1,10 +1,10 @@
 """Flows: what a map may do whose determinant must be a product, and what knowing log q buys."""
 
-from engines.ddcm.pictures import ENDINGS
 from engines.flow.checks import CHECKS
 from engines.flow.codes import SIDES, codes
 from engines.flow.experiments import denoise, heads, order, train
 from engines.flow.pictures import digits, guide, likelihood, test_pictures
+from engines.pictures import ENDINGS
 from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, Upload, View, read_stories
 from studio.exhibits.flow.figures import (
     STACKS,
