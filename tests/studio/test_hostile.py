@@ -283,13 +283,8 @@ def test_a_table_of_nothing_but_lines_or_cells_costs_no_more_than_its_bytes(tmp_
 
 def test_a_row_that_quotes_make_of_all_lines_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("engines.hubness.tables.MOST_LINE", 100_000)
-    refused(
-        tmp_path / "quotes.csv",
-        b'"1","2"\n' * 3 + b'"3"' + b',"\n"' * 90_000,
-        read_points,
-        "not a readable",
-        most=20,
-    )
+    row = b'"1","2"\n' * 3 + b'"3"' + b',"\n"' * 90_000
+    refused(tmp_path / "quotes.csv", row, read_points, "no numbers", most=20)
 
 
 def test_a_table_of_many_empty_columns_is_read_at_once(tmp_path):
