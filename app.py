@@ -1,11 +1,6 @@
 """Open the studio: python app.py [--host HOST] [--port PORT] [--share] [--mcp]."""
 
 import argparse
-import os
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# Threads of torch that wait for one another must not keep a shared core busy while they do.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import fields
+from types import UnionType
 from typing import Any, Literal, get_args, get_type_hints
 
 import gradio as gr
@@ -62,8 +64,9 @@ def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) ->
         present, past = values[: len(offered)], values[len(offered) :]
         given = dict(zip(offered, present, strict=True))
         given |= {now: value for now, value in zip(renamed.values(), past, strict=True) if value is not None}
-        _, result = await compute(exhibit, view, given)
-        return await inside(SHORT, as_json, result)
+        with in_words(exhibit, view):
+            _, result = await compute(exhibit, view, given)
+            return await inside(SHORT, as_json, result)
 
     # gradio reads the names, types and defaults of an endpoint from its signature and annotations.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -88,23 +91,43 @@ def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) ->
 
 async def compute(exhibit: Exhibit, view: View, given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """The settings of a view, the others at their defaults, and its result: at once, or when it is the caller's turn."""
+    settings = view.defaults | {
+        name: _parsed(view.settings[name], value, view.defaults[name]) for name, value in given.items()
+    }
+    progress = run(exhibit, view, settings)
+    if view.is_direct or known(view, settings):
+        return settings, await inside(SHORT, _last, progress)
+    alive, result = _alive(), None
+    # whoever calls is known by the address: gradio gives each call without a session one of its own, and MCP one to all
+    async with aclosing(TURNS.stream(address_of(LocalContext.request.get()), progress)) as running:  # pyright: ignore[reportArgumentType]
+        async for made in running:
+            if not alive():
+                raise gr.Error("The caller is gone.", print_exception=False)
+            result = result if made is None else made.result
+    return settings, result
+
+
+@contextmanager
+def in_words(exhibit: Exhibit, view: View) -> Iterator[None]:
+    """What goes wrong with a call is told as gr.Error, whose words the caller gets: of any other gradio tells nothing."""
     try:
-        settings = view.defaults | {
-            name: _parsed(view.settings[name], value, view.defaults[name]) for name, value in given.items()
-        }
-        progress = run(exhibit, view, settings)
-        if view.is_direct or known(view, settings):
-            return settings, await inside(SHORT, _last, progress)
-        request, alive = LocalContext.request.get(), _alive()
-        result = None
-        async with aclosing(TURNS.stream(getattr(request, "session_hash", None) or "", progress)) as running:  # pyright: ignore[reportArgumentType]
-            async for made in running:
-                if not alive():
-                    raise gr.Error("The caller is gone.", print_exception=False)
-                result = result if made is None else made.result
-        return settings, result
+        yield
+    except gr.Error:
+        raise
     except ValueError as fault:
         raise gr.Error(sentence(fault, "en", exhibit.slug, labels(view)), print_exception=False) from None
+    except Exception:
+        logging.exception("%s/%s failed", exhibit.slug, view.slug)
+        said = f"Internal error: please report this call of {exhibit.slug}/{view.slug}."
+        raise gr.Error(said, print_exception=False) from None
+
+
+def address_of(request: gr.Request | None) -> str:
+    """The address that a request comes from, as the first proxy tells it; "" where nobody knows."""
+    if request is None:
+        return ""
+    forwarded = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
+    return forwarded or getattr(request.client, "host", "")
 
 
 def _parsed(control: Control, value: Any, default: Any) -> Any:
@@ -131,15 +154,16 @@ def returned(view: View) -> dict[str, str]:
     hint = get_type_hints(inspect.unwrap(view.compute))["return"]
     for _ in range(2 if view.streams else 0):  # Iterator[Progress[its class]]
         (hint, *_) = get_args(hint) or (None,)
-    if hint is None:
-        return {}
-    names = [field.name for field in fields(hint)]
-    one = rf"(?:{'|'.join(names)})"
-    pieces = re.split(rf"(?:^ {{4}}|[;,] )({one}(?:, {one})*): ", hint.__doc__ or "", flags=re.M)
-    said = dict.fromkeys((name for name in names if name in view.controls), "as asked for")
-    for listed, words in zip(pieces[1::2], pieces[2::2], strict=True):
-        said |= dict.fromkeys(listed.split(", "), plain(" ".join(words.split())))
-    return {name: said.get(name, "") for name in names}
+    told: dict[str, str] = {}
+    for made in get_args(hint) if isinstance(hint, UnionType) else [hint] if hint else []:
+        names = [field.name for field in fields(made)]
+        one = rf"(?:{'|'.join(names)})"
+        pieces = re.split(rf"(?:^ {{4}}|[;,] )({one}(?:, {one})*): ", made.__doc__ or "", flags=re.M)
+        said = dict.fromkeys((name for name in names if name in view.controls), "as asked for")
+        for listed, words in zip(pieces[1::2], pieces[2::2], strict=True):
+            said |= dict.fromkeys(listed.split(", "), plain(" ".join(words.split())))
+        told = {name: said.get(name, "") for name in names} | told
+    return told
 
 
 def describe(control: Control, default: Any) -> str:

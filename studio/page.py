@@ -6,10 +6,11 @@ answers come through a second component, the wire.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
@@ -24,28 +25,29 @@ from studio.language import LANGUAGES, sentence, translate
 from studio.notebook import notebook
 from studio.present import labels, present, refusal, shown_values, waiting
 from studio.results import npz
-from studio.turns import SHORT, TURNS, inside
-from studio.uploads import Guarded, sent_file
+from studio.turns import SHORT, TURNS, inside, stand_back
+from studio.uploads import KEPT, Guarded, sent_file
 
 # Handlers of the page itself are no business of the API, and the stage shows its own progress.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 BY_SLUG = {exhibit.slug: exhibit for exhibit in EXHIBITS}
+CHECKS = ThreadPoolExecutor(1, "checks", stand_back)  # those of an exhibit take up to a minute
+_measured: dict[str, asyncio.Future] = {}  # exhibit -> its checks, while they are measured
 
 
 def page() -> gr.Blocks:
     """The whole studio, wired and ready to launch."""
-    kept = int(os.environ.get("STUDIO_FILE_SECONDS", "86400"))
     with Guarded(
         title="Scientific Spaces Studio",
         analytics_enabled=False,
         fill_width=True,
-        delete_cache=(min(kept, 3600), kept),
+        delete_cache=(min(KEPT, 3600), KEPT),
     ) as blocks:
         desk = gr.HTML(
             {},
             html_template='<div class="studio"></div>',
             js_on_load="studioReady.then((studio) => studio.mount(element, props, trigger, upload, server))",
-            server_functions=[*map(_short, (arrive, draw, fetch_npz, fetch_notebook, fetch_art, run_checks))],
+            server_functions=[*map(_short, (arrive, draw, fetch_npz, fetch_notebook, fetch_art)), run_checks],
             apply_default_css=False,
             elem_classes="desk",
         )
@@ -69,7 +71,14 @@ def _short(answer: Callable) -> Callable:
 
     @functools.wraps(answer)
     async def handler(asked: Any) -> str:
-        return await inside(SHORT, answer, asked)
+        try:
+            return await inside(SHORT, answer, asked)
+        except Refusal as fault:  # too many wait
+            language = next((one for one in asked if _language(one) == one), "en") if isinstance(asked, list) else "en"
+            said = sentence(fault, language, "", {})
+            return json.dumps({"error": said, "notice": said, "exhibit": None, "panels": None, "data": None})
+        except Exception as fault:  # not the caller's, as the server would take a KeyError to be
+            raise RuntimeError(f"{answer.__name__} failed") from fault
 
     return handler
 
@@ -149,13 +158,18 @@ def fetch_art(slug: Any) -> str:
     return art(str(slug)[:64])
 
 
-def run_checks(asked: Any) -> str:
-    """The table of an exhibit's checks, measured now: [exhibit, language] -> HTML."""
+async def run_checks(asked: Any) -> str:
+    """The table of an exhibit's checks, measured now, once for all who wait for it: [exhibit, language] -> HTML."""
     slug, language = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
     exhibit = BY_SLUG.get(str(slug))
     if exhibit is None:
         return ""
-    return checks_table(exhibit, [check.outcome() for check in exhibit.checks], _language(language))
+    measuring = _measured.get(exhibit.slug)
+    if measuring is None:
+        measuring = asyncio.ensure_future(inside(CHECKS, lambda: [check.outcome() for check in exhibit.checks]))
+        _measured[exhibit.slug] = measuring
+        measuring.add_done_callback(lambda _: _measured.pop(exhibit.slug))
+    return checks_table(exhibit, await asyncio.shield(measuring), _language(language))
 
 
 def _stage(exhibit: Exhibit, view: View, settings: dict, pinned: dict | None, language: str, opens: bool = True) -> str:
@@ -172,11 +186,17 @@ async def _in_turn(asked: Any, request: gr.Request) -> AsyncIterator:
     try:
         exhibit, view, _, _, language = _read(asked["ask"])
     except (LookupError, TypeError):
-        yield await inside(SHORT, next, stages)
+        yield next(stages)  # a sentence
         return
     try:
         async with aclosing(
-            TURNS.stream(visitor, stages, lambda ahead: waiting(exhibit, view, ahead, language), only=True)  # pyright: ignore[reportArgumentType]
+            TURNS.stream(  # pyright: ignore[reportArgumentType]
+                visitor,
+                stages,
+                lambda ahead: waiting(exhibit, view, ahead, language),
+                only=True,
+                address=api.address_of(request),
+            )
         ) as running:
             async for stage in running:
                 yield stage

@@ -22,9 +22,10 @@ import gradio as gr
 import plotly
 from fastapi import FastAPI
 from gradio import state_holder
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,11 +35,13 @@ from studio.declared import declared
 from studio.errata import SUBJECT, entries
 from studio.exhibit import Upload
 from studio.exhibits import EXHIBITS
+from studio.gate import Gate, public
 from studio.language import LANGUAGES, translate
 from studio.markup import plain
 from studio.page import page
 from studio.theme import ASSETS, theme
 from studio.turns import bound_threads
+from studio.uploads import FULL, held
 
 SCRIPTS = (
     "look",
@@ -89,6 +92,9 @@ def script() -> str:
 SAFE = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"strict-origin-when-cross-origin")]
 
 
+NOT_OURS = (LookupError, ValueError, TypeError, AttributeError, RecursionError, ClientDisconnect)
+
+
 class Front:
     """Puts into the page's head what belongs there before any script runs: a title, a preview, and what to load."""
 
@@ -114,12 +120,14 @@ class Front:
         is_page = scope["path"].rstrip("/") in ("", scope.get("root_path", "").rstrip("/"))
         try:
             await (self._page if scope["method"] == "GET" and is_page else self._app)(scope, receive, safe)
-        except Exception as fault:  # gradio's own handlers, asked for what is not there or has another form
+        except Exception as fault:
             if has_begun or is_page:
                 raise
             if getattr(fault, "errno", None) == errno.ENOSPC:
-                status, said = 507, "The studio's disk is full: try again later."
-            else:
+                status, said = 507, FULL
+            elif "/gradio_api/" not in scope["path"] or not isinstance(fault, NOT_OURS):
+                raise
+            else:  # gradio's own handlers, asked for what is not there or has another form
                 logging.warning("%s %s is not understood", scope["method"], scope["path"], exc_info=True)
                 status, said = 400, "This is nothing that the studio's page or its API asks."
             await JSONResponse({"detail": said}, status)(scope, receive, safe)
@@ -195,13 +203,7 @@ class Front:
         texts = {
             name.removeprefix("texts-"): kept.address for name, kept in self._files.items() if name.startswith("texts-")
         }
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        scheme = headers.get(b"x-forwarded-proto", scope.get("scheme", "http")).split(",")[0]
-        host = headers.get(b"x-forwarded-host", headers.get(b"host", "")).split(",")[0]
-        root = os.environ.get("GRADIO_ROOT_PATH") or scope.get("root_path", "")
-        base = (
-            root.rstrip("/") if "://" in root else f"{scheme}://{host}{root.rstrip('/')}"
-        )  # a picture's whole address
+        base = public(Headers(scope=scope), scope.get("scheme", "http"), scope.get("root_path", ""))
         return title, (
             f'<meta property="og:title" content="{html.escape(title)}">'
             f'<meta property="og:image" content="{html.escape(base)}/{self._files[f"preview-{picture}"].address}">'
@@ -269,6 +271,7 @@ def options() -> dict:
             "middleware": [
                 Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5),
                 Middleware(Front, files=served),
+                Middleware(Gate),
             ],
         },
         "max_file_size": int(1e6 * max(upload.megabytes for upload in uploads)),
@@ -288,6 +291,7 @@ class Session(state_holder.SessionState):
 def blocks() -> gr.Blocks:
     """The page with its queue: gradio lets all in, and studio/turns.py has them wait."""
     bound_threads()
+    held()
     state_holder.SessionState = Session
     return page().queue(max_size=1000, default_concurrency_limit=None)
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.context import LocalContext
 from PIL import Image
 
 from studio import link
-from studio.api import compute, describe, returned, unpacked
+from studio.api import compute, describe, in_words, returned, unpacked
 from studio.exhibit import Choice, Exhibit, View
 from studio.exhibits import EXHIBITS
+from studio.gate import public
 from studio.markup import plain
 from studio.panels import Pictures
 from studio.present import panels
@@ -66,7 +69,7 @@ def describe_view(exhibit: str, view: str) -> str:
 async def run_view(exhibit: str, view: str, settings: dict | None = None, numbers: int = MOST) -> str:
     """Compute a view, as JSON: {"link", "arrays": {name: {"shape", "every", "values"}}, "picture"}.
 
-    Long arrays are thinned along their longest axes: "every" says how. "picture" is a PNG in base64 where the view makes
+    Long arrays are thinned along their longest axes: "every" says how; long texts are cut. "picture" is a PNG in base64 where the view makes
     pictures. "link" opens the studio with these settings.
 
     Args:
@@ -86,8 +89,9 @@ async def run_view(exhibit: str, view: str, settings: dict | None = None, number
             f"{unknown[0]!r:.60} is no setting of {exhibit}/{view}. It takes {', '.join(found.settings)}.",
             print_exception=False,
         )
-    wanted, result = await compute(one, found, given)
-    return await inside(SHORT, _told, one, found, wanted, result, int(most))
+    with in_words(one, found):
+        wanted, result = await compute(one, found, given)
+        return await inside(SHORT, _told, one, found, wanted, result, int(most), _base())
 
 
 def _named(exhibit: str, view: str) -> tuple[Exhibit, View]:
@@ -106,7 +110,15 @@ def _named(exhibit: str, view: str) -> tuple[Exhibit, View]:
     return one, found
 
 
-def _told(exhibit: Exhibit, view: View, settings: dict[str, Any], result: Any, most: int) -> str:
+def _base() -> str:
+    """The studio's own address, as the caller knows it; "" where that is not told."""
+    if os.environ.get("SPACE_ID"):
+        return f"https://huggingface.co/spaces/{os.environ['SPACE_ID']}"
+    request = LocalContext.request.get()
+    return public(request.headers, request.url.scheme, request.scope.get("root_path", "")) + "/" if request else ""
+
+
+def _told(exhibit: Exhibit, view: View, settings: dict[str, Any], result: Any, most: int, base: str) -> str:
     whole = arrays(result)
     share = most // max(len(whole), 1)
     told = {}
@@ -118,10 +130,12 @@ def _told(exhibit: Exhibit, view: View, settings: dict[str, Any], result: Any, m
         thin = array[tuple(slice(None, None, step) for step in every)]
         if thin.dtype.kind == "f":
             thin = np.vectorize(lambda value: float(f"{value:.4g}"), otypes=[float])(thin) if thin.size else thin
+        if thin.dtype.kind == "U":
+            thin = thin.astype(f"U{max(4 * share // max(thin.size, 1), 20)}")
         told[name] = {"shape": list(array.shape), "values": as_json({name: thin})[name]}
         if max(every, default=1) > 1:
             told[name]["every"] = every
-    said = {"link": link.write(exhibit, view, settings), "arrays": told}
+    said = {"link": base + link.write(exhibit, view, settings), "arrays": told}
     picture = _picture(panels(view, result, settings))
     return json.dumps(said | ({"picture": picture} if picture else {}), ensure_ascii=False)
 

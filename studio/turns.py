@@ -22,6 +22,8 @@ import torch
 
 from engines.arguments import Refusal
 
+CROWD = 200  # short answers that may wait
+EACH = 8  # long runs of one visitor that may
 SHORT = ThreadPoolExecutor(os.cpu_count() or 1, "short")  # more at once would only slow each other down
 _END = object()
 
@@ -40,9 +42,15 @@ def stand_back() -> None:
 
 
 async def inside(pool: Executor, function: Callable, *arguments: Any) -> Any:
-    """The function's value, computed in a thread of the pool with the caller's context."""
+    """The function's value, computed in a thread of the pool with the caller's context; Refusal where too many wait."""
+    if pool is SHORT and SHORT._work_queue.qsize() >= CROWD:
+        raise _busy(CROWD)
     context = contextvars.copy_context()
     return await asyncio.get_running_loop().run_in_executor(pool, context.run, function, *arguments)  # pyright: ignore[reportArgumentType]
+
+
+def _busy(count: int) -> Refusal:
+    return Refusal("The studio is busy: {count} runs are waiting. Try again in a few minutes.", count=count)
 
 
 @dataclass(eq=False)
@@ -55,6 +63,7 @@ class Ticket:
     """
 
     visitor: str
+    address: str = ""
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     is_running: bool = False
     is_overtaken: bool = False
@@ -63,7 +72,7 @@ class Ticket:
 class Turns:
     """One long run at a time. Next is the visitor whose last turn is longest ago.
 
-    most: runs that may wait; seconds: after which a run that streams is stopped
+    most: runs that may wait (half of them from one address); seconds: after which a run that streams is stopped
     """
 
     def __init__(self, most: int, seconds: float):
@@ -79,14 +88,19 @@ class Turns:
         return (self._running is not None) + self._order().index(ticket)
 
     async def stream(
-        self, visitor: str, items: Iterator, wait: Callable[[int], Any] | None = None, only: bool = False
+        self,
+        visitor: str,
+        items: Iterator,
+        wait: Callable[[int], Any] | None = None,
+        only: bool = False,
+        address: str = "",
     ) -> AsyncIterator:
         """The items, made when it is their turn; before that `wait(runs ahead)` (or None) each second.
 
-        only: a visitor's earlier runs end
+        only: a visitor's earlier runs end; address: where the visitor comes from
         Raises Refusal where too many wait already, or when the time is over.
         """
-        ticket = self._take(visitor, only)
+        ticket = self._take(visitor, address, only)
         try:
             while not ticket.is_running and not ticket.is_overtaken:
                 yield wait(self.ahead(ticket)) if wait else None
@@ -106,17 +120,17 @@ class Turns:
         finally:
             self._end(ticket, items)
 
-    def _take(self, visitor: str, only: bool) -> Ticket:
+    def _take(self, visitor: str, address: str, only: bool) -> Ticket:
         if only:
             for other in [*self._waiting, *([self._running] if self._running else [])]:
                 if other.visitor == visitor:
                     other.is_overtaken = True
                     other.turn.set()
-        if len(self._waiting) >= self.most:
-            raise Refusal(
-                "The studio is busy: {count} runs are waiting. Try again in a few minutes.", count=len(self._waiting)
-            )
-        ticket = Ticket(visitor)
+        mine = sum(other.visitor == visitor for other in self._waiting)
+        near = sum(other.address == address != "" for other in self._waiting)
+        if len(self._waiting) >= self.most or mine >= EACH or near >= max(self.most // 2, 1):
+            raise _busy(len(self._waiting))
+        ticket = Ticket(visitor, address)
         self._waiting.append(ticket)
         self._next()
         return ticket

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,26 @@ from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, travers
 
 from engines.arguments import Refusal
 from studio.exhibit import Drawing, Upload
+
+KEPT = int(os.environ.get("STUDIO_FILE_SECONDS", "86400"))
+MOST = int(1e6 * float(os.environ.get("STUDIO_UPLOAD_MB", "2000")))  # bytes of all files that were sent
+FULL = "The studio's disk is full: try again later."
+
+
+def held() -> int:
+    """Bytes in the folder of uploads, at least a block for each file. What gradio forgot to delete goes: the files of a
+    process that was killed, and halves of files whose sender was gone."""
+    total, since = 0, time.time() - KEPT - 3600
+    for folder, _, names in os.walk(get_upload_folder()):
+        for name in names:
+            file = Path(folder, name)
+            with suppress(OSError):  # gone meanwhile
+                found = file.lstat()
+                if found.st_ctime < since and stat.S_ISREG(found.st_mode):
+                    file.unlink()
+                else:
+                    total += max(found.st_size, 4096)
+    return total
 
 
 class Guarded(gr.Blocks):
@@ -31,7 +55,7 @@ class Guarded(gr.Blocks):
             return await super().preprocess_data(block_fn, inputs, *more, **named)
         except (InvalidPathError, OSError) as fault:  # too long a name among them
             if getattr(fault, "errno", None) == errno.ENOSPC:
-                raise gr.Error("The studio's disk is full: try again later.", print_exception=False) from None
+                raise gr.Error(FULL, print_exception=False) from None
             raise gr.Error("The file is none that was sent here: send it first.", print_exception=False) from None
 
 

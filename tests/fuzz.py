@@ -75,6 +75,7 @@ def ours() -> re.Pattern:
         "This is nothing that the studio's page or its API asks.",
         "This view is not known here: reload the page.",
         "The studio's disk is full: try again later.",
+        "A request holds at most 2 MB; files are sent by gradio_api/upload.",
     }
     parts = ("".join(".*?" if i % 2 else re.escape(p) for i, p in enumerate(re.split(r"(\{\w+\})", t))) for t in found)
     return re.compile("|".join(parts), re.S)
@@ -82,7 +83,7 @@ def ours() -> re.Pattern:
 
 def is_ours(text: str) -> bool:
     """Whether a message is a sentence of ours, or one of gradio's that are known."""
-    return bool(ours().fullmatch(text) or re.match(OWN, text))
+    return bool(ours().fullmatch(text) or re.match(OWN, text)) and not text.startswith("Internal error")
 
 
 class Fuzz:

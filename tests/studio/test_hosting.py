@@ -8,10 +8,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from starlette.formparsers import MultiPartException
 from starlette.testclient import TestClient
 
-from studio import serve
+from studio import serve, uploads
 from studio.exhibits import EXHIBITS
+from studio.gate import Gate
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,6 +77,97 @@ def test_llms_txt_names_every_view(client):
 def test_no_file_of_this_machine_is_served(client, path):
     for address in (f"/gradio_api/file={path}", f"/file={path}", f"/static/{path}", f"/assets/{path}"):
         assert client.get(address).status_code >= 400
+
+
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("POST", "process_recording"),
+        ("GET", "proxy=http://127.0.0.1:1/x"),
+        ("HEAD", "proxy=https://127.0.0.1:1/x"),
+        ("GET", "file=http://127.0.0.1:1/x"),
+        ("GET", "file=https%3A//127.0.0.1:1/x"),
+        ("GET", "file/http://127.0.0.1:1/x"),
+        ("GET", "deep_link?session_hash=x"),
+    ],
+)
+def test_what_gradio_offers_and_nobody_needs_is_closed(client, method, path):
+    answer = client.request(method, f"/gradio_api/{path}")
+    assert answer.status_code == 404 and (method == "HEAD" or answer.json() == {"detail": "Not Found"})
+
+
+def test_a_request_is_bounded_but_for_an_upload(client):
+    said = {"detail": "A request holds at most 2 MB; files are sent by gradio_api/upload."}
+    body = b'{"data": ["' + b"x" * 2_100_000 + b'"]}'
+
+    def pieces():
+        for start in range(0, len(body), 100_000):
+            yield body[start : start + 100_000]
+
+    for path in ("call/run_view", "component_server", "queue/join", "mcp/", "nosuch"):
+        for content in (body, pieces()):  # with and without content-length
+            answer = client.post(f"/gradio_api/{path}", content=content, headers={"content-type": "application/json"})
+            if path != "nosuch" or content is body:  # nobody reads what is sent there
+                assert answer.status_code == 413 and answer.json() == said, path
+    assert client.post("/gradio_api/upload", files={"files": ("a.csv", body)}).status_code == 200
+
+
+def test_uploads_leave_room_on_the_disk(client, monkeypatch, tmp_path):
+    monkeypatch.setattr(uploads, "MOST", 10_000_000)
+    monkeypatch.setattr(uploads, "get_upload_folder", lambda: str(tmp_path))
+
+    def send(chunked=False):
+        body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.npy"\r\n\r\n' + b"1" * 3_000_000
+        pieces = (body, b"\r\n--x--\r\n")
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        return client.post("/gradio_api/upload", content=iter(pieces) if chunked else b"".join(pieces), headers=headers)
+
+    folder = Path(client.app.routes[-1].app.uploaded_file_dir)
+    assert send().status_code == send(True).status_code == 200
+    (tmp_path / "held").write_bytes(bytes(8_000_000))
+    before = {*folder.iterdir()}
+    for chunked in (False, True):
+        answer = send(chunked)
+        assert answer.status_code == 507 and answer.json() == {"detail": "The studio's disk is full: try again later."}
+    assert {*folder.iterdir()} == before  # no half of a file is left
+    for number in range(3_000):  # a block each
+        (tmp_path / f"{number}").touch()
+    assert uploads.held() > 20_000_000
+    monkeypatch.setattr(uploads, "KEPT", -3_601)
+    assert uploads.held() >= 0 and not [*tmp_path.iterdir()]  # what is too old goes
+
+
+def test_what_is_left_of_an_upload_whose_sender_is_gone_is_deleted(tmp_path):
+    async def leave():
+        sent = iter([{"type": "http.request", "body": b"1" * 100, "more_body": True}, {"type": "http.disconnect"}])
+
+        async def receive():
+            return next(sent)
+
+        async def reads(scope, receive, send):  # as gradio's parser does
+            try:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+            except MultiPartException:
+                return
+            raise AssertionError("gradio would leave the file")
+
+        scope = {"type": "http", "path": "/gradio_api/upload", "headers": [], "client": ("1.2.3.4", 1)}
+        await Gate(reads)(scope, receive, None)
+
+    anyio.run(leave)
+
+
+def test_a_fault_of_ours_is_no_wrong_question(client, monkeypatch):
+    def breaks(_):
+        raise KeyError("a table of ours")
+
+    monkeypatch.setattr("studio.page.link.parse_qsl", breaks)
+    config = client.get("/config").json()
+    desk = next(c["id"] for c in config["components"] if "fetch_npz" in str(c["props"]))
+    asked = {"data": ["?tab=rope", "en"], "fn_name": "arrive", "component_id": desk, "session_hash": "a"}
+    with pytest.raises(RuntimeError, match="arrive"):  # which a server answers with 500
+        client.post("/gradio_api/component_server", json=asked)
 
 
 def test_a_sub_path_is_served(monkeypatch):

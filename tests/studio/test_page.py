@@ -1,9 +1,14 @@
 """The page's own handlers, called as a browser or a stranger calls them."""
 
+import asyncio
 import json
+import time
+from dataclasses import replace
 
 import pytest
 
+from engines.arguments import Refusal
+from engines.checks import Check
 from studio import page, results
 from studio.declared import declared
 from studio.exhibit import Drawing, Upload
@@ -149,3 +154,39 @@ def test_size_and_ending_are_bounded(uploads):
         sent_file(TABLE, str(uploads / "points.pkl"))
     (uploads / "drawing.png").write_bytes(b"1")
     assert sent_file(Drawing("Curve"), str(uploads / "drawing.png")).endswith("drawing.png")
+
+
+def test_checks_are_measured_once_for_all_who_wait(monkeypatch):
+    measured = []
+
+    def slow():
+        measured.append(1)
+        time.sleep(0.05)
+        return 1.0
+
+    exhibit = replace(ROPE, checks=(Check("One", "", 1.0, 0.1, slow),))
+    monkeypatch.setitem(page.BY_SLUG, "rope", exhibit)
+
+    async def ask(times):
+        return await asyncio.gather(*(page.run_checks(["rope", "en"]) for _ in range(times)))
+
+    tables = asyncio.run(ask(8))
+    assert len(measured) == 1 and len(set(tables)) == 1 and "holds" in tables[0]
+    asyncio.run(ask(1))
+    assert len(measured) == 2  # and again when it is asked for again
+
+
+def test_too_many_short_answers_are_told_so_and_a_fault_of_ours_is_no_wrong_question(monkeypatch):
+    async def busy(*_):
+        raise Refusal("The studio is busy: {count} runs are waiting. Try again in a few minutes.", count=200)
+
+    monkeypatch.setattr(page, "inside", busy)
+    said = json.loads(asyncio.run(page._short(page.draw)(["rope", "similarity", {}, None, "zh"])))
+    assert "200" in said["error"] and "排队" in said["error"] and said["panels"] is None
+
+    async def broken(*_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(page, "inside", broken)
+    with pytest.raises(RuntimeError, match="arrive"):
+        asyncio.run(page._short(page.arrive)(["", "en"]))

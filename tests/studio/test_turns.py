@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from studio.turns import Turns
+from engines.arguments import Refusal
+from studio.turns import CROWD, SHORT, Turns, inside
 
 
 async def collect(turns, visitor, items, log, **more):
@@ -55,6 +56,36 @@ def test_more_than_may_wait_are_told_that_it_is_busy():
 
     first, second, third = asyncio.run(visit())
     assert first is None and second is None and "busy: 1 runs are waiting" in str(third)
+
+
+def test_one_visitor_and_one_address_leave_places_to_others():
+    async def visit(visitors):
+        turns = Turns(40, 60)
+        told = await asyncio.gather(
+            *(collect(turns, name, counted(name, 1), [], address=at) for name, at in visitors), return_exceptions=True
+        )
+        return [one is None for one in told]
+
+    # the first of all has its turn at once, and is no longer among those that wait
+    assert asyncio.run(visit([("a", "")] * 12 + [("b", "")])) == [True] * 9 + [False] * 3 + [True]
+    several = [(f"a{i}", "1.2.3.4") for i in range(24)]
+    assert asyncio.run(visit([*several, ("b", "5.6.7.8")])) == [True] * 21 + [False] * 3 + [True]
+
+
+def test_more_short_answers_than_may_wait_are_refused():
+    go_on = threading.Event()
+
+    async def ask():
+        asked = [asyncio.create_task(inside(SHORT, go_on.wait, 30)) for _ in range(CROWD + 60)]
+        await asyncio.sleep(0.2)
+        refused = sum(task.done() for task in asked)
+        go_on.set()
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert "busy" in str(next(one for one in told if isinstance(one, Refusal)))
+        return refused
+
+    assert 0 < asyncio.run(ask()) <= 60
+    assert asyncio.run(inside(SHORT, str, 1)) == "1"
 
 
 def test_a_run_that_streams_ends_at_the_limit():
