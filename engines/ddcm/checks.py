@@ -191,7 +191,7 @@ CHECKS = (
         lambda: psnr(np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 5, np.uint8)),
     ),
     Check(
-        "Importance sampling, K = 1,024, one dimension: distance to DDPM's law over that of as many draws; K = 1 against a blind choice",
+        "Importance sampling, K = 1,024, one dimension: distance to DDPM's distribution over that of as many draws; K = 1 against a blind choice",
         "DDPM's forward process; recursion of the variance",
         [1, 1],
         0.3,

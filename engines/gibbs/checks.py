@@ -116,7 +116,7 @@ CHECKS = (
         lambda: kernels.total_variation(kernels.stationary(kernels.parallel_scan(TABLES)), LAW),
     ),
     Check(
-        "Conditionals of one joint: both sweep orders keep one law",
+        "Conditionals of one joint: both sweep orders have one stationary distribution",
         "Arnold & Press 1989",
         0.0,
         1e-12,

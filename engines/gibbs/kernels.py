@@ -144,7 +144,8 @@ def stationary(kernel: np.ndarray) -> np.ndarray:
     np.logical_or.at(leaves, group, ((kernel > 0) & (group[:, None] != group)).any(1))
     if (~leaves).sum() != 1:
         raise Refusal(
-            "{parameter} keeps more than one law: some states are never reached from others.", parameter="kernel"
+            "{parameter} has more than one stationary distribution: some states are never reached from others.",
+            parameter="kernel",
         )
     inside = np.flatnonzero(~leaves[group])
     flow = kernel[np.ix_(inside, inside)]
@@ -164,7 +165,7 @@ def total_variation(p: np.ndarray, q: np.ndarray) -> float:
     """Half the sum of |p - q|: the greatest difference of the two laws on any event."""
     p, q = inputs.law("p", p), inputs.law("q", q)
     if p.size != q.size:
-        raise Refusal("{parameter} must be a law on as many states as the other.", parameter="q")
+        raise Refusal("{parameter} must be a distribution on as many states as the other.", parameter="q")
     return float(np.abs(p.ravel() - q.ravel()).sum() / 2)
 
 

@@ -245,8 +245,8 @@ CHECKS = (
         lambda: [least_unrotated([100.0], 256, 16)[0], least_unrotated([10_000.0], 2000, 16)[0]],
     ),
     Check(
-        "chance of finding a like key 12 tokens back, formula minus 4,000 heads drawn",
-        "d = 32, b = 100, likeness 0.9",
+        "chance of finding a similar key 12 tokens back, formula minus 4,000 heads drawn",
+        "d = 32, b = 100, similarity 0.9",
         0,
         0.05,
         found_by_drawing,

@@ -141,7 +141,9 @@ class BytePairs:
             level = {cuts: chance for cuts, chance in following.items() if chance}
             seen += len(level)
             if seen > MOST_STATES:
-                raise Refusal("{parameter} holds a word too long for the exact law of BPE-dropout.", parameter="text")
+                raise Refusal(
+                    "{parameter} holds a word too long for the exact distribution of BPE-dropout.", parameter="text"
+                )
         rows = np.zeros((len(ended), size), bool)
         for row, cuts in zip(rows, ended, strict=True):
             row[list(cuts)] = True
@@ -166,7 +168,7 @@ def bpe_law(prepared: Prepared, tokenizer: BytePairs, dropout: float) -> tuple[n
     for word in words_of(prepared):
         rows, chances = tokenizer.law(word, dropout)
         if len(law) * len(chances) > MOST_STATES:
-            raise Refusal("{parameter} is too long for the exact law of BPE-dropout.", parameter="text")
+            raise Refusal("{parameter} is too long for the exact distribution of BPE-dropout.", parameter="text")
         cuts = np.hstack((np.repeat(cuts, len(rows), 0), np.tile(rows[:, 1:], (len(cuts), 1))))
         law = np.repeat(law, len(rows)) * np.tile(chances, len(law))
     return cuts, law

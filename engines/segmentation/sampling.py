@@ -252,7 +252,7 @@ def published_law(prepared: Prepared, vocabulary: Vocabulary, alpha: float) -> t
     comparisons = int((lattice.first != np.arange(len(lattice.first))).sum())
     if comparisons > MOST_COMPARISONS:
         raise Refusal(
-            "{parameter} needs {comparisons} comparisons; the exact law is followed through {most}.",
+            "{parameter} needs {comparisons} comparisons; the exact distribution is followed through {most}.",
             parameter="text",
             comparisons=comparisons,
             most=MOST_COMPARISONS,

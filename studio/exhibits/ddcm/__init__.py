@@ -233,11 +233,12 @@ EXHIBIT = Exhibit(
             title="Importance sampling",
             caption=(
                 "How far the states of an encoder are from those of DDPM, over $K$. The encoder has $K$ noises of DDPM's own step and "
-                "knows the picture. If it draws one with probability proportional to $q(x_s|x_t,x_0)/p(x_s|x_t)$, its states have the "
-                "law of DDPM's forward process as $K$ grows. The largest, which DDCM takes, drifts away from it, though its error may be "
-                "smaller. Importance sampling needs $K$ above $2^{\\mathrm{KL}}$ at each step, and so grows with the dimensions. "
-                "Its choices carry less than $\\log_2 K$ bits: with the noises in a shared random order, small indices are likelier, and "
-                "an entropy code gains. The index of the largest is uniform: there is nothing to gain."
+                "knows the picture. If it draws one with probability proportional to $q(x_s|x_t,x_0)/p(x_s|x_t)$, its "
+                "states have the distribution of DDPM's forward process as $K$ grows. The largest, which DDCM takes, "
+                "drifts away from it, though its error may be smaller. Importance sampling needs $K$ above "
+                "$2^{\\mathrm{KL}}$ at each step, so K must grow exponentially with the KL. Its choices carry less "
+                "than $\\log_2 K$ bits: with the noises in a shared random order, small indices are likelier, and an "
+                "entropy code gains. The index of the largest is uniform: there is nothing to gain."
             ),
             compute=choice_law,
             controls={
@@ -255,11 +256,12 @@ EXHIBIT = Exhibit(
             slug="books",
             title="One codebook or many",
             caption=(
-                "Random codes decode to random vectors; the curves are the Fréchet distance (that of FID) of their law to DDPM's, exact "
-                "over all codes, for a source $N(0, I)$. Compare at equal heights: one codebook for all steps needs about as many times "
-                "more atoms as there are steps. Its $K$ atoms have a mean that is not zero, and the same error is added at every "
-                "step, where fresh ones average out. So small fresh codebooks do, and one shared codebook needs thousands; shuffling its "
-                "entries, as the codec here does, makes it as good as fresh ones."
+                "Random codes decode to random vectors; the curves are the Fréchet distance (that of FID) of their "
+                "distribution to DDPM's, exact over all codes, for a source $N(0, I)$. Compare at equal heights: one "
+                "codebook for all steps needs about as many times more atoms as there are steps. Its $K$ atoms have a "
+                "mean that is not zero, and the same error is added at every step, where fresh ones average out. So "
+                "small fresh codebooks suffice, and one shared codebook needs thousands; shuffling its entries, as "
+                "the codec here does, makes it as good as fresh ones."
             ),
             compute=book_distance,
             controls={

@@ -23,7 +23,7 @@ SHOWN = {str(k): raw(f"K = {k:,}") for k in SIZES[1:]}
 def draw_choices(result: ChoiceLaw, codebook: str = "1024") -> list:
     """The distance of both rules' laws to DDPM's over K, the law itself, and the bits."""
     shown = SIZES.index(int(codebook))
-    drawn = figure(x="codebook size K", y="distance of the law to DDPM's", height=460, log="xy")
+    drawn = figure(x="codebook size K", y="distance of the distribution to DDPM's", height=460, log="xy")
     law = figure(x="noise ε in the last state", y="density", height=360)
     bits = figure(x="codebook size K", y="bits a source", height=360, log="x")
     middle = (result.edges[1:] + result.edges[:-1]) / 2
@@ -32,7 +32,7 @@ def draw_choices(result: ChoiceLaw, codebook: str = "1024") -> list:
         mean = result.distance[i].mean(1)
         line(drawn, result.codebook_size, mean, name, color, marks=6, hover="K = %{x}: %{y:.3~g}")
         line(law, middle, result.density[i, shown], name, color, shape="hvh")
-    across(drawn, y=result.chance, text="as many draws from DDPM's law")
+    across(drawn, y=result.chance, text="as many draws from DDPM's distribution")
     ticks = {"tickvals": list(SIZES), "ticktext": [short(k) for k in SIZES]}
     drawn.x(**ticks)
     line(bits, result.codebook_size, result.uniform_bits, "log₂ K a choice", COLORS[1], marks=6)
@@ -40,9 +40,10 @@ def draw_choices(result: ChoiceLaw, codebook: str = "1024") -> list:
     across(bits, y=result.least_bits, text="KL divergence")
     bits.x(**ticks).y(rangemode="tozero")
     text = say(
-        "K = {size}: distance {largest} for the largest, {sampled} for importance sampling; {chance} is what as many draws from "
-        "DDPM's law have. Choices of equal length take {uniform} bits, ordered and entropy-coded ones {coded}. The KL divergence, "
-        "which no code of this law goes below, is {least} bits, {last} of them in the last step.",
+        "K = {size}: distance {largest} for the largest, {sampled} for importance sampling; {chance} is what as many "
+        "draws from DDPM's distribution have. Choices of equal length take {uniform} bits, ordered and entropy-coded "
+        "ones {coded}. The KL divergence, which no code of this distribution goes below, is {least} bits, {last} of "
+        "them in the last step.",
         size=short(SIZES[-1]),
         largest=short(result.distance[0, -1].mean()),
         sampled=short(result.distance[1, -1].mean()),
@@ -52,7 +53,7 @@ def draw_choices(result: ChoiceLaw, codebook: str = "1024") -> list:
         least=short(result.least_bits),
         last=short(result.step_bits[-1]),
     )
-    steps = figure(x="step", y="distance of the law to DDPM's", height=320, log="y")
+    steps = figure(x="step", y="distance of the distribution to DDPM's", height=320, log="y")
     place = np.arange(1, result.steps)
     for i, (name, color) in enumerate(RULES.values()):
         line(steps, place, result.distance[i, shown], name, color, marks=4)

@@ -36,7 +36,7 @@ SCHEDULES = {"constant": "constant", "linear": "linear", "geometric": "geometric
 CONSTRAINTS = {
     "hard": "hard: every keyword stays",
     "soft": "soft: a missing keyword costs",
-    "similar": "similar: the like of it will do",
+    "similar": "similar: a word like it will do",
 }
 PROPOSALS = {"uniform": "uniformly", "conditional": "from the true conditional"}
 ANNEALED = {"schedule": ["linear", "geometric"]}
@@ -91,9 +91,10 @@ KEYWORDS = View(
     caption=(
         "A sentence grows from its keywords by edits: a word is inserted, deleted or replaced. BERT proposes the word, "
         "a causal model of bytes scores the sentence, and the edit is accepted with the full Metropolis–Hastings ratio "
-        "(CGMH). Green words are put in, red ones taken out; a rejected edit is grey. Where the like of a word will do, give a "
-        "whole sentence: the chain looks for others that say the like, as for paraphrase and correction. The published code runs another chain (see Edits with a known law), "
-        "and reports the most probable sentence that it saw."
+        "(CGMH). Green words are put in, red ones taken out; a rejected edit is grey. Where a similar word will do, "
+        "give a whole sentence: the chain looks for others of similar meaning, as for paraphrase and correction. The "
+        "published code runs another chain (see Edits with a known distribution), and reports the most probable "
+        "sentence that it saw."
     ),
     compute=write,
     controls={
@@ -122,11 +123,12 @@ UNMASK = View(
     slug="unmask",
     title="Words at once",
     caption=(
-        "The same text found from masks by several samplers, each with so many passes through BERT. Gibbs draws from left to right; "
-        "masked diffusion in a random order, several words a pass; remasking takes some back; the confident sampler, as in MaskGIT and "
-        "LLaDA, draws all words and keeps the most probable; mask-predict takes the likeliest and has one text only. Bands: two "
-        "standard errors over the texts. The last figure knows the truth: with exact conditionals one word a pass is exact, and "
-        "the samplers whose texts score best are farthest from the law. They trade variety for likelihood."
+        "The same text found from masks by several samplers, each with the same number of passes through BERT. Gibbs "
+        "draws from left to right; masked diffusion in a random order, several words a pass; remasking takes some "
+        "back; the confident sampler, as in MaskGIT and LLaDA, draws all words and keeps the most probable; "
+        "mask-predict takes the likeliest and has one text only. Bands: two standard errors over the texts. In the "
+        "last figure the truth is known: with exact conditionals one word a pass is exact, and the samplers whose "
+        "texts score best are farthest from the true distribution. They trade variety for likelihood."
     ),
     compute=decode,
     controls={
@@ -154,9 +156,10 @@ ANNEAL = View(
     title="Annealing as search",
     caption=(
         "Strings of a, b, c on a landscape of two hills: a broad one of a's and a steep, narrow one of b's, whose top is the most "
-        "probable string. Gibbs sampling keeps $p^{1/T}$; as $T$ falls that law gathers at the top (dashed), and the chain follows while "
-        "it can still cross the valley. Every curve is exact. Greedy search stops on the hill where it began. In the second figure, "
-        "greedy search with restarts mostly wins on strings so short: its chance falls with the length."
+        "probable string. Gibbs sampling keeps $p^{1/T}$; as $T$ falls that distribution gathers at the top (dashed), "
+        "and the chain follows while it can still cross the valley. Every curve is exact. Greedy search stops on the "
+        "hill where it began. In the second figure, greedy search with restarts mostly wins on strings so short: its "
+        "chance falls with the length."
     ),
     compute=anneal,
     controls={
@@ -194,13 +197,13 @@ PAIR = View(
 
 LAWS = View(
     slug="scans",
-    title="Laws that scans keep",
+    title="Stationary distributions of scans",
     caption=(
-        "The bars are $p\\propto\\exp(J\\sum_i\\mathbf 1[x_i=x_{i+1}]+\\sum_i h(x_i))$, the marks the laws that scans "
-        "keep. Sweeps and the random scan keep $p$. Positions drawn at once from their marginals do not, and the "
-        "Metropolis correction keeps $\\prod_i p(x_i\\mid x_{-i})$ normalised. Conditionals of two joints, as a masked "
-        "language model may have them, leave no joint to keep: each order has its own law, and the bars are the random "
-        "scan's."
+        "The bars are $p\\propto\\exp(J\\sum_i\\mathbf 1[x_i=x_{i+1}]+\\sum_i h(x_i))$, the marks the stationary "
+        "distributions of scans. Sweeps and the random scan keep $p$. Positions drawn at once from their marginals do "
+        "not, and the Metropolis correction keeps $\\prod_i p(x_i\\mid x_{-i})$ normalised. Conditionals of two "
+        "joints, as a masked language model may have them, leave no joint to keep: each order has its own stationary "
+        "distribution, and the bars are the random scan's."
     ),
     compute=scan_laws,
     controls={
@@ -215,14 +218,15 @@ LAWS = View(
 
 EDITS = View(
     slug="edits",
-    title="Edits with a known law",
+    title="Edits with a known distribution",
     caption=(
         "Strings of a and b are edited by insertion, deletion and replacement. The bars are the target "
         "$\\pi\\propto\\exp(-c\\cdot\\text{length}+g\\cdot\\text{changes})$; the circles, sampled with the true "
         "acceptance, agree with it. An insertion and the deletion that undoes it choose among equally many places, so "
         "the places cancel in the acceptance. The probability of the proposed letter does not: leave it out (crosses), "
         "and with uniform letters the chain keeps $\\pi/2^{\\text{length}}$. CGMH's published code (diamonds) walks from left to "
-        "right, refuses edits that halve the probability in half of its steps, and weighs insertions: it keeps another law."
+        "right, refuses edits that halve the probability in half of its steps, and weighs insertions: its stationary "
+        "distribution is another one."
     ),
     compute=edit_laws,
     controls={
@@ -260,7 +264,7 @@ EXHIBIT = Exhibit(
     title="BERT Gibbs sampling",
     summary=(
         "Text sampled one word at a time from a masked language model, sentences grown from keywords by edits, and "
-        "chains so small that their laws are known exactly."
+        "chains so small that their distributions are known exactly."
     ),
     question="Can a model that only fills gaps write a poem?",
     theme="text",

@@ -234,9 +234,10 @@ def draw_field(result: PairField) -> list:
         for i, j in zip(*np.unravel_index(order, result.x_last.shape), strict=True)
     ]
     text = say(
-        "“{text}”, {count} candidates each, which hold {first} and {second} of the model's probability: the laws of "
-        "the two orders differ by **{distance}** in total variation. $\\log p(x\\mid y)-\\log p(y\\mid x)$ departs "
-        "from the form $f(x)+g(y)$, which one joint would give it, by {mismatch} nats (standard deviation).",
+        "“{text}”, {count} candidates each, which hold {first} and {second} of the model's probability: the "
+        "stationary distributions of the two orders differ by **{distance}** in total variation. $\\log p(x\\mid "
+        "y)-\\log p(y\\mid x)$ departs from the form $f(x)+g(y)$, which one joint would give it, by {mismatch} nats "
+        "(standard deviation).",
         text=verbatim(result.text),
         count=len(result.x_words),
         first=f"{result.covered[0]:.0%}",
@@ -279,7 +280,7 @@ def draw_scans(result: ScanLaws) -> list:
     ]
     heads = ("scan", "total variation", "greatest |πᵢ kᵢⱼ − πⱼ kⱼᵢ|")
     text = say(
-        "Left to right and right to left keep laws that differ by **{distance}** in total variation.",
+        "The stationary distributions of left to right and right to left differ by **{distance}** in total variation.",
         distance=short(result.orders if result.orders > 1e-9 else 0),
     )
     return [drawn, soon, Table(heads, rows), Prose(text)]

@@ -54,7 +54,7 @@ VIEWS = (
         caption=(
             "$f_b(m)=\\sum_i\\cos(m\\,b^{-2i/d})$ over the distance $m$, for several bases $b$: how much more "
             "attention a key like the query gets than a random one. Each band spans the least and the greatest value "
-            "near $m$. The cross marks the first distance where $f_b$ is negative: from there on, likeness may count "
+            "near $m$. The cross marks the first distance where $f_b$ is negative: from there on, similarity may count "
             "against a key. The second figure is RoFormer's bound on the attention score: up to a factor it is the "
             "mean of $|S_j|$, $S_j=\\sum_{i\\lt j}e^{\\mathrm{i}m\\theta_i}$. A bound says what a far token can count "
             "for, not what it does."
@@ -96,12 +96,12 @@ VIEWS = (
     ),
     View(
         slug="retrieval",
-        title="Finding a like key",
+        title="Finding a similar key",
         caption=(
             "One ideal head looks for the key that is like its query, $m$ tokens back, among all the random keys since: the "
-            "chance that it scores highest. Its score is in the mean $2f_b$ of the distance shown to the head, so this is what "
-            "the sign and size of $f_b$ are worth. Watch where each way loses the key. Below, the softmax spreads over more and more "
-            "tokens; log n scaling sharpens it again."
+            "chance that it scores highest. Its score is on average $2f_b$ of the distance shown to the head, so this "
+            "is what the sign and size of $f_b$ are worth. Watch where each way loses the key. Below, the softmax "
+            "spreads over more and more tokens; log n scaling sharpens it again."
         ),
         compute=retrieval,
         controls={
@@ -111,7 +111,9 @@ VIEWS = (
             "window": Range("Window w (tokens)", step=1, log=True, when={"scalings": list(FORM)}),
             "context_length": CONTEXT,
             "distance": Range("Distance shown (tokens)", step=1, log=True),
-            "likeness": Range("Likeness of the key", step=0.05, help="Correlation with the query; 1: the query again."),
+            "likeness": Range(
+                "Similarity of the key", step=0.05, help="Correlation with the query; 1: the query again."
+            ),
             "sharpness": Range("Sharpness of the softmax", log=True, help="Times the logits q·k/√d."),
             "partial_rotary_factor": Range("Part that p-RoPE rotates", step=0.05, when={"scalings": ["proportional"]}),
             "head_dim": HEAD_DIM,

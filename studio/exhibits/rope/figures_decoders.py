@@ -79,7 +79,7 @@ def _over_position(result: Extrapolation, values: np.ndarray, named: str, height
 
 def draw_retrieval(result: Retrieval) -> list:
     """The chance of finding the like key over its distance, and the attention it gets, with and without log n."""
-    found = figure(x="distance m (tokens)", y="chance that the like key scores highest (%)", log="x", height=480)
+    found = figure(x="distance m (tokens)", y="chance that the similar key scores highest (%)", log="x", height=480)
     share = figure(
         x="distance m (tokens)",
         y="attention to it (%)",

@@ -31,7 +31,9 @@ UNKNOWN = Choice(
     {"refuse": "refused", "piece": "unknown pieces", "bytes": "bytes"},
     help="Unknown pieces and bytes cost 10 nats more than the least probable piece.",
 )
-ALPHA = Range("α", step=0.05, help="0: all segmentations alike; 1: the unigram law; large: nearly always the best.")
+ALPHA = Range(
+    "α", step=0.05, help="0: all segmentations alike; 1: the unigram distribution; large: nearly always the best."
+)
 SEED = Range("Seed", step=1)
 NBEST = Range("n of n-best", step=1, when={"method": ["n-best"], "methods": ["n-best"]})
 DROPOUT = Range("Dropout p", step=0.01, when={"method": ["bpe-dropout"], "methods": ["bpe-dropout"]})
@@ -41,8 +43,8 @@ SOURCE = {"vocabulary": VOCABULARY, "pieces": PIECES, "file": FILE}
 VIEWS = (
     View(
         slug="law",
-        title="Draws against the exact law",
-        caption="A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to $(p(w_1)\\cdots p(w_m))^\\alpha$. Bars: this law, every segmentation listed. Marks: shares of the draws. The perfect sampler and forward filtering, backward sampling lie on the bars up to chance. Viterbi Sampling tosses a coin by the two paths' odds wherever Viterbi's algorithm compares two; paths that are compared later get too much (open diamonds: its own law). Drawing from the n best never gives what it left out. BPE-dropout merges the same pieces, the most probable first, leaving out each merge with probability p: another law altogether (open circles). “▁” stands for a space.",
+        title="Draws against the exact distribution",
+        caption="A unigram vocabulary gives a segmentation $w_1\\dots w_m$ a probability proportional to $(p(w_1)\\cdots p(w_m))^\\alpha$. Bars: this distribution, every segmentation listed. Marks: shares of the draws. The perfect sampler and forward filtering, backward sampling lie on the bars up to chance. Viterbi Sampling draws one path in proportion to their probabilities wherever Viterbi's algorithm compares two; paths that are compared later get too much (open diamonds: its own distribution). Drawing from the n best never gives what it left out. BPE-dropout merges the same pieces, the most probable first, leaving out each merge with probability p: another distribution altogether (open circles). “▁” stands for a space.",
         compute=compare,
         controls={
             "text": TEXT,
@@ -75,7 +77,7 @@ VIEWS = (
     ),
     View(
         slug="passage",
-        title="A passage, cut again and again",
+        title="Repeated segmentation of a text",
         caption="What a language model reads that is trained with random segmentation: the same text, cut differently each time. Tiles are pieces, longer ones darker; play the draws. Below: how often each place was cut, and its probability; cuts that every segmentation has are left out. Last: compression, the bytes that a piece holds; random segmentation pays for its variety with more pieces, at α = 0 with most. The file of a BPE tokenizer is cut by BPE-dropout, which leaves out merges at random.",
         compute=read,
         controls={
@@ -95,7 +97,7 @@ VIEWS = (
     View(
         slug="speed",
         title="Appendix: throughput",
-        caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal laws. So forward filtering runs once for each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share that work. The n best of a text are not made of the n best of its words: the search goes through every place, and only the beginning is timed. Measured on this server when you press Run; benchmarks/segmentation.py compares with SentencePiece.",
+        caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal distributions. So forward filtering runs once for each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share that work. The n best of a text are not made of the n best of its words: the search goes through every place, and only the beginning is timed. Measured on this server when you press Run; benchmarks/segmentation.py compares with SentencePiece.",
         compute=throughput,
         controls={
             **SOURCE,
@@ -115,8 +117,8 @@ VIEWS = (
 EXHIBIT = Exhibit(
     slug="segmentation",
     title="Random segmentation",
-    summary="Texts cut at random: all the ways to spell a text in pieces, and samplers that draw from their law, or do not.",
-    question="Can a word be cut by chance, and still by the right odds?",
+    summary="Texts segmented at random: all segmentations of a text into pieces, and which samplers draw from their distribution.",
+    question="How are the segmentations of a word drawn with exactly the right probabilities?",
     theme="text",
     sources=(
         ("Su, Viterbi Sampling, a first look at random segmentation", "https://kexue.fm/archives/9768"),

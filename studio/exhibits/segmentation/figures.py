@@ -62,8 +62,8 @@ def draw_law(result: Comparison) -> list:
             hover="%{x:.4~g}",
         )
     for method, name, law, symbol in (
-        ("viterbi-sampling", "law of Viterbi Sampling", result.published, "diamond-open"),
-        ("bpe-dropout", "law of BPE-dropout", result.bpe, "circle-open"),
+        ("viterbi-sampling", "distribution of Viterbi Sampling", result.published, "diamond-open"),
+        ("bpe-dropout", "distribution of BPE-dropout", result.bpe, "circle-open"),
     ):
         if method in result.methods and np.isfinite(law).all():
             points(drawn, law[:top], y, name, COLOR[method], size=17, symbol=symbol, hover="p = %{x:.4~g}")
@@ -81,8 +81,8 @@ def draw_law(result: Comparison) -> list:
     if "viterbi-sampling" in result.methods and result.published_distance > 5e-4:
         worst = int(np.abs(result.published - result.exact).argmax())
         said += " " + say(
-            "Followed through all its comparisons, Viterbi Sampling has a law of its own, {distance} away in total variation: it gives "
-            "{pieces} {published} instead of {exact}, however many draws are made.",
+            "Followed through all its comparisons, Viterbi Sampling has a distribution of its own, {distance} away in "
+            "total variation: it gives {pieces} {published} instead of {exact}, however many draws are made.",
             distance=short(result.published_distance),
             pieces=verbatim(names[worst]),
             published=short(result.published[worst]),
@@ -96,7 +96,7 @@ def draw_law(result: Comparison) -> list:
                 other=verbatim(names[likeliest]),
             )
     drawn.alt = say("{count} segmentations", count=result.count)
-    heads = ("sampler", "total variation from the exact law", "from its own law")
+    heads = ("sampler", "total variation from the exact distribution", "from its own distribution")
     return [drawn, Prose(raw(said)), Table(heads, rows)]
 
 
