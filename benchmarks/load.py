@@ -36,7 +36,7 @@ DRAGS = {
     "diffusion/variances": "eta",
     "hippo/memory": "window",
     "softmax/compare": "temperature",
-    "moe/shared": "experts",
+    "moe/geometry": "spread",
     "gibbs/scans": "coupling",
     "training/schedules": "alpha0",
     "transport/critic_flow": "distance",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from math import isnan, nan
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from engines.arguments import Between, Characters, ListOf, OneOf, SomeOf, rules
@@ -167,14 +168,14 @@ class View:
         """Every control by its parameter: compute's, then draw's."""
         return {**self.controls, **self.looks}
 
-    @property
-    def defaults(self) -> dict[str, Any]:
+    @cached_property
+    def defaults(self) -> Mapping[str, Any]:
         """The default of each setting, as the engine's signature (or draw's) has it."""
         parameters = {
             **inspect.signature(self.draw).parameters,
             **inspect.signature(self.compute).parameters,
         }
-        return {name: parameters[name].default for name in self.settings}
+        return MappingProxyType({name: parameters[name].default for name in self.settings})
 
     @property
     def streams(self) -> bool:
@@ -212,7 +213,7 @@ class Story:
 
     def settings(self, view: View, step: int) -> dict[str, Any]:
         """What is set at a step (from 0)."""
-        found = view.defaults
+        found = dict(view.defaults)
         for taken in self.steps[: step + 1]:
             found |= dict(taken.settings)
         return found
