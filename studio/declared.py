@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engines.checks import Check, Outcome
+from studio import link
 from studio.errata import declared_errata
 from studio.exhibit import (
     THEMES,
@@ -95,6 +96,7 @@ def _view(exhibit: Exhibit, view: View, say: Any) -> dict[str, Any]:
     caption = say(view.caption)
     return {
         "slug": view.slug,
+        "query": link.write(exhibit, view, view.defaults),
         "title": say(view.title),
         "caption": to_html(caption),
         "alt": plain(caption).split("。")[0].split(". ")[0].rstrip(".。"),

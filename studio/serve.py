@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from studio import link
 from studio.api import returned
 from studio.declared import declared
 from studio.errata import SUBJECT, entries
@@ -251,7 +252,9 @@ def summary(request: Request) -> Response:
         lines += ["", f"## {exhibit.title}", "", plain(exhibit.summary), ""]
         for view in exhibit.views:
             told = "; ".join(f"{name}: {words.rstrip('.')}" for name, words in returned(view).items())
-            lines += [f"- [{view.title}](?tab={exhibit.slug}&view={view.slug}): {plain(view.caption)} Returns {told}."]
+            lines += [
+                f"- [{view.title}]({link.write(exhibit, view, view.defaults)}): {plain(view.caption)} Returns {told}."
+            ]
     lines += ["", "## Errata", ""]
     lines += [f"- {plain(one.claim)} ({one.address}) {plain(one.told('en'))} [Shown]({one.show})" for one in entries()]
     return Response("\n".join(lines) + "\n", media_type="text/plain; charset=utf-8")

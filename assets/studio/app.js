@@ -243,6 +243,7 @@ const makeExhibit = (exhibit, host) => {
     request(true);
   };
   const leaveStory = () => {
+    offered.remove();
     story = null;
     walk.hidden = true;
     controls.point("");
@@ -273,6 +274,7 @@ const makeExhibit = (exhibit, host) => {
   };
   const tell = (number, step) => {
     const told = exhibit.stories[number];
+    offered.remove();
     story = [number, step];
     sweep.set("");
     pinned = null;
@@ -286,16 +288,16 @@ const makeExhibit = (exhibit, host) => {
     dressStory();
     request(true);
   };
+  const offered = node("div", "offer");
   const run = () => host.run(exhibit.slug, ask());
   // A first visit is offered the first story.
   const offer = () => {
     if (!exhibit.stories.length || story || host.hasSeen(exhibit.slug)) return;
-    const note = node("div", "offer");
-    const take = button(t("A first look: {title}", { title: exhibit.stories[0].title }), () => { note.remove(); tell(0, 0); }, "primary");
-    const no = button("×", () => note.remove(), "walk-close");
+    const take = button(t("A first look: {title}", { title: exhibit.stories[0].title }), () => tell(0, 0), "primary");
+    const no = button("×", () => offered.remove(), "walk-close");
     no.ariaLabel = t("No, thanks");
-    note.append(take, no);
-    walk.before(note);
+    offered.replaceChildren(take, no);
+    walk.before(offered);
   };
 
   return {
@@ -318,7 +320,7 @@ const makeExhibit = (exhibit, host) => {
       sweep.set(new URLSearchParams(asked).get("sweep") ?? "");
       if (sweep.said()) host.write(stage.last.address, place());
     },
-    state: () => ({ view: view.slug, values: controls.values, pinned, story }),
+    state: () => ({ view: view.slug, values: controls.values, pinned, story, sweep: sweep.said() }),
     restore: (kept) => {
       view = exhibit.views.find((one) => one.slug === kept.view);
       controls.set(kept.values);
@@ -326,6 +328,7 @@ const makeExhibit = (exhibit, host) => {
       isFresh = true;
       dress();
       if (story) dressStory();
+      sweep.set(kept.sweep);
     },
     address: () => [stage.last.address, place()],
     isBusy: stage.isBusy,
@@ -436,9 +439,10 @@ const app = (() => {
     catch { home.say(t("The studio does not answer: is it still running?")); show(null); return; }
     if (!found.exhibit) { show(null); home.say(found.notice); return; }
     const made = exhibitOf(found.exhibit);
+    const isSame = present === found.exhibit && made.state().view === found.view;
     show(found.exhibit);
     made.arrive(found, address);
-    scrollTo(0, 0);
+    if (!isSame) scrollTo(0, 0);
   };
 
   const masthead = () => {
@@ -462,13 +466,7 @@ const app = (() => {
     const other = Object.keys(declared.languages).find((language) => language !== declared.language);
     const language = button(declared.languages[other], () => speak(other), "language");
     language.lang = other;
-    bar.append(brand, nav, makeSearch(go), errors, language);
-    bar.addEventListener("click", (event) => {
-      const link = event.target.closest("a[data-tab]");
-      if (!link || event.metaKey || event.ctrlKey) return;
-      event.preventDefault();
-      go(link.dataset.tab ? `?tab=${link.dataset.tab}` : "?");
-    });
+    bar.append(brand, nav, makeSearch(), errors, language);
     return bar;
   };
 
@@ -484,8 +482,8 @@ const app = (() => {
     const main = node("main");
     main.id = "studio-main";
     main.tabIndex = -1;
-    home = makeHome(go);
-    errata = makeErrata(go);
+    home = makeHome();
+    errata = makeErrata();
     errata.root.hidden = true;
     main.append(home.root, errata.root);
     document.body.classList.toggle("embed", isEmbedded);
@@ -531,6 +529,12 @@ const app = (() => {
       if (known.includes(named)) saidLanguage = named;
       const browser = (navigator.languages ?? []).some((one) => /^zh/i.test(one)) && /^zh/i.test(navigator.language) ? "zh" : "en";
       if (query().has("tab")) loadPlotly();
+      element.addEventListener("click", (event) => {
+        const link = event.target.closest("a[href^='?']");
+        if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+        event.preventDefault();
+        go(link.getAttribute("href"));
+      });
       await build(saidLanguage ?? browser);
       follow();
       await go(location.search || "?");

@@ -48,7 +48,7 @@ const makeRange = (control, commit) => {
     range.setAttribute("aria-valuetext", number.value);
     commit(value, isMoving);
   };
-  range.addEventListener("input", () => take(fromRange(), true));
+  range.addEventListener("input", () => { pause(); take(fromRange(), true); });
   range.addEventListener("change", () => take(fromRange(), false));
   number.addEventListener("change", () => {
     const typed = Number(number.value);
@@ -59,22 +59,30 @@ const makeRange = (control, commit) => {
   });
   // Any slider can be played: from where it stands to its end, in steps that can be followed.
   let playing = false;
-  const play = button("▶", async () => {
-    playing = !playing;
-    play.textContent = playing ? "❚❚" : "▶";
+  const pause = () => {
+    playing = false;
+    play.textContent = "▶";
+    play.title = t("Play");
+    play.ariaLabel = t("Play {label}", { label: control.label });
+  };
+  const play = button("", async () => {
+    if (playing) { pause(); return; }
+    playing = true;
+    play.textContent = "❚❚";
+    play.title = t("Pause");
+    play.ariaLabel = t("Pause {label}", { label: control.label });
     const [low, high] = [Number(range.min), Number(range.max)];
     const stride = Math.max(Number(range.step), (high - low) / 48);
-    if (playing && Number(range.value) + stride / 2 >= high) { range.value = low; take(fromRange(), true); }
-    while (playing && range.isConnected && range.offsetParent && Number(range.value) + stride / 2 < high) {
+    if (Number(range.value) + stride / 2 >= high) { range.value = low; take(fromRange(), false); }
+    while (playing && play.offsetParent && Number(range.value) + stride / 2 < high) {
       await Promise.all([control.answered(), new Promise((resolve) => { setTimeout(resolve, 110); })]);
       if (!playing) break;
       range.value = Number(range.value) + stride;
-      take(fromRange(), true);
+      take(fromRange(), false);
     }
-    if (playing) { playing = false; play.textContent = "▶"; commit(held, false); }
+    pause();
   }, "play");
-  play.ariaLabel = t("Play {label}", { label: control.label });
-  play.title = t("Play");
+  pause();
   const root = node("div", "control range");
   root.append(node("span", "control-label", control.label), play, number, range);
   if (control.help) root.append(help(control));
@@ -331,7 +339,11 @@ const makeControls = (exhibit, upload, changed, answered) => {
       for (const [name, pictures] of Object.entries(found)) made[name]?.dress?.(pictures);
       if (view) fill();
     },
-    open: (next) => { view = next; fill(); },
+    open: (next) => {
+      view = next;
+      for (const part of [list, more]) part.classList.toggle("no-play", !view.direct); // what waits for Run is not played
+      fill();
+    },
     // What is named is set; the rest stays as the visitor has it.
     set: (some) => {
       for (const [name, value] of Object.entries(some)) {

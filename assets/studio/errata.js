@@ -1,5 +1,5 @@
 // ---- the page of published numbers and claims that came out otherwise ----
-const makeErrata = (go) => {
+const makeErrata = () => {
   const root = node("section", "errata");
   root.append(node("h1", "", t("Errata")),
     node("p", "errata-lead", t("Published numbers and claims that came out otherwise when they were computed here. Most are slips that anyone makes, in work that this studio builds on. A check holds each number, and a link shows it. Where we are wrong ourselves, please say so.")));
@@ -25,11 +25,5 @@ const makeErrata = (go) => {
       root.append(item);
     }
   }
-  root.addEventListener("click", (event) => {
-    const link = event.target.closest("a[href^='?']");
-    if (!link || event.metaKey || event.ctrlKey) return;
-    event.preventDefault();
-    go(link.getAttribute("href"));
-  });
   return { root };
 };

@@ -309,6 +309,7 @@ const draggable = (holder, canvas, tools) => {
     event.preventDefault();
     event.stopPropagation();
     canvas.classList.add("dragging");
+    for (const [kind, act] of outside) addEventListener(kind, act, true);
   };
   const move = (event) => {
     if (!held) { if (event.type === "mousemove") canvas.classList.toggle("can-drag", Boolean(holder.figure.drag && nearest(event))); return; }
@@ -325,19 +326,19 @@ const draggable = (holder, canvas, tools) => {
       to[handle.turn.set] = held.value;
     }
     if (handle.y) to[handle.y] = ya.p2d(Math.min(Math.max(py - ya._offset, 0), ya._length));
-    tools.set(to, handle.item ? i : null, event.type === "mouseup");
+    tools.set(to, handle.item ? i : null);
   };
   const end = (event) => {
     if (!held) return;
     held = null;
+    for (const [kind, act] of outside) removeEventListener(kind, act, true);
     canvas.classList.remove("dragging");
     tools.settle();
     event.stopPropagation();
   };
-  for (const [kind, act] of [["mousedown", start], ["touchstart", start]]) canvas.addEventListener(kind, act, { capture: true, passive: false });
+  // heard everywhere, while something is held
+  const outside = [["mousemove", move], ["mouseup", end], ["touchend", end]];
+  for (const kind of ["mousedown", "touchstart"]) canvas.addEventListener(kind, start, { capture: true, passive: false });
   canvas.addEventListener("mousemove", move, true);
-  addEventListener("mousemove", (event) => held && move(event));
   canvas.addEventListener("touchmove", move, { capture: true, passive: false });
-  addEventListener("mouseup", end, true);
-  addEventListener("touchend", end, true);
 };

@@ -60,7 +60,7 @@ const settling = (canvas) => {
   return { repaint: () => { if (targets.length) paint(1); } };
 };
 
-const makeHome = (go) => {
+const makeHome = () => {
   const root = node("div", "home");
   const hero = node("header", "home-hero");
   const canvas = node("canvas");
@@ -122,18 +122,12 @@ const makeHome = (go) => {
     group.append(cards);
     root.append(group);
   }
-  root.addEventListener("click", (event) => {
-    const card = event.target.closest("[data-tab]");
-    if (!card || event.metaKey || event.ctrlKey) return;
-    event.preventDefault();
-    go(`?tab=${card.dataset.tab}`);
-  });
   const picture = settling(canvas);
   return { root, repaint: picture.repaint, say: (text) => { notice.hidden = !text; notice.textContent = text; } };
 };
 
 // All exhibits, views and stories, by their names in every language and the words of their captions.
-const makeSearch = (go) => {
+const makeSearch = () => {
   const root = node("div", "search");
   const field = node("input");
   Object.assign(field, { type: "search", placeholder: t("Search"), ariaLabel: t("Search views, stories and terms"), role: "combobox" });
@@ -147,7 +141,7 @@ const makeSearch = (go) => {
   const plain = (html) => html.replace(/<[^>]+>/g, " ");
   const places = declared.exhibits.flatMap((exhibit) => [
     { title: exhibit.title, of: exhibit.question, query: `?tab=${exhibit.slug}`, text: [...exhibit.terms, plain(exhibit.summary), ...exhibit.sources.map(([name]) => name)] },
-    ...exhibit.views.map((view) => ({ title: view.title, of: exhibit.title, query: `?tab=${exhibit.slug}&view=${view.slug}`, text: [...view.terms, plain(view.caption)] })),
+    ...exhibit.views.map((view) => ({ title: view.title, of: exhibit.title, query: view.query, text: [...view.terms, plain(view.caption)] })),
     ...exhibit.stories.map((story, i) => ({ title: story.title, of: `${exhibit.title} · ${t("story")}`, query: `?tab=${exhibit.slug}&story=${i + 1}.1`, text: [...story.terms, ...story.steps.map((step) => plain(step.html))] })),
   ]).concat({ title: t("Errata"), of: "", query: "?tab=errata", text: declared.errata.flatMap(({ entries }) => entries.map((entry) => plain(entry.claim + entry.truth))) }).map((place) => ({ ...place, name: `${place.title} ${place.text[0]} ${place.text[1] ?? ""}`.toLowerCase(), all: place.text.join(" ").toLowerCase() }));
   const look = () => {
@@ -178,13 +172,7 @@ const makeSearch = (go) => {
       (items[at + (event.key === "ArrowDown" ? 1 : -1)] ?? field).focus();
     }
   });
-  found.addEventListener("click", (event) => {
-    const item = event.target.closest("a");
-    if (!item || event.metaKey || event.ctrlKey) return;
-    event.preventDefault();
-    close();
-    go(item.getAttribute("href"));
-  });
+  found.addEventListener("click", close);
   root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) found.hidden = true; });
   field.addEventListener("focus", look);
   root.append(field, found);

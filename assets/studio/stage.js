@@ -222,11 +222,9 @@ const makeStage = (exhibit, hooks) => {
   return {
     root, show, redraw,
     dress: (view) => { caption.innerHTML = view.caption; },
-    forget: () => { last.view = null; },
     say: (text) => { notice.hidden = !text; notice.textContent = text; },
     cancel: () => { cancelled = last.run; root.classList.remove("stale"); },
     highlight: (name, said) => { if (name !== mark.mark) { mark = { mark: name, said }; if (panels.length) redraw(); } },
-    play: () => root.querySelector(".hero .scrub")?.play(),
     isBusy: () => Boolean(last.busy),
     get last() { return last; },
   };

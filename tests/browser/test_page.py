@@ -109,6 +109,22 @@ def test_the_search_finds_views_in_both_languages(page, studio):
     page.wait_for_function("location.search.includes('tab=rope')")
 
 
+def test_the_search_opens_a_view_as_its_tab_does(page, studio):
+    # an address that says nothing more means what it meant when it was first given away
+    open_at(page, studio, "?tab=hubness&view=concentration&lang=en")
+    page.locator("[role=tab][data-view=occurrence]").locator("visible=true").click()
+    page.wait_for_function("location.search.includes('view=occurrence')")
+    page.wait_for_function(DRAWN)
+    by_tab = page.evaluate("location.search")
+    open_at(page, studio, "?tab=hubness&view=concentration&lang=en")
+    page.get_by_role("combobox", name="Search").fill(
+        next(e for e in EXHIBITS if e.slug == "hubness").view("occurrence").title
+    )
+    page.locator(".search-found a[href*='view=occurrence']").click()
+    page.wait_for_function("location.search.includes('view=occurrence')")
+    assert page.evaluate("location.search") == by_tab
+
+
 @pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda e: e.slug)
 def test_every_exhibit_opens_figure_first_and_fits_a_phone(page, studio, exhibit):
     live = [view for view in exhibit.views if view.is_direct]
@@ -255,6 +271,49 @@ def test_the_language_switch_keeps_view_and_settings(page, studio):
     assert page.locator(".exhibit:not([hidden]) h1").inner_text() == translate(ROPE.title, "zh", "rope")
     page.get_by_role("button", name="English").click()
     page.wait_for_function("document.documentElement.lang === 'en'")
+
+
+def test_the_language_switch_keeps_an_open_sweep(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity&sweep=head_dim:32,64&lang=en")
+    page.get_by_role("button", name="中文").click()
+    page.wait_for_function("location.search.includes('lang=zh')")
+    page.wait_for_function("document.querySelectorAll('.sweep-cell .main-svg').length >= 2")
+    assert "sweep=head_dim:32,64" in page.evaluate("location.search")
+
+
+def test_back_between_steps_of_a_story_stays_where_one_reads(page, studio):
+    open_at(page, studio, "?tab=rope&story=1.1&lang=en")
+    page.evaluate("scrollTo(0, 200)")
+    page.get_by_role("button", name="Next", exact=True).locator("visible=true").click()
+    page.wait_for_function("location.search.includes('story=1.2')")
+    page.go_back()
+    page.wait_for_function("document.querySelector('.walk-steps').textContent.includes('1 /')")
+    assert page.evaluate("scrollY") == 200
+
+
+def test_a_first_story_is_offered_until_another_is_opened(newcomer, studio):
+    open_at(newcomer, studio, "?tab=rope&lang=en")
+    newcomer.locator(".offer:visible").wait_for()
+    newcomer.get_by_text("Stories", exact=True).locator("visible=true").click()
+    newcomer.locator(".stories li button").nth(1).click()
+    newcomer.locator(".walk:visible").wait_for()
+    assert not newcomer.locator(".offer").count()
+
+
+def test_a_slider_is_played_where_the_figure_follows(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity&lang=en")
+    play = control(page, "Head dimension d").locator(".play")
+    before, seen = drawn_count(page), page.evaluate("location.search")
+    play.click()
+    assert play.get_attribute("aria-label") == "Pause Head dimension d"
+    redrawn(page, before + 2)
+    play.click()
+    assert play.get_attribute("aria-label") == "Play Head dimension d"
+    assert page.evaluate("location.search") != seen
+    exhibit, view = STREAMS[0]
+    page.goto(f"{studio}/?tab={exhibit.slug}&view={view.slug}")
+    page.locator(".control.range:visible").first.wait_for()
+    assert not page.locator(".play:visible").count()
 
 
 def test_a_control_is_seen_where_it_matters(page, studio):

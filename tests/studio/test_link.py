@@ -1,11 +1,14 @@
 """Settings to address and back: what a person typed gets a sentence, what a link says is bent to what is possible."""
 
+import json
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 
 from studio import link
+from studio.declared import declared
 from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View
 from studio.exhibits import EXHIBITS
 
@@ -144,3 +147,17 @@ def test_numbers_are_written_as_a_person_would():
     assert link.text(0.1) == "0.1"
     assert link.text((1e4, 2.5)) == "10000,2.5"
     assert link.text(True) == "1"
+
+
+def test_every_link_of_the_texts_says_all_that_it_means():
+    # (of some views a link that says nothing more is a former one, and opens the former defaults)
+    exhibits = {exhibit.slug: exhibit for exhibit in EXHIBITS}
+    texts = [path.read_text() for path in Path("studio/exhibits").rglob("*.py")]
+    links = re.findall(r"\]\((\?tab=[^)]*)\)", "".join(texts))
+    links += [link.write(exhibit, view, view.defaults) for exhibit in EXHIBITS for view in exhibit.views]
+    for query in links:
+        exhibit = exhibits[dict(parse_qsl(query[1:]))["tab"]]
+        view, settings, pinned = link.read(exhibit, query)
+        assert link.write(exhibit, view, settings, pinned) == query and pinned is None
+    declarations = json.loads(declared("en"))["exhibits"]
+    assert {view["query"] for exhibit in declarations for view in exhibit["views"]} <= set(links)
