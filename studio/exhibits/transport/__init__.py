@@ -152,7 +152,7 @@ VIEWS = (
             "its slope carries two points onto each other at once. The bars expand ReFlow's loss: the term with the move is the "
             "difference of the ends, not nearly but exactly, for any D. What is given up is t: a field that knows it reaches the dotted "
             "line. In the plane the fake law is N(0, I): arrows are one step along each critic's gradient, beside the exact transport. In few "
-            "steps, WGAN-GP and the GAN as ReFlow are [trained there](?tab=diffusion&view=few&target=spiral)."
+            "steps, WGAN-GP and the GAN as ReFlow are [trained there](?tab=diffusion&view=few&methods=exact,reflow,consistency_distillation,shortcut,sid&target=spiral)."
         ),
         compute=critic_flow,
         controls={
