@@ -1,6 +1,8 @@
 """The house: imports run one way, engines know no page, no file is a heap."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -88,3 +90,18 @@ def test_there_is_no_circle():
 
     for module in sorted(MODULES):
         visit(module)
+
+
+def test_one_version_is_named_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)
+    latest = re.search(r"^## ([\d.]+),", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert cited and latest and project == cited[1] == latest[1]
+
+
+def test_both_readmes_show_the_same_commands():
+    blocks = [
+        re.findall(r"```(?:bash|python)\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
+        for name in ("README.md", "README.zh.md")
+    ]
+    assert sorted(blocks[0]) == sorted(blocks[1])
