@@ -317,17 +317,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUES")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--zip", action="store_true", help="take the values together, not all combinations")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="workers here (default: one a core)")
+    parser.add_argument("--processes", type=int, help="workers here (default: as many as have a core for each thread)")
     parser.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster instead (auto: the one found here)")
     parser.add_argument("--retries", type=int, default=2, help="how often a run is tried again whose worker died")
     parser.add_argument(
         "--threads",
         type=int,
         default=torch.get_num_threads(),
-        help="of torch in a worker (default: as in a single run, whose arrays are then the same bit for bit)",
+        help="of torch in a worker (default: as in a single run, whose arrays are then the same bit for bit; 1 gets most done)",
     )
     options = parser.parse_args(arguments)
-    if options.processes < 1 or options.retries < 0 or options.threads < 1:
+    if options.processes is None and options.threads > 0:
+        options.processes = max((os.cpu_count() or 1) // options.threads, 1)
+    if options.threads < 1 or options.processes < 1 or options.retries < 0:
         parser.error("--processes and --threads must be at least 1, --retries at least 0")
     for module, file in [
         ("pyarrow", "requirements-sweep.txt"),
