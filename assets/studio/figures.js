@@ -66,11 +66,19 @@ const BAR_BELOW = 44;
 const lying = (trace) => {
   if (trace.texttemplate) return { ...trace, showscale: false };
   const under = (bar) => ({ ...bar, orientation: "h", x: 0.04, xanchor: "left", xref: "container", y: 0, yanchor: "bottom", yref: "container",
-    len: 0.66, thickness: 9, title: { ...bar.title, side: "right" } });
+    len: 0.62, thickness: 9, title: { ...bar.title, text: `${bar.title?.text ?? ""}\u2003`, side: "right" } });
   return trace.colorbar ? { ...trace, colorbar: under(trace.colorbar) }
     : { ...trace, marker: { ...trace.marker, colorbar: under(trace.marker.colorbar) } };
 };
 const barOf = (trace) => (trace.showscale === false ? null : trace.colorbar ?? trace.marker?.colorbar);
+
+// A log axis of few decades: plotly would say 2 for 20.
+const TICKS = Array.from({ length: 51 }, (_, i) => [[1, 2, 5][i % 3], Math.floor(i / 3) - 8]);
+const counted = {
+  tickmode: "array",
+  tickvals: TICKS.map(([digit, power]) => Number(`${digit}e${power}`)),
+  ticktext: TICKS.map(([digit, power]) => (power < -3 || power > 5 ? `${digit}×10<sup>${String(power).replace("-", "−")}</sup>` : Number(`${digit}e${power}`).toLocaleString("en", { maximumFractionDigits: 4 }))),
+};
 
 // `fit`: margins to keep; without them plotly makes room for the labels.
 const themed = (figure, holder, name, fit) => {
@@ -80,7 +88,14 @@ const themed = (figure, holder, name, fit) => {
   const layout = { ...source, template: { layout: template(theme, !fit), data: TRACES }, uirevision: name,
     height: heightFor(figure, holder),
     annotations: source.annotations?.map((note) => lettered(note, dark)) };
+  for (const [name, axis] of Object.entries(layout)) {
+    if (/^[xy]axis/.test(name) && axis.dtick === "D2") layout[name] = { ...axis, ...counted };
+  }
   delete layout.sliders;
+  if (layout.title?.text) { // see `heading`
+    layout.margin = { ...layout.margin, t: Math.min(layout.margin?.t ?? 24, 24) };
+    delete layout.title;
+  }
   delete layout.updatemenus;
   if (isPhone()) {
     layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8, t: Math.min(layout.margin?.t ?? 40, 24) };
@@ -110,6 +125,14 @@ const themed = (figure, holder, name, fit) => {
     data[trace] = { ...data[trace], marker: { ...data[trace].marker, line: ring } };
   }
   return { data, layout };
+};
+
+// Plotly's title takes one line, and a legend of two covers it: ours stands above both.
+const heading = (holder, text) => {
+  let head = holder.querySelector(":scope > .panel-title");
+  if (!text) { head?.remove(); return; }
+  if (!head) holder.prepend(head = node("h3", "panel-title"));
+  head.textContent = text.replace(/<[^>]+>/g, "");
 };
 
 // On a phone plotly's legend takes a line an entry, and with it the figure's room: ours flows.
@@ -173,6 +196,7 @@ const drawPlot = async (holder, figure, name, tools) => {
   }
   holder.dataset.name = name;
   holder.figure = figure;
+  heading(holder, figure.layout.title?.text);
   legend(holder, canvas, spec.data, () => drawPlot(holder, figure, name, tools));
   if (isKnown && holder.fit.bar) spec.data = barredAt(holder.fit.bar, spec.data);
   await Plotly.react(canvas, { data: spec.data, layout: spec.layout, config: CONFIG });

@@ -102,7 +102,7 @@ const makeStage = (exhibit, hooks) => {
     const holder = plot.parentElement;
     const theme = THEMES.light;
     return { data: painted(plot.data, theme), width: Math.max(plot.offsetWidth, 640), height: plot.offsetHeight,
-      layout: { ...plot.layout, showlegend: holder.figure.layout.showlegend, template: { layout: { ...template(theme, true), paper_bgcolor: theme.paper, plot_bgcolor: theme.paper }, data: TRACES },
+      layout: { ...plot.layout, title: holder.figure.layout.title, showlegend: holder.figure.layout.showlegend, template: { layout: { ...template(theme, true), paper_bgcolor: theme.paper, plot_bgcolor: theme.paper }, data: TRACES },
         margin: { ...holder.figure.layout.margin } } };
   };
   const asImages = async (format) => {

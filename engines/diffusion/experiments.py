@@ -15,7 +15,7 @@ from torch import Tensor
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
 from engines.diffusion.fewstep import METHODS, PENALTY, SHIPPED, Training, exact_flow, exact_states, load, train
 from engines.diffusion.measures import energy_distance, fitted_order, sliced_wasserstein, straightness
-from engines.diffusion.mixture import ANY_TARGET, TARGETS, GaussianMixture, target_mixture
+from engines.diffusion.mixture import ANY_TARGET, TARGETS, THREE, GaussianMixture, target_mixture, three
 from engines.diffusion.paths import AYS_KNOTS, GRIDS, PATHS, karras_sigmas, sigma_grid
 from engines.diffusion.samplers import SAMPLERS, evaluations, solve, steps_within, trajectory
 from engines.diffusion.sde import VARIANCES, Share
@@ -37,6 +37,7 @@ Target = Annotated[str, OneOf(ANY_TARGET)]
 PathName = Annotated[str, OneOf(PATHS)]
 Letters = Annotated[str, Characters(3)]
 Seed = Annotated[int, Between(0, 9999)]
+Centres = Annotated[Sequence[float], ListOf(-EXTENT, EXTENT, most=3, least=3)]
 Variance = Annotated[str, OneOf(VARIANCES)]
 
 
@@ -191,6 +192,7 @@ class Field:
     time: float64 [F]; the path's own t (rectified flow: 1 is data)
     field, diffusion_path: as asked
     extent: float; half the side of the square
+    centres: float64 [3, 2]; of the Gaussians of the target "three", as asked; [0, 2] for any other target
     """
 
     places: np.ndarray
@@ -204,6 +206,7 @@ class Field:
     field: str
     diffusion_path: str
     extent: float
+    centres: np.ndarray
 
 
 @checked
@@ -216,28 +219,33 @@ def vector_field(
     seed: Seed = 0,
     letter: Letters = "S",
     drawing: str | None = None,
+    centres_x: Centres = THREE[0],
+    centres_y: Centres = THREE[1],
 ) -> Field:
     """Score, velocity towards the data, or D(x) − x, in the path's scaled coordinates.
 
     x, y: where one particle begins, in these coordinates, at the noisiest of the frames.
+    centres_x, centres_y: of the Gaussians of the target "three".
     Song et al. 2020, arXiv 2011.13456, Eq. 13 (the flow and its score); Liu et al. 2022, arXiv 2209.03003, Eq. 1.
     """
-    mixture = target_mixture(target, letter, drawing)
-    frames = field_frames(target, path, field, seed, letter, drawing if target == "drawing" else None)
+    centres = tuple(zip(centres_x, centres_y, strict=True)) if target == "three" else ()
+    mixture = three(centres_x, centres_y) if centres else target_mixture(target, letter, drawing)
+    frames = field_frames(target, path, field, seed, letter, drawing if target == "drawing" else None, centres)
     sigmas = frames["sigma"]
     scales = np.array([figure_scale(path, sigma) for sigma in sigmas])
     start = torch.tensor([[x, y]], dtype=torch.float64) / scales[0]
     states, _ = trajectory("rk4", mixture.denoise, start, sigmas.tolist(), path="rf")
     traced = (states[:, 0].numpy() * scales[:, None]).astype(np.float32)
-    return Field(**frames, traced=traced, field=field, diffusion_path=path, extent=EXTENT)
+    return Field(**frames, traced=traced, field=field, diffusion_path=path, extent=EXTENT,
+                 centres=np.array(centres).reshape(-1, 2))  # fmt: skip
 
 
 @lru_cache(maxsize=8)
 def field_frames(
-    target: str, path: str, field: str, seed: int, letter: str, drawing: str | None
+    target: str, path: str, field: str, seed: int, letter: str, drawing: str | None, centres: tuple = ()
 ) -> dict[str, np.ndarray]:
     """What of a Field does not change while its particle is dragged."""
-    mixture = target_mixture(target, letter, drawing)
+    mixture = three(*zip(*centres, strict=True)) if centres else target_mixture(target, letter, drawing)
     # even in the angle between data and noise, which is even to the eye
     sigmas = np.tan(np.linspace(0.965, 0.02, FIELD_FRAMES) * math.pi / 2)
     start = mixture.sample(FIELD_SHOWN, seed, float(sigmas[0]))
@@ -547,11 +555,7 @@ def compare(
 @checked
 def few_steps(
     target: Target = "spiral",
-    methods: Annotated[Sequence[str], SomeOf((EXACT, *METHODS), 6)] = (
-        EXACT,
-        "reflow",
-        "consistency_distillation",
-    ),
+    methods: Annotated[Sequence[str], SomeOf((EXACT, *METHODS), 6)] = (EXACT, "reflow", "consistency_distillation"),
     effort: Annotated[float, Between(0, 1)] = 0.0,
     alpha: Annotated[float, Between(0, 2)] = 1.0,
     penalty: Annotated[float, Between(0.01, 100)] = PENALTY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -177,9 +177,12 @@ def two_scales() -> GaussianMixture:
     return equal_mixture((centres[:, None] + near).reshape(-1, 2), 0.05)
 
 
-def three() -> GaussianMixture:
-    """Three unequal Gaussians: the target on which orders of convergence are checked."""
-    return GaussianMixture([0.5, 0.3, 0.2], [[-2.0, 0.0], [2.0, 1.0], [0.0, -2.5]], [0.5, 0.4, 0.6])
+THREE = ((-2.0, 2.0, 0.0), (0.0, 1.0, -2.5))  # x and y of their centres
+
+
+def three(x: Sequence[float] = THREE[0], y: Sequence[float] = THREE[1]) -> GaussianMixture:
+    """Three unequal Gaussians: the target on which orders of convergence are checked. x, y: their centres."""
+    return GaussianMixture([0.5, 0.3, 0.2], list(zip(x, y, strict=True)), [0.5, 0.4, 0.6])
 
 
 TARGETS: dict[str, Callable[[], GaussianMixture]] = {

@@ -127,7 +127,7 @@ VIEWS = (
             "Arrows are the exact field that a network is trained to learn, over the density at one time. Scrub the time, "
             "and drag the diamond, where one particle begins: the red line is its trajectory. In noise all arrows point "
             "to the mean of the target, later to single modes; near the border between two modes a small shift of the "
-            "diamond changes where the line ends. Orange points are other particles of the flow. The longest arrow of "
+            "diamond changes where the line ends. The centres of three Gaussians can be dragged too. Orange points are other particles of the flow. The longest arrow of "
             "each time is as long as the spacing."
         ),
         compute=vector_field,
@@ -139,6 +139,8 @@ VIEWS = (
             "path": PATH,
             "x": Range("Particle's start, x", step=0.01),
             "y": Range("Particle's start, y", step=0.01),
+            "centres_x": Numbers("Centres, x", help="Or drag the squares.", when={"target": ["three"]}),
+            "centres_y": Numbers("Centres, y", when={"target": ["three"]}),
             "seed": SEED,
         },
         draw=figures.draw_field,

@@ -183,6 +183,10 @@ def draw_field(result: Field) -> list:
     x, y = result.traced[:1].T
     points(made, x, y, "start", COLORS[3], size=13, symbol="diamond", legend=False, hover="drag me")
     drag(made, 5, x="x", y="y")
+    if len(result.centres):
+        points(made, *result.centres.T, "centres of the target", COLORS[0], size=13, symbol="square", legend=False,
+               hover="drag me")  # fmt: skip
+        drag(made, 6, x="centres_x", y="centres_y", item=True)
     is_ve = result.diffusion_path == "ve"
     stamps = [short(stamp) for stamp in (result.sigma if is_ve else result.time)]
     scrub(made, frames, stamps, "σ =" if is_ve else "t =", start=4 * len(stamps) // 5)
