@@ -162,3 +162,16 @@ def test_distances_fall_to_chance_level():
 def test_bad_arguments_are_answered_with_a_sentence(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_dragged_centres_move_the_density_of_the_field_and_only_of_three_gaussians():
+    there = (-2.0, 2.5, 0.0), (0.0, -1.0, 2.5)
+    moved = vector_field("three", "rf", centres_x=there[0], centres_y=there[1])
+    np.testing.assert_array_equal(moved.centres, np.transpose(there))
+    side = moved.density.shape[1]
+    for x, y in moved.centres:  # brighter at each centre than where no Gaussian is
+        column, row = (int((place / moved.extent + 1) / 2 * side) for place in (x, y))
+        assert moved.density[-1, row, column] > 60 > moved.density[-1, side - 2, 1]
+    ring = vector_field("ring", centres_x=there[0], centres_y=there[1])
+    assert not len(ring.centres)
+    np.testing.assert_array_equal(ring.density, vector_field("ring").density)

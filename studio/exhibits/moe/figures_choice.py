@@ -54,7 +54,8 @@ def draw_dynamic(result: DynamicNumber) -> list:
                 result.max[u, late].mean(),
             ]
         )
-    across(number, y=result.top_k, text=say("budget k = {k}", k=result.top_k))
+    budget = np.full(2, result.top_k)
+    line(number, batches[[0, -1]], budget, say("budget k = {k}", k=result.top_k), GREY, width=1.5, dash="dot")
     across(uneven, y=result.floor, text="chance alone")
     uneven.y(span=(max(1e-3, float(result.mean[result.mean > 0].min(initial=1))), float(result.mean.max(initial=1))))
     most = int(np.flatnonzero(result.active.max(0) > 1e-3).max(initial=1))
