@@ -94,7 +94,7 @@ CHECKS = (
         lambda: su_recursion(1e-3, 5, 1000)[-1],
     ),
     Check(
-        "first ρ at α_0 = 0.001, q = 1; the steady law halves where α_0 p t = √2 - 1",
+        "first ρ at α_0 = 0.001, q = 1; the steady schedule halves where α_0 p t = √2 - 1",
         "kexue.fm/archives/9344",
         (5e-7, 0.5),
         1e-15,

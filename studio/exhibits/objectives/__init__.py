@@ -55,8 +55,8 @@ VIEWS = (
         title="Pareto front",
         caption="CAGrad's toy: two losses of two weights, level lines of their sum, five starts (diamonds) and the path of each rule; discs move "
         "along. The thick line is the Pareto front, where neither loss can fall without the other rising. Open circles: where the "
-        "same rule ends when L₁ is not scaled. A rule that is blind to units has its disc in its circle: of these only 1/‖g‖. All rules that "
-        "arrive are Pareto optimal; which point they reach differs.",
+        "same rule ends when L₁ is not scaled. A rule that is blind to units has its disc in its circle: of the rules "
+        "offered here only 1/‖g‖. All rules that arrive are Pareto optimal; which point they reach differs.",
         compute=valley,
         controls={
             "rules": Choice("Rules", IN_THE_VALLEY, several=True),
@@ -163,7 +163,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_shift,
-        looks={"weight": Choice("Weight drawn", WEIGHTS)},
+        looks={"weight": Choice("Weight shown", WEIGHTS)},
         seconds=0.3,
     ),
     View(
@@ -201,7 +201,7 @@ EXHIBIT = Exhibit(
     slug="objectives",
     title="Objectives",
     summary="Several losses at once, several labels at once, a test set unlike the training set: what a network is asked for, and what it then does.",
-    question="If one loss is told in other units, which rule forgets a task?",
+    question="If one loss is measured in other units, which rule forgets a task?",
     theme="training",
     sources=(
         ("Su Jianlin, Multi-task learning 1: in the name of the loss", "https://kexue.fm/archives/8870"),

@@ -103,20 +103,29 @@ def draw_validation(result: Validation) -> list:
             if gain.mean() + 2 * error < 0:
                 said.append(
                     say(
-                        "{weight} comes nearer to the test error than no weight: the miss changes by {low} to {high}.",
+                        "{weight} comes nearer to the test error than no weight: the deviation changes by {low} to {high}.",
                         **ends,
                     )
                 )
             elif gain.mean() - 2 * error > 0:
-                said.append(say("{weight} misses by more than no weight: the miss changes by {low} to {high}.", **ends))
+                said.append(
+                    say(
+                        "{weight} is farther from the test error than no weight: the deviation changes by {low} to {high}.",
+                        **ends,
+                    )
+                )
             else:
                 said.append(
-                    say("{weight}: no difference shown; the miss changes by {low} to {high}, which holds 0.", **ends)
+                    say(
+                        "{weight}: no difference shown; the deviation changes by {low} to {high}, "
+                        "an interval that contains 0.",
+                        **ends,
+                    )
                 )
     drawn.alt = raw(" ".join(said))
     heads = (
         "weight",
-        "miss, mean",
+        "mean deviation",
         "against no weight",
         "standard error",
         "effective share",

@@ -50,7 +50,7 @@ ALWAYS = {name: replace(control, when={}) for name, control in OWN.items()}
 VIEWS = (
     View(
         slug="compare",
-        title="The same scores, nine maps",
+        title="Probability maps side by side",
         caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Sparsemax, entmax, top-k, top-p and perturb-max give exactly 0, the others never. Taylor's polynomial grows again on the left, so a very low score can get more than a higher one. It and the normalised sigmoid change when a constant is added to every score.",
         compute=compare,
         controls={"scores": SCORES, "maps": MAPS, "temperature": TEMPERATURE, **OWN},
@@ -114,7 +114,7 @@ VIEWS = (
     ),
     View(
         slug="descent",
-        title="Learning from behind",
+        title="Gradients of three losses",
         caption="Gradient descent on the scores of a classifier whose target starts below the others, with three gradients. $-p$ is the error rate made smooth; under softmax its gradient is $p\\,(\\boldsymbol p-\\boldsymbol y)$, $p$ being the target's: nearly nothing where nothing is learned yet. $-\\log p$ takes that factor away, but has no gradient where a sparse map gives exactly 0. $\\boldsymbol p-\\boldsymbol y$ itself serves any map: it is the gradient of $\\langle\\boldsymbol s,\\boldsymbol p-\\boldsymbol y\\rangle$ with the second factor held constant (stop-gradient). Where the Jacobian is symmetric it is, away from jumps, the gradient of a loss besides, of entmax the Fenchel–Young loss; with Taylor and the normalised sigmoid of none.",
         compute=descend,
         controls={
@@ -130,7 +130,7 @@ VIEWS = (
     ),
     View(
         slug="perturb",
-        title="Argmax of noisy scores",
+        title="Perturb-max: argmax of noisy scores",
         caption="Independent noise is added to every s / T. Bars: the probability that an entry then has the largest sum, in closed form and as shares of draws (error bars: two standard deviations), beside softmax. With Gumbel noise it is softmax exactly. With uniform noise on [0, 1] an entry 1 or more below the maximum never wins.",
         compute=perturb,
         controls={
@@ -158,7 +158,7 @@ VIEWS = (
     ),
     View(
         slug="attention",
-        title="As attention",
+        title="Attention weights",
         caption="24 successive words attend to each other; a row is one word's weights. Scores are inner products of 16-dimensional vectors, factored from the word co-occurrences of this very text, scaled to unit variance; no trained network is involved. The map decides how many words are attended to. A word is often, not always, most like itself: inner products favour long vectors.",
         compute=attention,
         controls={

@@ -35,8 +35,8 @@ VIEWS = (
             "task: to cancel the noise of the step. The error $\\varepsilon$ then shrinks by $\\alpha_t p_t|u_t|$, and "
             "$\\alpha_t\\propto|\\varepsilon_t|^2$. Where the alignment $p=\\cos(u,\\varepsilon)$ stays, the rate falls like "
             "$1/(1+\\alpha_0pt)^2$; where $p$ falls with the error, like $1/(1+2\\alpha_0pt)$. Linear and cosine decay need to know "
-            "the last step, these laws do not. Amos's factors are drawn for gradients of steady size. Drag the red point to "
-            "another number of steps."
+            "the last step, these schedules do not. Amos's factors are drawn for gradients of steady size. Drag the "
+            "red point to another number of steps."
         ),
         compute=schedules,
         controls={
@@ -99,13 +99,14 @@ VIEWS = (
     ),
     View(
         slug="dropout",
-        title="A dropped gradient",
+        title="Gradient dropout",
         caption=(
             "Mean and variance of the update of one weight whose gradient is kept with probability $p$ and divided by it. Lines: "
             "closed forms for a slow second moment. Points: simulations, with two standard errors. Under SGD the mean stays. Adam "
             "divides by the root of the mean square, which the dropping raises, so the mean falls by $\\sqrt p$: a smaller step in "
-            "disguise. The variance of Adam's update does not fall but rises: the saying that dropping lowers it does not hold once "
-            "the averages have run in. Dropping the update instead keeps the mean. Drag the red point along $p$."
+            "disguise. The variance of Adam's update does not fall but rises: the claim that dropping lowers it does "
+            "not hold once the averages have run in. Dropping the update instead keeps the mean. Drag the red point "
+            "along $p$."
         ),
         compute=dropout,
         controls={
@@ -208,8 +209,8 @@ VIEWS = (
             "Test loss of the last weights and of three averages of them along one run; bands of one standard error over three "
             "seeds. With a constant learning rate the last weights jump about; see whether an average does what decay would. On the quadratic "
             "each expected loss has a closed form (crosses). The second figure makes power averages of any width afterwards from a few "
-            "stored ones; far from the widths that were stored the two part. The third shows how each average weighs the "
-            "steps. Drag the red point to another width."
+            "stored ones; far from the widths that were stored the two separate. The third shows how each average "
+            "weighs the steps. Drag the red point to another width."
         ),
         compute=averaging,
         controls={
@@ -231,7 +232,7 @@ VIEWS = (
     ),
     View(
         slug="inside",
-        title="Every inner tensor",
+        title="Intermediate tensors",
         caption=(
             "One tensor of a forward pass of a small BERT as a map. All 127 can be looked at by name, without a change of the model: "
             "each function that torch calls is seen as it is called. The second figure has the size of the entries along "

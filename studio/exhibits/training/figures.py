@@ -118,8 +118,8 @@ def draw_schedules(result: Schedules) -> list:
     off = np.max(np.abs(result.recursion / result.ratio - 1))
     facts = Prose(
         say(
-            "The law is at one half after {half} steps. After {steps} steps the learning rate is {ratio} of the first. The closed "
-            "form differs from the difference equation by at most {off} of its value.",
+            "The schedule is at one half after {half} steps. After {steps} steps the learning rate is {ratio} of the "
+            "first. The closed form differs from the difference equation by at most {off} of its value.",
             half=short(result.half),
             steps=result.steps,
             ratio=short(result.ratio[-1]),
@@ -173,8 +173,8 @@ def draw_optimisers(result: Optimisers) -> list:
     last = int(result.step[-1])
     said = [
         say(
-            "Beside {rule} at the end, by 95 % intervals of the paired differences over {seeds} seeds: lower {better}; higher "
-            "{worse}; not told apart {same}. The network itself takes {bytes} bytes.",
+            "Beside {rule} at the end, by 95 % intervals of the paired differences over {seeds} seeds: lower "
+            "{better}; higher {worse}; no difference shown {same}. The network itself takes {bytes} bytes.",
             rule=say(RULE[result.reference]),
             seeds=count,
             better=_listed(better),
@@ -186,7 +186,8 @@ def draw_optimisers(result: Optimisers) -> list:
     if fewer:
         said.append(
             say(
-                "Steps until the mean test loss is first as low as AdamW's after {steps} steps (– where it never is): {found}.",
+                "Steps until the mean test loss is first as low as AdamW's after {steps} steps (– where it never is): "
+                "{found}.",
                 steps=last,
                 found=_listed(fewer),
             )
@@ -259,7 +260,8 @@ def draw_dropout(result: Dropout) -> list:
     mean, variance = (np.interp(result.p, result.keep, values[own]) for values in (result.mean, result.variance))
     plain = result.mean[own, -1], result.variance[own, -1]
     facts = say(
-        "At p = {p} the mean of the update is {mean} of the undropped one (√p is {root}); its variance is {variance} of the undropped "
+        "At p = {p} the mean of the update is {mean} of the undropped one (√p is {root}); its variance is {variance} "
+        "of the undropped "
         "one.",
         p=short(result.p),
         mean=short(mean / plain[0]) if plain[0] else raw("–"),
@@ -298,8 +300,9 @@ def draw_child(result: Child) -> list:
     points(each, smaller, f, "an episode", RED, size=8, hover="√p: %{x:+.3f}<br>F: %{y:+.3f}")
     mean, error, correlation = result.twins
     facts = say(
-        "After the last step, by 95 % intervals over {episodes} episodes: better than plain Adam {gains}; worse {losses}; not told "
-        "apart {unclear}. ChildTuning-F minus the smaller rate: {twins}; their gains correlate by {correlation}.",
+        "After the last step, by 95 % intervals over {episodes} episodes: better than plain Adam {gains}; worse "
+        "{losses}; no difference shown {unclear}. ChildTuning-F minus the smaller rate: {twins}; their gains "
+        "correlate by {correlation}.",
         episodes=result.episodes,
         gains=_listed(gains),
         losses=_listed(losses),
@@ -356,7 +359,8 @@ def draw_ladder(result: LadderCosts) -> list:
         panels.append(
             Prose(
                 say(
-                    "On the model the ladder keeps {share} % of what full tuning keeps. On a plain stack of linear layers and ReLUs it "
+                    "On the model the ladder keeps {share} % of what full tuning keeps. On a plain stack of linear "
+                    "layers and ReLUs it "
                     "keeps {stack} %.",
                     share=short(100 * result.kept[s] / result.kept[f]),
                     stack=short(100 * result.stack[s] / result.stack[f]),
@@ -397,7 +401,8 @@ def draw_penalties(result: Penalties) -> list:
     tight.y(range=[0, 1.05])
     if result.gradient == "mean":
         facts = say(
-            "With the gradient of the mean loss the left side is {ratio} times the right one at the end, from {first} times at the start: "
+            "With the gradient of the mean loss the left side is {ratio} times the right one at the end, from {first} "
+            "times at the start: "
             "nothing proves it smaller than 1. Accuracy {accuracy} %.",
             ratio=short(result.ratio[-1]),
             first=short(result.ratio[0]),
@@ -405,7 +410,8 @@ def draw_penalties(result: Penalties) -> list:
         )
     else:
         facts = say(
-            "Left over right: median {ratio} at the end, {first} at the start; the greatest of any image and moment is {most}. The logs "
+            "Left over right: median {ratio} at the end, {first} at the start; the greatest of any image and moment "
+            "is {most}. The logs "
             "of the two sides correlate by {correlation} at the end. Accuracy {accuracy} %.",
             ratio=short(result.ratio[-1]),
             first=short(result.ratio[0]),
@@ -479,8 +485,8 @@ def draw_averaging(result: Averaging) -> list:
             ]
         )
     facts = say(
-        "At the end, by 95 % intervals over {seeds} seeds: lower loss than the last weights {lower}; higher {higher}; not told apart "
-        "{same}.",
+        "At the end, by 95 % intervals over {seeds} seeds: lower loss than the last weights {lower}; higher {higher}; "
+        "no difference shown {same}.",
         seeds=seeds,
         lower=_listed(lower),
         higher=_listed(higher),
@@ -542,7 +548,8 @@ def draw_inside(result: Inside, head: str = "1") -> list:
     points(course, [number[place]], [result.root_mean_square[place]], color=RED, size=11, hover="%{y:.4~g}")
     label(course, number[place], result.root_mean_square[place], raw(result.tensor), RED, yshift=8)
     facts = say(
-        "Tensor {number} of {total}, made by `{function}`. Its rows sum to between {least} and {most}. Each of the {total} tensors was "
+        "Tensor {number} of {total}, made by `{function}`. Its rows sum to between {least} and {most}. Each of the "
+        "{total} tensors was "
         "computed again from those it is made of; the greatest difference is {difference}.",
         number=place + 1,
         total=len(result.names),
