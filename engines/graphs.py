@@ -12,21 +12,24 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakMethod, ref
 
 import torch
 from torch import Tensor, nn
 
 MOST = 16  # recordings kept for a function, the last used ones
 AFTER = 2  # calls of one shape before it is recorded: recording costs about as much as four
+TRIES = 3  # after which a shape that cannot be recorded is called as it is
 SHAPES = 256  # whose calls are counted
 RECORD = True  # False: every function is called as it is, to compare
+_recording = threading.RLock()  # a card records for one thread at a time
 
 
 class Graph:
     """One recording of a function of tensors; a call copies the arguments in, plays it, and copies the result out."""
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Tensor, ...]):
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Tensor, ...], pool: Any = None):
+        """pool: memory of earlier recordings that are never played at the same time."""
         with torch.inference_mode(False), torch.no_grad():
             self.arguments = tuple(torch.empty_like(a).copy_(a) for a in arguments)
             side = torch.cuda.Stream()
@@ -36,8 +39,13 @@ class Graph:
             torch.cuda.current_stream().wait_stream(side)
             self.graph = torch.cuda.CUDAGraph()
             # other threads may ask the card for memory meanwhile
-            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
                 self.result = function(*self.arguments)
+
+    @property
+    def pool(self) -> Any:
+        """The memory that it works in."""
+        return self.graph.pool()
 
     def __call__(self, *arguments: Tensor) -> Any:
         with torch.no_grad():
@@ -54,14 +62,18 @@ class Captured:
 
     The function must do the same work whatever its arguments hold, and may neither read a number off the card nor make a
     tensor of one. What it closes over is as it was when it was recorded.
+
+    most: recordings kept, the last used ones; they share their memory, as one is played at a time
     """
 
     graph = Graph
 
-    def __init__(self, function: Callable[..., Any]):
-        self.function = function
+    def __init__(self, function: Callable[..., Any], most: int = MOST):
+        self.function, self.most = function, most
+        self.pool: Any = None
         self.graphs: OrderedDict[tuple, Any] = OrderedDict()
         self.calls: Counter[tuple] = Counter()
+        self.failures: Counter[tuple] = Counter()
         self.lock = threading.Lock()
 
     def __call__(self, *arguments: Tensor) -> Any:
@@ -70,23 +82,47 @@ class Captured:
         key = tuple((a.shape, a.stride(), a.dtype, a.device) for a in arguments)
         with self.lock:  # one recording has one place for its arguments
             if key not in self.graphs:
-                if self.calls[key] < AFTER:
-                    if len(self.calls) > SHAPES:
-                        self.calls.clear()
-                    self.calls[key] += 1
-                    return self.function(*arguments)
-                try:
-                    self.graphs[key] = self.graph(self.function, arguments)
-                except RuntimeError:  # something in it cannot be recorded, or the memory is full
-                    self.graphs[key] = self.function
-                if len(self.graphs) > MOST:
-                    self.graphs.popitem(last=False)
+                self._record(key, arguments)
+            if key not in self.graphs:
+                return self.function(*arguments)
             self.graphs.move_to_end(key)
             return self.graphs[key](*arguments)
+
+    def _record(self, key: tuple, arguments: tuple[Tensor, ...]) -> None:
+        """Record a shape that has been asked for often enough."""
+        if self.calls[key] < AFTER:
+            if len(self.calls) > SHAPES:
+                self.calls.clear()
+                self.failures.clear()
+            self.calls[key] += 1
+            return
+        try:
+            with _recording:
+                self.graphs[key] = self.graph(self.function, arguments, self.pool)
+            self.pool = self.graphs[key].pool
+        except RuntimeError:  # something in it cannot be recorded, or another's work came in between
+            self.failures[key] += 1
+            if self.failures[key] == TRIES:
+                self.graphs[key] = self.function
+        while len(self.graphs) > self.most:
+            old, _ = self.graphs.popitem(last=False)
+            del self.calls[old], self.failures[old]  # if it comes back, it is counted anew
 
     @staticmethod
     def on_card(arguments: tuple[Tensor, ...]) -> bool:
         return RECORD and all(a.device.type == "cuda" for a in arguments)
+
+
+def recorded(method: Callable[..., Any], most: int = MOST) -> Captured:
+    """A method whose calls are recorded. Its object, which keeps this, is held weakly, so that both go together."""
+    weak = WeakMethod(method)
+
+    def call(*arguments: Tensor) -> Any:
+        held = weak()
+        assert held is not None  # whoever calls holds the object
+        return held(*arguments)
+
+    return Captured(call, most)
 
 
 _networks: WeakKeyDictionary[nn.Module, Captured] = WeakKeyDictionary()

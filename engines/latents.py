@@ -10,7 +10,6 @@ larger than those of its training. On a card all but the autoencoder is in half 
 
 from __future__ import annotations
 
-import gc
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,8 @@ from torch import Tensor, nn
 
 from engines import models
 from engines.arguments import Between, Characters, Refusal, checked, quoted, whole
-from engines.device import resolve
+from engines.device import give_back, is_memory, resolve
+from engines.graphs import recorded
 from engines.models import ModelError
 
 MOST_PROMPT = 1000  # characters
@@ -51,18 +51,25 @@ class Known(NamedTuple):
     side: int, pixels; of the pictures that it was trained on
     guidance: float; as usual with it, 1 where it was distilled to do without
     few: bool; whether it is made for one to eight steps
+    is_flow: bool; whether it was trained by flow matching
     """
 
     side: int
     guidance: float
     few: bool
+    is_flow: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of its latents, of which 8 pixels of a side make one."""
+        return 16 if self.is_flow else 4
 
 
 KNOWN = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": Known(512, 7.5, False),
     "Manojb/stable-diffusion-2-1-base": Known(512, 7.5, False),
     "stabilityai/stable-diffusion-xl-base-1.0": Known(1024, 5.0, False),
-    "stabilityai/stable-diffusion-3-medium-diffusers": Known(1024, 7.0, False),
+    "stabilityai/stable-diffusion-3-medium-diffusers": Known(1024, 7.0, False, True),
     "stabilityai/sd-turbo": Known(512, 1.0, True),
     "stabilityai/sdxl-turbo": Known(512, 1.0, True),
     "SimianLuo/LCM_Dreamshaper_v7": Known(768, 8.0, True),
@@ -160,7 +167,10 @@ class LatentModel(nn.Module):
 
     kind: "sd", "sdxl" or "sd3"
     config: of its scheduler, as diffusers has it
+    name: as it was asked for, "" of one that was opened otherwise
     """
+
+    name = ""
 
     def __init__(self, kind: str, pipeline: Any, config: dict[str, Any]):
         super().__init__()
@@ -170,6 +180,26 @@ class LatentModel(nn.Module):
         self.encoders = nn.ModuleList([pipeline.text_encoder, *([pipeline.text_encoder_2] if kind != "sd" else [])])
         self.vae.enable_tiling()
         self.vae.enable_slicing()
+        # a recording holds all that a pass works with, so few are kept
+        self.run = recorded(self._run, most=2)
+
+    def _run(self, x: Tensor, times: Tensor, embedding: Tensor, *more: Tensor) -> Tensor:
+        """What the network gives. more: pooled texts and (SDXL) sizes, or an LCM's guidance."""
+        if self.is_flow:
+            (pooled,) = more
+            return self.net(
+                hidden_states=x,
+                timestep=times,
+                encoder_hidden_states=embedding,
+                pooled_projections=pooled,
+                return_dict=False,
+            )[0]
+        named, rest = dict[str, Any](), list(more)
+        if self.kind == "sdxl":
+            named["added_cond_kwargs"] = {"text_embeds": rest.pop(0), "time_ids": rest.pop(0)}
+        if self.embeds_guidance:
+            named["timestep_cond"] = rest.pop(0)
+        return self.net(x, times, encoder_hidden_states=embedding, return_dict=False, **named)[0]
 
     @property
     def device(self) -> torch.device:
@@ -233,7 +263,12 @@ class LatentModel(nn.Module):
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [n, C, h, w] as pictures [n, 3, H, W], about −1 to 1."""
+        """Latents [n, C, h, w] as pictures [n, 3, H, W], about −1 to 1; a Refusal where they are not finite."""
+        if not latents.isfinite().all():
+            raise Refusal(
+                "The latents of {name} are not finite: half precision overflows, or the scheduler diverges. Try less guidance, more steps or another scheduler.",
+                name=self.name or self.kind,
+            )
         offset, factor = self._scale()
         return self.vae.decode(latents.to(torch.float32) / factor + offset, return_dict=False)[0]
 
@@ -318,38 +353,31 @@ class Prompted:
     @torch.inference_mode()
     def __call__(self, x: Tensor, t: Tensor | float) -> Output:
         """What the network predicts, guided, in the dtype of x: [n, *shape] as noised by its own process, at timestep t."""
-        net, n = self.model.net, len(x)
-        times = torch.as_tensor(t, device=x.device)
-        given = torch.cat([x, x] if self.is_guided else [x]).to(net.dtype)
-
-        def each(values: Tensor) -> Tensor:
-            return values.repeat_interleave(n, 0).to(net.dtype)
-
-        if self.model.is_flow:
-            output = net(
-                hidden_states=given,
-                timestep=times.expand(len(given)),
-                encoder_hidden_states=each(self.embedding),
-                pooled_projections=each(self.pooled),
-                return_dict=False,
-            )[0]
-        else:
-            more: dict[str, Any] = {}
-            if self.model.kind == "sdxl":
-                size = [self.shape[1] * self.model.factor, self.shape[2] * self.model.factor]
-                ids = torch.tensor([[*size, 0, 0, *size]], device=x.device, dtype=net.dtype).repeat(len(given), 1)
-                more["added_cond_kwargs"] = {"text_embeds": each(self.pooled), "time_ids": ids}
-            if self.model.embeds_guidance:
-                scale = torch.full((n,), float(self.guidance) - 1)
-                wide = net.config.time_cond_proj_dim
-                embedded = self.model.pipeline.get_guidance_scale_embedding(scale, embedding_dim=wide)
-                more["timestep_cond"] = embedded.to(x.device, net.dtype)
-            output = net(given, times, encoder_hidden_states=each(self.embedding), return_dict=False, **more)[0]
-        output = output.to(x.dtype)
+        model, n, kind = self.model, len(x), self.model.net.dtype
+        given = torch.cat([x, x] if self.is_guided else [x]).to(kind)
+        # as one for each picture: the shape, by which passes are recorded, is the same for a number and a tensor
+        times = torch.as_tensor(t, device=x.device).expand(len(given))
+        texts = [values.repeat_interleave(n, 0).to(kind) for values in (self.embedding, *self._more)]
+        output = model.run(given, times, *texts).to(x.dtype)
         if self.is_guided:
             without, with_prompt = output.chunk(2)
             output = without + self.guidance * (with_prompt - without)
         return Output(output)
+
+    @cached_property
+    def _more(self) -> list[Tensor]:
+        """What the network is told beside the text, [1 or 2, ...] as the embedding."""
+        model, more = self.model, [] if self.pooled is None else [self.pooled]
+        if model.kind == "sdxl":
+            size = [self.shape[1] * model.factor, self.shape[2] * model.factor]
+            more.append(torch.tensor([[*size, 0, 0, *size]] * len(self.embedding), device=self.embedding.device))
+        if model.embeds_guidance:
+            scale = torch.full((1,), float(self.guidance) - 1)
+            embedded = model.pipeline.get_guidance_scale_embedding(
+                scale, embedding_dim=model.net.config.time_cond_proj_dim
+            )
+            more.append(embedded.to(self.embedding.device))
+        return more
 
     def clean(self, x: Tensor, t: float, output: Tensor) -> Tensor:
         """x̂0 of a state and of what the network predicted of it at timestep t, between timesteps by log-linear levels."""
@@ -390,7 +418,9 @@ def open_model(name: str, side: int = 512, device: str | torch.device | None = N
     if not isinstance(name, str):
         raise ModelError("model must be the name of a model.")
     room(name, side, resolve(device))
-    return models.load(name, "latent", device).model
+    model = models.load(name, "latent", device).model
+    model.name = name
+    return model
 
 
 @contextmanager
@@ -398,15 +428,10 @@ def within_memory(name: str) -> Iterator[None]:
     """A Refusal where the memory of the card does not suffice; what was taken is given back."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as fault:
-        lacks = (
-            isinstance(fault, torch.OutOfMemoryError) or "out of memory" in str(fault) or "can't allocate" in str(fault)
-        )
-        if not lacks:
+    except (MemoryError, RuntimeError, OSError) as fault:
+        if not is_memory(fault):
             raise
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back(fault)
         raise Refusal(
             "The memory of this machine does not suffice for {name} at this size: choose smaller pictures, fewer of them, or a smaller model.",
             name=name,

@@ -6,12 +6,15 @@ Whatever is loaded comes from safetensors at a pinned revision and never runs co
 
 import copy
 import errno
+import gc
 import hashlib
 import json
 import os
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +22,12 @@ import torch
 
 from engines.arguments import Refusal, quoted
 from engines.decoder import Decoder, DecoderConfig
-from engines.device import resolve
+from engines.device import is_memory, resolve
+from engines.progress import Progress
 
 ASSETS = Path(__file__).parent.parent / "assets" / "models"
 CACHE_BYTES = 8 * 2**30  # of weights kept loaded, apart from the model asked for last
+LENT = 70 * 10**9  # bytes of the card that ZeroGPU lends, which the process that asks for it does not see
 PATIENCE = 5.0  # seconds for the Hub's first answer
 ALLOW = "STUDIO_ALLOW_HUB"  # set to 1 by a host who lets visitors load any pinned model of the Hub
 
@@ -99,8 +104,13 @@ class Loaded(NamedTuple):
     companion: Any
 
 
-_cache: OrderedDict[tuple[str, str | None, torch.device], Loaded] = OrderedDict()
-_lock = threading.Lock()
+Key = tuple[str, str | None, torch.device]
+_cache: OrderedDict[Key, Loaded] = OrderedDict()
+_lock = threading.Lock()  # of the cache
+# One load at a time: two visitors asking for one model wait for one copy, and the libraries set torch's default type for all
+# threads while they load. Our own decoders, which every page may ask for, wait for no library.
+_loading = {"decoder": threading.Lock(), "library": threading.Lock()}
+_fetches: dict[str, Future[Path | None]] = {}
 
 
 def names(family: str | None = None) -> list[str]:
@@ -121,22 +131,69 @@ def load(name: str, family: str | None = None, device: str | torch.device | None
         raise ModelError("family must be one of {options}.", options=", ".join(FAMILIES))
     device = resolve(device)
     key = (name, family, device)
-    folder = None
-    if name not in EMBEDDED and key not in _cache:
-        _admit(name, family, device)
-        folder = fetch(name)  # before the lock: a Hub that hangs holds up those alone who ask for its models
-    with _lock:  # one load at a time: two visitors asking for one model wait for one copy
-        if key not in _cache:
-            if name in EMBEDDED:
-                _cache[key] = _load_embedded(name, family, device)
-            else:  # not fetched yet: another's load put it out of the cache since it was looked for
-                _cache[key] = _load_hub(name, family, device, folder or fetch(name))
-            while len(_cache) > 1 and sum(_bytes(entry.model) for entry in _cache.values()) > CACHE_BYTES:
-                _cache.popitem(last=False)
-        _cache.move_to_end(key)
-        model, companion = _cache[key]
+    found = _kept(key)
+    if found is None:
+        folder = None
+        if name not in EMBEDDED:
+            _admit(name, family, device)
+            folder = fetch(name)  # before the lock: a Hub that hangs holds up those alone who ask for its models
+        kind = "decoder" if name in EMBEDDED and EMBEDDED[name][0] == "decoder" else "library"
+        with _loading[kind]:
+            found = _kept(key)
+            if found is None:
+                _make_room(needed(name, device, folder) * 1e9)
+                found = (
+                    _load_embedded(name, family, device) if folder is None else _load_hub(name, family, device, folder)
+                )
+                with _lock:
+                    _cache[key] = found
+                _make_room(0)
+    model, companion = found
     # schedulers keep the state of a run: everyone gets their own
     return Loaded(model, copy.deepcopy(companion) if hasattr(companion, "set_timesteps") else companion)
+
+
+def _kept(key: Key) -> Loaded | None:
+    """What is loaded already, as the one asked for last."""
+    with _lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+        return _cache.get(key)
+
+
+def _make_room(coming: float) -> None:
+    """Drop models, those asked for longest ago first, until `coming` bytes fit beside them; the last one stays after its load."""
+    with _lock:
+        held, dropped = [_bytes(entry.model) for entry in _cache.values()], 0
+        while len(held) - dropped > (not coming) and sum(held[dropped:]) + coming > CACHE_BYTES:
+            _cache.popitem(last=False)
+            dropped += 1
+    if dropped:
+        gc.collect()
+
+
+def arriving(name: str, device: str | torch.device | None = None) -> Iterator[Progress]:
+    """A report each second until the files of a model are here; they come in a thread of their own, so that whoever waits can
+    leave. Raises ModelError."""
+    device = resolve(device)
+    if name in EMBEDDED or any(kept == name and where == device for kept, _, where in list(_cache)):
+        return
+    _admit(name, None, device)
+    with _lock:
+        coming = _fetches.get(name)
+        if coming is None or coming.done():
+            coming = _fetches[name] = Future()
+            threading.Thread(target=_fetch_into, args=(coming, name), daemon=True, name=f"fetch {name}").start()
+    while not wait([coming], 1).done:
+        yield Progress(0, 0, None)
+    coming.result()
+
+
+def _fetch_into(coming: Future[Path | None], name: str) -> None:
+    try:
+        coming.set_result(fetch(name))
+    except Exception as fault:
+        coming.set_exception(fault)
 
 
 def fetch(name: str) -> Path | None:
@@ -249,16 +306,18 @@ def _load_hub(name: str, family: str | None, device: torch.device, folder: Path)
         _need(name, found, family)
     try:
         return _from_folder(folder, found, device)
-    except ModelError:
-        raise
     except Exception as error:  # the libraries below have a dozen kinds
-        raise ModelError(
-            "{name} was fetched but does not load: {reason}.", name=name, reason=str(error).splitlines()[0]
-        ) from error
+        if isinstance(error, ModelError) or is_memory(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError("{name} was fetched but does not load: {reason}.", name=name, reason=reason) from error
 
 
-def needed(name: str, device: torch.device) -> float:
-    """Gigabytes that the weights of a pinned model of the Hub take on a device."""
+def needed(name: str, device: torch.device, folder: Path | None = None) -> float:
+    """Gigabytes that the weights of a model take on a device; of one that is not pinned, those of its files."""
+    if name not in HUB:
+        files = [ASSETS / EMBEDDED[name][1]] if folder is None else folder.rglob("*.safetensors")
+        return sum(file.stat().st_size for file in files if file.exists()) / 1e9
     family, _, gigabytes = HUB[name]
     return gigabytes if device.type == "cuda" or family not in HALVED else 2 * gigabytes
 
@@ -279,7 +338,7 @@ def check_room(name: str, gigabytes: float, device: torch.device) -> None:
 def _memory(device: torch.device) -> int:
     """Bytes of memory of the device."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+        return torch.cuda.get_device_properties(device).total_memory if torch.cuda.is_available() else LENT
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

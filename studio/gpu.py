@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,22 +17,26 @@ import torch
 
 from engines import models
 from engines.arguments import Refusal
+from engines.device import give_back, is_memory
+from engines.latents import KNOWN
 from engines.progress import Progress
 from studio.exhibit import View
 from studio.language import say
 
-LONGEST = 120  # seconds; a visitor without an account has two minutes a day
+# seconds: half as much again is held against what is left of a visitor's day, two minutes without an account
+LONGEST = 80
+# the settings that a view's time grows with: the sum of its step counts, the number of what else is compared
+STEPS, COMPARED = ("steps", "step_counts"), ("schedulers", "atom_counts", "count")
 
 
 def compute(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Progress]:
     """Progress of the view's engine; the last one carries the result."""
     try:
         yield from _placed(exhibit, view, settings)
-    except (MemoryError, RuntimeError) as fault:
-        # torch's own of a CPU is a bare RuntimeError; "an illegal memory access" is another matter
-        if isinstance(fault, RuntimeError) and not re.search("out of memory|(not enough|allocate) memory", str(fault)):
+    except (MemoryError, RuntimeError, OSError) as fault:
+        if not is_memory(fault):
             raise
-        torch.cuda.empty_cache()
+        give_back(fault)
         raise Refusal("There is not enough memory here for these settings: ask for less.") from None
 
 
@@ -43,7 +46,7 @@ def _placed(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Prog
         yield from _compute(exhibit, view.slug, settings)
         return
     for name in named:
-        models.fetch(name)
+        yield from models.arriving(name, "cuda")
     has_begun = False
     try:
         for made in _on_card(exhibit, view.slug, settings):
@@ -69,14 +72,20 @@ def hub_models(settings: dict[str, Any]) -> list[str]:
 def lease(exhibit: str, slug: str, settings: dict[str, Any]) -> int:
     """Seconds of a card to ask for: a second a gigabyte of weights, and the view's time at these settings."""
     view = _view(exhibit, slug)
-    asked = "step_counts" if "step_counts" in settings else "steps"
-    steps = _total(settings.get(asked, 1)) / _total(view.defaults.get(asked, 1))
+    work = math.prod(
+        max(_amount(name, settings[name]) / _amount(name, view.defaults[name]), 1)
+        for name in (*STEPS, *COMPARED)
+        if name in settings and name in view.defaults
+    )
     weights = sum(models.HUB.get(name, ("", "", 5))[2] for name in hub_models(settings))
-    return math.ceil(min(10 + weights + view.seconds * max(steps, 1), LONGEST))
+    return math.ceil(min(10 + weights + view.seconds * work, LONGEST))
 
 
-def _total(steps: float | tuple) -> float:
-    return sum(steps) if isinstance(steps, tuple) else steps
+def _amount(name: str, value: float | tuple) -> float:
+    """How much work a setting stands for."""
+    if not isinstance(value, tuple):
+        return value
+    return sum(value) if name in STEPS else len(value)
 
 
 def _view(exhibit: str, slug: str) -> View:
@@ -88,8 +97,13 @@ def _view(exhibit: str, slug: str) -> View:
 
 def _compute(exhibit: str, slug: str, settings: dict[str, Any]) -> Iterator[Progress]:
     view = _view(exhibit, slug)
-    if view.streams:
-        yield from view.compute(**settings)
+    running = iter(view.compute(**settings)) if view.streams else None
+    for name in hub_models(settings):
+        if running and name in KNOWN:
+            yield next(running)  # many gigabytes come after all else that can be refused
+        yield from models.arriving(name)
+    if running:
+        yield from running
     else:
         yield Progress(1, 1, view.compute(**settings))
 

@@ -180,7 +180,11 @@ def _present(
                 }
                 yield made(shown=shown, seconds=seconds, scalars=scalars)
             else:
-                count = say("{step} of {total}", step=progress.step, total=progress.total)
+                count = (
+                    say("{step} of {total}", step=progress.step, total=progress.total)
+                    if progress.total
+                    else say("Fetching the model")
+                )
                 yield made(shown=shown, status=count, progress=progress)
     except ValueError as fault:
         yield made(error=sentence(fault, language, exhibit.slug, labels(view)))

@@ -2,7 +2,8 @@
 
 encode writes picture.ddcm beside each picture.png (.jpg, .jpeg, .webp, .gif, .bmp, in any case), or picture.png.ddcm where
 another picture has the same name; decode writes picture.decoded.png beside each picture.ddcm, and says how near it is to
-the picture if that is still there. What exists is not written over unless --overwrite is given.
+the picture if that is still there. What exists is not written over unless --overwrite is given. Codes of latents (see
+engines.ddcm.photographs) are decoded with --model and the name of the text-to-image model that made them.
 
 With --ray ADDRESS the pictures, or codes, are shared among the machines of a Ray cluster (requirements-ray.txt); files are
 read and written here alone, and are the same as without.
@@ -15,19 +16,23 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engines import latents, models
 from engines.arguments import Refusal
 from engines.cluster import connect
+from engines.ddcm import photographs
 from engines.ddcm.codec import EMBEDDED, Encoded, PixelModel, decode, encode_batch, open_model
 from engines.ddcm.file import count_tiles, unpack
 from engines.ddcm.plan import VARIANTS, Plan
 from engines.ddcm.quality import psnr, ssim
 from engines.pictures import ENDINGS, open_picture
+from engines.latents import LatentModel
 
 DECODED = ".decoded.png"
 Job = tuple[Path, int, Any]  # path, its tiles, the arguments of the work (or the fault that keeps it from being done)
@@ -75,6 +80,15 @@ def target(path: Path, overwrite: bool) -> Path:
 def encode_picture(pixels: np.ndarray, model: str | PixelModel, plan: Plan, *watch: Watch) -> Encoded:
     """The code of one picture."""
     return encode_batch([pixels], model, plan, *watch)[0]
+
+
+def decode_picture(code: bytes, model: str | PixelModel | LatentModel, *watch: Watch) -> np.ndarray:
+    """The picture of one code, of pixels or of latents as the model is."""
+    if isinstance(model, str) and models.HUB.get(model, ("",))[0] == "latent":
+        model = latents.open_model(model)
+    if isinstance(model, LatentModel):
+        return photographs.decode_photograph(code, model)
+    return decode(code, model, *watch)
 
 
 class Here:
@@ -140,27 +154,32 @@ def encode_folder(
             try:
                 target(written(path), overwrite)
                 picture = open_picture(path)
+                tiles = count_tiles(*picture.pixels.shape[:2], side)
             except (ValueError, OSError) as fault:
                 yield path, 0, fault
                 continue
             if picture.frames > 1:
                 print(f"{path.name}: the first of {picture.frames} frames", file=sys.stderr, flush=True)
             open_pictures[path] = picture.pixels
-            yield path, count_tiles(*picture.pixels.shape[:2], side), (picture.pixels, model, plan)
+            yield path, tiles, (picture.pixels, model, plan)
 
     for path, found in where.results(encode_picture, jobs()):
         pixels = open_pictures.pop(path, None)
+        if not isinstance(found, Exception):
+            try:
+                written(path).write_bytes(found.code)
+            except OSError as fault:
+                found = fault
         if isinstance(found, Exception):
             yield f"{path.name:32} {found}", False
         else:
-            written(path).write_bytes(found.code)
             yield row(path.name, len(found.code), pixels, found.picture), True
 
 
 def decode_folder(
     codes: Sequence[Path],
     pictures: Sequence[Path],
-    model: str | PixelModel,
+    model: str | PixelModel | LatentModel,
     side: int,
     overwrite: bool,
     where: Here | Cluster,
@@ -180,14 +199,20 @@ def decode_folder(
             except (ValueError, OSError) as fault:
                 yield path, 0, fault
 
-    for path, found in where.results(decode, jobs()):
+    for path, found in where.results(decode_picture, jobs()):
+        if not isinstance(found, Exception):
+            try:
+                Image.fromarray(found).save(written(path))
+            except (ValueError, OSError) as fault:
+                found = fault
         if isinstance(found, Exception):
             yield f"{path.name:32} {found}", False
-        else:
-            Image.fromarray(found).save(written(path))
-            original = original_of(path, pictures)
-            seen = None if original is None else open_picture(original).pixels
-            yield row(path.name, path.stat().st_size, seen, found), True
+            continue
+        seen, original = None, original_of(path, pictures)
+        if original is not None:
+            with suppress(ValueError, OSError):  # the code is decoded, whatever became of its picture
+                seen = open_picture(original).pixels
+        yield row(path.name, path.stat().st_size, seen, found), True
 
 
 def original_of(code: Path, pictures: Sequence[Path]) -> Path | None:
@@ -217,7 +242,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("ray is not installed: pip install -r requirements-ray.txt")
     try:
         plan = Plan(a.steps, a.codebook_size, a.atoms, a.coefficient_bits, a.variant, a.seed)
-        model = open_model(a.model)
+        is_latent = a.do == "decode" and models.HUB.get(a.model, ("",))[0] == "latent"
+        model = latents.open_model(a.model) if is_latent else open_model(a.model)
     except ValueError as fault:
         parser.error(str(fault))
     if not a.folder.is_dir():
@@ -230,10 +256,11 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{'file':32} {'size':>9} {'bytes':>7} {'bpp':>8} {'PSNR dB':>8} {'SSIM':>6}")
     where = Cluster(a.ray) if a.ray else Here()
     own = a.model if a.ray else model  # the machines of a cluster open their own
+    side = getattr(model, "side", 32)  # a code of latents has no tiles
     if a.do == "encode":
-        rows = encode_folder(pictures, own, model.side, plan, a.overwrite, where)
+        rows = encode_folder(pictures, own, side, plan, a.overwrite, where)
     else:
-        rows = decode_folder(codes, pictures, own, model.side, a.overwrite, where)
+        rows = decode_folder(codes, pictures, own, side, a.overwrite, where)
     failed = 0
     for line, is_right in rows:
         failed += not is_right

@@ -8,6 +8,8 @@ products of all atoms with a residual are one matrix product of the fixed codebo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +19,8 @@ from engines.arguments import Refusal
 from engines.ddcm.plan import Plan
 
 BLOCK = 16  # atoms of one counter: the reference decoder makes a block, not the codebook, to have one atom
-MOST_NUMBERS, MOST_ON_A_CARD = 1 << 27, 1 << 29  # of a codebook, in single precision
+# numbers of a codebook, in single precision; 1,024 atoms of SD3's latents of 768 x 768 pixels are 0.15 thousand million
+MOST_NUMBERS, MOST_ON_A_CARD = 3 << 26, 1 << 29
 _START, _CODEBOOK, _SHUFFLE = range(3)
 
 
@@ -39,20 +42,25 @@ def make_table(plan: Plan, size: int, step: int = 0) -> np.ndarray:
     return table
 
 
+def check_table(plan: Plan, size: int, device: torch.device) -> None:
+    """A Refusal where a codebook for `size` numbers is too large for a device: before anything is fetched or made."""
+    most = MOST_ON_A_CARD if device.type == "cuda" else MOST_NUMBERS
+    if plan.codebook_size * size > most:
+        raise Refusal(
+            "{parameter} is too large for pictures of {size} numbers: at most {most}.",
+            parameter="codebook_size",
+            size=size,
+            most=most // size,
+        )
+
+
 class Codebook:
     """What all steps share: the first noise and, unless each step has its own, the table of atoms."""
 
     def __init__(self, plan: Plan, size: int, device: torch.device):
-        most = MOST_ON_A_CARD if device.type == "cuda" else MOST_NUMBERS
-        if plan.codebook_size * size > most:
-            raise Refusal(
-                "{parameter} is too large for pictures of {size} numbers: at most {most}.",
-                parameter="codebook_size",
-                size=size,
-                most=most // size,
-            )
+        check_table(plan, size, device)
         self.plan, self.size, self.device = plan, size, device
-        self._table = None
+        self._table = self._squares = None
 
     @property
     def start(self) -> Tensor:
@@ -65,6 +73,13 @@ class Codebook:
         if self._table is None:
             self._table = torch.from_numpy(make_table(self.plan, self.size)).to(self.device)
         return self._table
+
+    @property
+    def squares(self) -> Tensor:
+        """[K], the squared norms of its atoms."""
+        if self._squares is None:
+            self._squares = self.table.square().sum(1)
+        return self._squares
 
     def at(self, step: int) -> StepCodebook:
         """The codebook as step `step` (from 0) sees it."""
@@ -81,7 +96,8 @@ class StepCodebook:
         """The symbols whose noise has the largest inner product with the residual."""
         if self.plan.variant == "turbo":
             return _largest(self.inner_products(residual), self.plan.atoms)
-        return _matching_pursuit(self._shuffle_back(residual), self._table(), self.plan)
+        table = self._table()
+        return _matching_pursuit(self._shuffle_back(residual), table, self.plan, lambda: self._squares(table))
 
     def inner_products(self, residual: Tensor) -> Tensor:
         """The inner products of the residual with all atoms, [n, K]."""
@@ -106,6 +122,10 @@ class StepCodebook:
     def _table(self) -> Tensor:
         """All atoms, [K, size], as they are kept."""
         raise NotImplementedError
+
+    def _squares(self, table: Tensor) -> Tensor:
+        """Squared norms of all of them, [K]."""
+        return table.square().sum(1)
 
     def _atoms(self, indices: Tensor) -> Tensor:
         """Some of them, [n, size]."""
@@ -157,6 +177,9 @@ class ShuffledCodebook(StepCodebook):
     def _table(self) -> Tensor:
         return self.codebook.table
 
+    def _squares(self, table: Tensor) -> Tensor:
+        return self.codebook.squares
+
     def _atoms(self, indices: Tensor) -> Tensor:
         return self.codebook.table[indices]
 
@@ -185,7 +208,17 @@ def _largest(products: Tensor, atoms: int) -> Tensor:
     return torch.cat([indices, (products.gather(1, indices) < 0).long()], dim=1)
 
 
-def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan) -> Tensor:
+@lru_cache(maxsize=16)
+def _mixtures(bits: int, device: torch.device) -> tuple[Tensor, ...]:
+    """√γ, √(1 − γ), γ, 2 √(γ (1 − γ)), 1 − γ of all γ above 0, float32 [2^bits − 1, 1, 1]. Made on the CPU, as some cards
+    have no double precision."""
+    top = (1 << bits) - 1
+    gammas = torch.arange(1, top + 1, dtype=torch.float64) / top
+    made = (gammas.sqrt(), (1 - gammas).sqrt(), gammas, 2 * (gammas * (1 - gammas)).sqrt(), 1 - gammas)
+    return tuple(x[:, None, None].float().to(device) for x in made)
+
+
+def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan, squares_of: Callable[[], Tensor]) -> Tensor:
     """Matching pursuit as DDCM has it: z ← √γ z + √(1 − γ) c, scaled, with the atom c and the γ of largest inner
     product with the residual; where none improves on z the coefficient is 0 and z stays."""
     products = _products(residual, table)
@@ -193,14 +226,9 @@ def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan) -> Tensor:
     if plan.atoms == 1:
         return index[:, None]
     noise, indices, levels = table[index], [index], []
-    squares, length = table.square().sum(1), math.sqrt(table.shape[1])
+    squares, length = squares_of(), math.sqrt(table.shape[1])
     top = (1 << plan.coefficient_bits) - 1
-    gammas = torch.arange(1, top + 1, dtype=torch.float64, device=table.device) / top
-    # [top, 1, 1], single precision as the atoms are
-    a, b, aa, ab, bb = (
-        x[:, None, None].float()
-        for x in (gammas.sqrt(), (1 - gammas).sqrt(), gammas, 2 * (gammas * (1 - gammas)).sqrt(), 1 - gammas)
-    )
+    a, b, aa, ab, bb = _mixtures(plan.coefficient_bits, table.device)
     for _ in range(plan.atoms - 1):
         overlap, square = _products(noise, table), noise.square().sum(1, keepdim=True)
         product = (noise * residual).sum(1, keepdim=True)

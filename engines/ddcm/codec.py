@@ -24,7 +24,7 @@ from torch import Tensor
 
 from engines.arguments import Between, Refusal, checked, items, quoted, whole
 from engines.ddcm.codebook import Codebook, StepCodebook
-from engines.ddcm.file import Code, count_tiles, pack, payload, symbols, unpack
+from engines.ddcm.file import Code, LatentCode, count_tiles, pack, payload, symbols, unpack
 from engines.ddcm.plan import MOST_STEPS, CodeError, Plan
 from engines.ddcm.quality import check_picture
 from engines.graphs import network
@@ -331,6 +331,8 @@ def encode(
 def read(data: bytes, model: PixelModel) -> tuple[Code, np.ndarray]:
     """What a file says, and its symbols [tiles, T − 1, width], if it was made with this model. Raises CodeError."""
     code = unpack(data)
+    if isinstance(code, LatentCode):
+        raise CodeError("The code is of latents: {made_with} decodes it, not a model of pixels.", made_with=code.model)
     if code.model != model.name:
         raise CodeError(
             "The file was made with the model {made_with}; {model} would decode it to noise.",

@@ -8,7 +8,7 @@ latents bit for bit; another machine's network rounds otherwise, and its latents
 from __future__ import annotations
 
 import hashlib
-import time
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -18,14 +18,15 @@ from torch import Tensor
 
 from engines import models
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, checked
+from engines.ddcm.codebook import check_table
 from engines.ddcm.codec import Choose, Step, decoder, encoder, to_pixels, to_tensor, walk
-from engines.ddcm.experiments import CoefficientBits, Seed, Variant, read_code_file, source_picture
+from engines.ddcm.experiments import CoefficientBits, Seed, Variant, read_code_file
 from engines.ddcm.file import LatentCode, pack, payload, symbols, unpack
-from engines.ddcm.pictures import Emoji, fit
+from engines.ddcm.pictures import Emoji, emoji_picture, fit, open_picture
 from engines.ddcm.plan import MOST_ATOMS, CodeError, Plan
-from engines.ddcm.quality import MODERN, psnr, recode, ssim
-from engines.device import resolve
-from engines.latents import Guidance, LatentModel, Prompt, Prompted, open_model, within_memory
+from engines.ddcm.quality import psnr, recode, ssim, usual
+from engines.device import Timed, resolve
+from engines.latents import KNOWN, Guidance, LatentModel, Prompt, Prompted, open_model, room, within_memory
 from engines.progress import Progress
 
 NONE = "none"
@@ -92,18 +93,21 @@ def encode_photograph(picture: np.ndarray, model: LatentModel, code: LatentCode)
 
 
 def decode_photograph(data: bytes, model: LatentModel | None = None) -> np.ndarray:
-    """The picture of a file, uint8 [side, side, 3]; its model is loaded by name unless it is given. Raises CodeError."""
-    code = read_photograph(data)
+    """The picture of a file, uint8 [h, w, 3]; its model is loaded by name unless it is given. Raises CodeError."""
+    code = read_photograph(data, model.name if model else "")
     model = open_model(code.model, max(code.height, code.width)) if model is None else model
     *_, last = follow(conditioned(model, code), code.plan, decoder(symbols(code, code.width), model.device))
     return to_pixels(model.decode(last.latents))[0]
 
 
-def read_photograph(data: bytes) -> LatentCode:
-    """What a file says, if it is of latents of a model at the commit that is loaded here. Raises CodeError."""
+def read_photograph(data: bytes, model: str = "") -> LatentCode:
+    """What a file says, if it is of latents of a model at the commit that is loaded here, the one named if one is. Raises
+    CodeError."""
     code = unpack(data)
     if not isinstance(code, LatentCode):
         raise CodeError("This code is of pixels, not of latents: open it under Code of a picture.")
+    if model and code.model != model:
+        raise CodeError("The file was made with {model}: choose it.", model=code.model)
     if code.revision != models.fingerprint(code.model):
         raise CodeError(
             "The file was made with commit {made_with} of {model}; here it is {here}.",
@@ -129,7 +133,7 @@ class Photograph:
     payload_bytes: int64 [P], bytes; of the choices alone
     psnr: float64 [P], dB; NaN without an original
     ssim: float64 [P]
-    seconds: float64 [P], s
+    seconds: float64 [P], s; of the denoiser, the codebooks and the choices
     pictures: uint8 [P, h, w, 3]
     film: uint8 [F, h, w, 3]; x̂0 of the last of them, decoded, after some of its choices
     film_bytes: int64 [F], bytes; of the choices so far
@@ -192,8 +196,9 @@ class Photograph:
 
 def _usual(picture: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[codecs, qualities, 3] bytes, PSNR, SSIM; of each codec the picture to show, and its bytes. most: bytes of ours."""
-    table, shown, sizes = np.zeros((len(MODERN), len(QUALITIES), 3)), [], []
-    for i, kind in enumerate(MODERN):
+    kinds = usual()
+    table, shown, sizes = np.zeros((len(kinds), len(QUALITIES), 3)), [], []
+    for i, kind in enumerate(kinds):
         for j, quality in enumerate(QUALITIES):
             file, coded = recode(picture, kind, quality)
             table[i, j] = len(file), psnr(picture, coded), ssim(picture, coded)
@@ -232,8 +237,8 @@ def code_photograph(
     plans, device = [], resolve()
     if source == "file" and model != NONE:
         data = read_code_file(file)
-        code = read_photograph(data)
-        model, plans = code.model, [code.plan]
+        code = read_photograph(data, model)
+        plans = [code.plan]
         prompt, negative, guidance = code.prompt, code.negative, code.guidance
     elif model != NONE:
         size = 1 << codebook_bits
@@ -242,7 +247,9 @@ def code_photograph(
             for m in dict.fromkeys(atom_counts)
             for t in sorted(set(step_counts))
         ]
-        picture = source_picture(source, emoji, upload, None, int(side), 32).pixels
+        if source == "upload" and upload is None:
+            raise Refusal("There is no picture yet: choose a file for {parameter}.", parameter="upload")
+        picture = emoji_picture(emoji, 32) if source == "emoji" else open_picture(upload).pixels
         original = fit(picture, int(side), int(side))
     total = sum(plan.steps for plan in plans)
     most = MOST_CALLS.get(device.type, MOST_CALLS["cpu"])
@@ -253,13 +260,17 @@ def code_photograph(
             calls=total,
             most=most,
         )
-    pixels = (code.height if code else int(side)) if plans else 0
+    height, width = (code.height, code.width) if code else (int(side), int(side)) if plans else (0, 0)
+    most_pixels, channels = max(height, width), KNOWN[model].channels if model in KNOWN else 4
+    for plan in plans:
+        # the size of the latents, as far as it is known before the model is here
+        check_table(plan, math.prod(code.shape) if code else channels * (int(side) // 8) ** 2, device)
     count = len(plans)
-    pictures = np.full((count, pixels, pixels, 3), 255, np.uint8)
+    pictures = np.full((count, height, width, 3), 255, np.uint8)
     sizes, quality = np.zeros((2, count), int), np.full((3, count), np.nan)
     done, film, film_bytes = np.zeros(count, bool), [], []
     through, table = np.zeros((0, 0, 3), np.uint8), np.zeros((0, len(QUALITIES), 3))
-    shown, shown_bytes = np.zeros((0, pixels, pixels, 3), np.uint8), np.zeros(0, int)
+    shown, shown_bytes = np.zeros((0, height, width, 3), np.uint8), np.zeros(0, int)
     known, last_file = original.size > 0, b""
 
     def result() -> Photograph:
@@ -278,10 +289,10 @@ def code_photograph(
             ssim=quality[1].copy(),
             seconds=quality[2].copy(),
             pictures=pictures.copy(),
-            film=np.stack(film) if film else np.zeros((0, pixels, pixels, 3), np.uint8),
+            film=np.stack(film) if film else np.zeros((0, height, width, 3), np.uint8),
             film_bytes=np.array(film_bytes, int),
             film_psnr=np.array([psnr(original, frame) if known else np.nan for frame in film]),
-            usual=MODERN[: len(table)],
+            usual=usual()[: len(table)],
             usual_bytes=table[..., 0].astype(int),
             usual_psnr=table[..., 1],
             usual_ssim=table[..., 2],
@@ -304,20 +315,23 @@ def code_photograph(
     if not plans:
         yield Progress(1, 1, result())
         return
+    room(model, most_pixels, device)
+    yield Progress(0, total, None)  # all is checked: the model may have to be fetched
     with within_memory(model):
-        loaded, target = open_model(model, pixels), None
+        loaded, target = open_model(model, most_pixels), None
         if known:
             target = loaded.encode(to_tensor(original[None], loaded.device))
             through = to_pixels(loaded.decode(target))[0]
     spent = 0
     for p, plan in enumerate(plans):
         if known:
-            code = header(loaded, model, plan, pixels, prompt, negative, guidance)
+            code = header(loaded, model, plan, most_pixels, prompt, negative, guidance)
         with within_memory(model):
-            seen, started = conditioned(loaded, code), time.perf_counter()
-            choose = encoder(target) if known else decoder(symbols(code, pixels), loaded.device)
+            seen = conditioned(loaded, code)
+            choose = encoder(target) if known else decoder(symbols(code, most_pixels), loaded.device)
             moments = set(np.linspace(0, plan.steps - 1, FILM).round().astype(int).tolist()) if p + 1 == count else ()
-            for step in follow(seen, plan, choose):
+            steps = Timed(follow(seen, plan, choose), loaded.device)
+            for step in steps:
                 if isinstance(step, Walked):
                     break
                 spent += 1
@@ -326,9 +340,9 @@ def code_photograph(
                     film_bytes.append(-(-step.number * plan.step_bits // 8))
                 yield Progress(min(spent, total - 1), total, None)
             pictures[p] = to_pixels(loaded.decode(step.latents))[0]
-        quality[2, p], done[p] = time.perf_counter() - started, True
+        quality[2, p], done[p] = steps.seconds, True
         written = pack(code.filled(payload(plan, step.symbols))) if known else data
-        sizes[:, p] = len(written), code.payload_bytes(pixels)
+        sizes[:, p] = len(written), code.payload_bytes(most_pixels)
         if known:
             quality[:2, p] = psnr(original, pictures[p]), ssim(original, pictures[p])
         if p + 1 == count:

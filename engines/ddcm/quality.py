@@ -70,14 +70,21 @@ def ssim(one: np.ndarray, other: np.ndarray) -> float:
     return float(similarity.mean())
 
 
+def usual() -> tuple[str, ...]:
+    """Those of MODERN that Pillow has here."""
+    from PIL import features
+
+    return tuple(kind for kind in MODERN if kind == "jpeg" or features.check(kind))
+
+
 @checked
 def recode(
     picture: np.ndarray, kind: Annotated[str, OneOf(MODERN)], quality: Annotated[int, Between(0, 100)]
 ) -> tuple[bytes, np.ndarray]:
     """A picture, uint8 [h, w, 3], through Pillow's JPEG, WebP or AVIF: the file and what it decodes to."""
-    from PIL import Image, features
+    from PIL import Image
 
-    if kind == "avif" and not features.check("avif"):
+    if kind not in usual():
         raise Refusal("Pillow here was built without AVIF: install 11.3 or later.")
     file = io.BytesIO()
     extra = {"webp": {"method": 6}, "jpeg": {"optimize": True}, "avif": {}}[kind]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from engines import models
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked, one_of, whole
-from engines.device import resolve
+from engines.device import Timed, resolve
 from engines.diffusion.images import to_pixels
 from engines.latents import (
     KNOWN,
@@ -55,6 +54,7 @@ FEW = tuple(name for name in PINNED if KNOWN[name].few)
 SIDES = ("own", "512", "768", "1024")
 FILM, THUMB = 8, 256  # moments of a run, and the most pixels of one's side
 MOST_STEPS = 100
+MOST_LCM = 50  # steps, of the noise levels that consistency models were distilled at
 # what a few-step model is sampled with
 OWN_SAMPLER = {"SimianLuo/LCM_Dreamshaper_v7": "lcm", "stabilityai/sdxl-turbo": "euler_ancestral"}
 
@@ -68,13 +68,7 @@ def scheduler_for(name: str, model: LatentModel, spacing: str = "trailing") -> A
 
     one_of("schedulers", name, SCHEDULERS)
     one_of("spacing", spacing, SPACINGS)
-    if model.is_flow and name not in FLOW:
-        raise Refusal(
-            "A model of flow matching has no {scheduler}; for {parameter} choose of {options}.",
-            parameter="schedulers",
-            scheduler=name,
-            options=", ".join(FLOW),
-        )
+    _check_scheduler(name, 1, MOST_LCM, model.is_flow)
     kind, more = (FLOW if model.is_flow else SCHEDULERS)[name]
     made = getattr(diffusers, kind)
     known = inspect.signature(made).parameters
@@ -88,6 +82,21 @@ def scheduler_for(name: str, model: LatentModel, spacing: str = "trailing") -> A
     return made.from_config(config, **more)
 
 
+def _check_scheduler(name: str, steps: int, most: int, is_flow: bool) -> None:
+    """A Refusal where a model has no such scheduler, or it does not take so many steps."""
+    if is_flow and name not in FLOW:
+        raise Refusal(
+            "A model of flow matching has no {scheduler}; for {parameter} choose of {options}.",
+            parameter="schedulers",
+            scheduler=name,
+            options=", ".join(FLOW),
+        )
+    if name == "lcm" and steps > most:
+        raise Refusal(
+            "The scheduler of consistency models takes at most {most} {parameter}.", parameter="steps", most=most
+        )
+
+
 def sample_latents(
     model: Prompted, scheduler: Any, steps: int, seed: int = 0
 ) -> Iterator[tuple[int, int, Tensor, Tensor]]:
@@ -98,11 +107,8 @@ def sample_latents(
     """
     check_prompted(model)
     steps = whole("steps", steps, 1, MOST_STEPS)
-    most = getattr(scheduler.config, "original_inference_steps", MOST_STEPS)
-    if steps > most:
-        raise Refusal(
-            "The scheduler of consistency models takes at most {most} {parameter}.", parameter="steps", most=most
-        )
+    if hasattr(scheduler.config, "original_inference_steps"):
+        _check_scheduler("lcm", steps, scheduler.config.original_inference_steps, False)
     generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
     scheduler.set_timesteps(steps, device=model.device)
     x = torch.randn((1, *model.shape), generator=generator).to(model.device)
@@ -131,7 +137,7 @@ class PromptGrid:
     done: bool [R, N]; which are computed
     calls: int64 [R, N]; denoiser calls
     passes: int64 [R, N]; of the network: guidance takes two a call
-    seconds: float64 [R, N], s; without the decoding
+    seconds: float64 [R, N], s; of the network and the scheduler, without the decoding
     tokens: int; of the prompt
     read: int; how many tokens the model reads at most
     guidance: float64 [R]; 1 where there is none
@@ -189,6 +195,8 @@ def prompt_grid(
     if chosen and beside != NONE:
         chosen.append((beside, OWN_SAMPLER.get(beside, "euler")))
     pixels = side_of(model, side)
+    for name, sampler in chosen:
+        _check_scheduler(sampler, counts[-1], MOST_LCM, name in KNOWN and KNOWN[name].is_flow)
     if chosen:
         fits(list(dict.fromkeys(name for name, _ in chosen)), pixels)
     thumb, shape = min(pixels, THUMB), (len(chosen), len(counts))
@@ -220,6 +228,7 @@ def prompt_grid(
         yield Progress(1, 1, result())
         return
     total, spent = len(chosen) * sum(counts), 0
+    yield Progress(0, total, None)  # all is checked: the models may have to be fetched
     for i, (name, sampler) in enumerate(chosen):
         with within_memory(name):
             loaded = open_model(name, pixels)
@@ -231,14 +240,13 @@ def prompt_grid(
             runs = [scheduler_for(sampler, loaded, spacing) for _ in counts]
         for j, count in enumerate(counts):
             with within_memory(name):
-                estimates, last, started = [], torch.empty(0), time.perf_counter()
-                for call, of, state, clean in sample_latents(seen, runs[j], count, seed):
+                estimates, last = [], torch.empty(0)
+                steps_made = Timed(sample_latents(seen, runs[j], count, seed), loaded.device)
+                for call, of, state, clean in steps_made:
                     last = state
                     estimates.append(clean)
                     yield Progress(min(spent + call * count // of, total - 1), total, None)
-                if last.is_cuda:
-                    torch.cuda.synchronize(last.device)
-                seconds[i, j] = time.perf_counter() - started
+                seconds[i, j] = steps_made.seconds
                 pictures[i, j] = to_pixels(loaded.decode(last))[0]
                 taken = np.linspace(0, len(estimates) - 1, FILM).round().astype(int)
                 frames = {

@@ -12,6 +12,7 @@ from torch import Tensor
 from engines.arguments import Refusal, unbroken
 from engines.gibbs import inputs
 from engines.gibbs.masked import MARK, TYPED, MaskedLM, _asked
+from engines.graphs import recorded
 
 TYPES = ("roberta", "modernbert")
 SPACE = "Ġ"  # how byte-level vocabularies write the space before a word
@@ -44,6 +45,12 @@ class BytePairLM(MaskedLM):
         filler = re.compile(r"\[unused\d+\]|madeupword\d+|\|\|\|.*\|\|\|")
         bad = [i in special or not token or bool(filler.fullmatch(token)) for i, token in enumerate(known)]
         self.forbidden = torch.tensor(bad, device=self.device)
+        self._recorded = recorded(self._forward)
+
+    @property
+    def embedding(self) -> Tensor:
+        """[words, width]; of the words that the model reads."""
+        return self.model.get_input_embeddings().weight
 
     def _shown(self, token: str) -> str:
         """A token as BERT would write it."""
@@ -56,14 +63,22 @@ class BytePairLM(MaskedLM):
     def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:
         """As `Conditionals.logits`; float32."""
         ids, at = (x.to(self.device) for x in _asked(self, ids, at, self.longest))
-        attended = torch.ones_like(ids)
-        if lengths is not None:
-            lengths = inputs.whole_tensor("lengths", lengths, 1, ids.shape[1], 1).to(self.device)
-            attended = (torch.arange(ids.shape[1], device=self.device) < lengths[:, None]).long()
-            ids = torch.where(attended.bool(), ids, self.pad)
-        found = self.model(input_ids=ids, attention_mask=attended).logits.float()
-        asked = found.gather(1, at[:, :, None].expand(-1, -1, found.shape[-1]))
-        return asked.masked_fill(self.forbidden, -torch.inf)
+        if lengths is None:
+            return self._recorded(ids, at)
+        lengths = inputs.whole_tensor("lengths", lengths, 1, ids.shape[1], 1).to(self.device)
+        attended = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        # not recorded: transformers looks into a mask to see whether it hides anything
+        return self._forward(torch.where(attended, ids, self.pad), at, attended.long())
+
+    def _forward(self, ids: Tensor, at: Tensor, attended: Tensor | None = None) -> Tensor:
+        """The logits; of the vocabulary's head only the queried positions are computed."""
+        hidden = self.model.base_model(input_ids=ids, attention_mask=attended).last_hidden_state
+        asked = hidden.gather(1, at[:, :, None].expand(-1, -1, hidden.shape[-1]))
+        if self.model.config.model_type == "roberta":
+            found = self.model.lm_head(asked)
+        else:
+            found = self.model.decoder(self.model.head(asked))
+        return found.float().masked_fill(self.forbidden, -torch.inf)
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of a text in which each `_` is a mask. The space before a mask belongs to the word in its place."""

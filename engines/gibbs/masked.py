@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engines.arguments import Refusal, unbroken
 from engines.gibbs import inputs
-from engines.graphs import Captured
+from engines.graphs import recorded
 
 MARK = "_"
 # what stands for a character that a vocabulary lacks, where it has one of these
@@ -120,7 +120,7 @@ class MaskedLM:
         self.transform, self.transform_norm = linear(f"{head}.transform.dense"), linear(f"{head}.transform.LayerNorm")
         bias = weights[f"{head}.bias"].masked_fill(self.forbidden, -torch.inf)
         self.decoder = weights.get(f"{head}.decoder.weight", self.embedding), bias
-        self._recorded = Captured(self._forward)
+        self._recorded = recorded(self._forward)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor, at: Tensor, lengths: Tensor | None = None) -> Tensor:

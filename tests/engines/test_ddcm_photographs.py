@@ -105,7 +105,12 @@ def test_a_picture_beside_the_usual_codecs_and_its_file_again(hub, monkeypatch, 
     assert (result.film[-1] == result.pictures[-1]).all() and result.film_bytes[-1] == result.payload_bytes[-1]
     place = tmp_path / "a.ddcm"
     place.write_bytes(result.code.tobytes())
-    *_, again = run(model=NAMES["turbo"], source="file", file=str(place))
+    with pytest.raises(ValueError, match="was made with stable-diffusion-v1-5/stable-diffusion-v1-5: choose it"):
+        list(run(model=NAMES["turbo"], source="file", file=str(place)))
+    turbo = latents.open_model(NAMES["turbo"], SIDE)
+    with pytest.raises(CodeError, match="choose it"):
+        decode_photograph(place.read_bytes(), turbo)
+    *_, again = run(model=NAMES["sd15"], source="file", file=str(place))
     assert again.result.model == NAMES["sd15"] and again.result.prompt == "a cat"
     assert (again.result.pictures[0] == result.pictures[-1]).all()
 

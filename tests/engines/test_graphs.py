@@ -1,5 +1,9 @@
 """Recorded networks, with a recording that plays on a CPU; and tensors that all stay on one device, with torch's "meta"."""
 
+import gc
+import threading
+import time
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +28,7 @@ class Replay(Graph):
 
     made = 0
 
-    def __init__(self, function, arguments):
+    def __init__(self, function, arguments, pool=None):
         Replay.made += 1
         with torch.inference_mode(False), torch.no_grad():
             self.arguments = tuple(torch.empty_like(a).copy_(a) for a in arguments)
@@ -35,7 +39,7 @@ class Replay(Graph):
             for kept, new in zip(*(r if isinstance(r, tuple) else (r,) for r in (self.result, again)), strict=True):
                 kept.copy_(new)
 
-        self.graph = SimpleNamespace(replay=replay)
+        self.graph = SimpleNamespace(replay=replay, pool=lambda: pool or object())
 
 
 @pytest.fixture
@@ -82,12 +86,89 @@ def test_each_shape_is_recorded_once_and_results_are_ones_own(card):
 
 
 def test_what_cannot_be_recorded_is_called_as_it_is(card, monkeypatch):
-    def fails(function, arguments):
+    tried = []
+
+    def fails(function, arguments, pool):
+        tried.append(1)
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(Captured, "graph", staticmethod(fails))
     recorded = Captured(lambda x: x + 1)
-    assert [recorded(torch.zeros(1)).item() for _ in range(4)] == [1] * 4
+    assert [recorded(torch.zeros(1)).item() for _ in range(9)] == [1] * 9
+    assert len(tried) == graphs.TRIES
+
+
+def test_a_recording_that_failed_once_is_tried_again(card, monkeypatch):
+    def fails(function, arguments, pool):
+        monkeypatch.setattr(Captured, "graph", Replay)
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(Captured, "graph", staticmethod(fails))
+    recorded = Captured(lambda x: x + 1)
+    assert [recorded(torch.zeros(1)).item() for _ in range(5)] == [1] * 5 and card.made == 1
+
+
+def test_two_threads_do_not_record_at_once(card, monkeypatch):
+    busy, met, both = threading.Lock(), [], threading.Barrier(2, timeout=5)
+
+    class Slow(Replay):
+        def __init__(self, *given):
+            met.append(busy.acquire(blocking=False))
+            time.sleep(0.05)
+            super().__init__(*given)
+            if met[-1]:
+                busy.release()
+
+    def ask(recorded):
+        for i in range(4):
+            if i == 2:
+                both.wait()
+            assert recorded(torch.zeros(1)).item() == 1
+
+    monkeypatch.setattr(Captured, "graph", Slow)
+    threads = [threading.Thread(target=ask, args=(Captured(lambda x: x + 1),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert met == [True, True]
+
+
+def test_recordings_of_a_function_share_their_memory_and_come_back_as_rarely(card, monkeypatch):
+    pools = []
+
+    class Kept(Replay):
+        def __init__(self, function, arguments, pool=None):
+            pools.append(pool)
+            super().__init__(function, arguments, pool)
+
+    monkeypatch.setattr(Captured, "graph", Kept)
+    recorded = Captured(lambda x: x + 1, most=2)
+    for n in (1, 2, 3):
+        for _ in range(3):
+            recorded(torch.zeros(n))
+    assert pools[0] is None and pools[1] is pools[2] is not None
+    for _ in range(graphs.AFTER):  # 1 was put out by 3
+        recorded(torch.zeros(1))
+    assert card.made == 3 and len(recorded.graphs) == 2
+    recorded(torch.zeros(1))
+    assert card.made == 4
+
+
+def test_a_masked_model_goes_with_its_recordings(card):
+    loaded = models.load("bert-quatrain", "masked", "cpu")
+    model = MaskedLM(loaded.model, loaded.companion)
+    ids = model.frame(torch.tensor([model.encode("春_")]))
+    for _ in range(3):
+        model.logits(ids, torch.tensor([[2]]))
+    gone = weakref.ref(model)
+    assert card.made == 1
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_the_benchmark_of_a_card_runs_everywhere(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from engines.diffusion.prompt import PromptGrid
+from engines.latents import KNOWN
 from studio.exhibits.diffusion.figures import SAMPLERS, squares
 from studio.figure import scrub, short
 from studio.hub import LATENT, needs
@@ -79,6 +80,17 @@ def _notes(result: PromptGrid) -> list:
         )
     if (result.guidance == 1).any():
         said.append(say("Where guidance is 1 the network runs once a call, without the negative prompt."))
+    side = result.pictures.shape[2]
+    for name in dict.fromkeys(result.models):
+        if name in KNOWN and KNOWN[name].side != side:
+            said.append(
+                say(
+                    "{model} was trained on pictures of {own} pixels a side; these have {side}.",
+                    model=raw(LATENT[name]),
+                    own=KNOWN[name].side,
+                    side=side,
+                )
+            )
     if result.device == "cpu":
         said.append(say("Computed on the processor, in single precision."))
     return [Prose(raw(" ".join(said)))] if said else []
