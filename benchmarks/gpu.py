@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -203,6 +204,47 @@ def gibbs(s: Setting) -> Iterator[Row]:
     yield Row("gibbs", "bare forward, kernel by kernel / graph", slow / least, "")
 
 
+def latents(s: Setting) -> Iterator[Row]:
+    """A network of Stable Diffusion 1.5's size and random weights: kernel by kernel, and as one graph; and a step of the codec."""
+    import diffusers
+
+    from engines.ddcm import Plan
+    from engines.ddcm.codec import encoder, walk
+    from engines.latents import LatentModel, Prompted
+
+    blocks = {
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    }
+    tiny = {"block_out_channels": (32, 32), "layers_per_block": 1, **blocks} if s.small else {}
+    with torch.device(s.device):  # weights are drawn there
+        net = diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768, **tiny)
+        vae = diffusers.AutoencoderKL()  # not run: it is the network that is measured
+    net = net.to(torch.float16 if s.device == "cuda" else torch.float32)
+    parts = SimpleNamespace(unet=net, vae=vae, text_encoder=torch.nn.Identity(), vae_scale_factor=8)
+    model = LatentModel("sd", parts, {}).eval().requires_grad_(False)
+    side, calls = s.of(64, 8), s.of(10, 1)
+    shape, t = (4, side, side), torch.full((), 500, device=s.device)
+    plan, target = Plan(s.of(20, 3), s.of(1024, 16)), torch.randn(1, *shape, device=s.device)
+    for guided in (False, True):
+        text = torch.randn(1 + guided, 77, 768, device=s.device)
+        seen = Prompted(model, shape, text, None, 7.5 if guided else 1.0, guided, "", b"")
+        x = torch.randn(1, *shape, device=s.device)
+
+        def call(seen: Prompted = seen, x: torch.Tensor = x) -> None:
+            for _ in range(calls):
+                seen(x, t)
+
+        what = f"{sum(p.numel() for p in net.parameters()) / 1e6:.0f} M parameters, {side} x {side}{', guided' if guided else ''}"
+        bare, graph = s.in_turn(eagerly(call), call)
+        yield Row("latents", f"{what}, kernel by kernel", 1e3 * bare / calls, "ms")
+        yield Row("latents", f"{what}, one graph", 1e3 * graph / calls, "ms")
+        yield Row("latents", f"{what}, kernel by kernel / graph", bare / graph, "")
+        if not guided:
+            (took,) = s.in_turn(lambda seen=seen: list(walk(seen, plan, 1, encoder(target))), rounds=3)
+            yield Row("latents", "DDCM step / bare forward", took / plan.steps / (graph / calls), "")
+
+
 def particles(s: Setting) -> Iterator[Row]:
     """50 Heun steps of a million particles in float64."""
     from engines.diffusion import append_zero, karras_sigmas, solve, target_mixture
@@ -282,7 +324,7 @@ def checks(s: Setting) -> Iterator[Row]:
     yield Row("checks", "that do not: " + "; ".join(failed) if failed else "that do not", len(failed), "", "0")
 
 
-PARTS = (forward, ddcm, neighbours, gibbs, images, particles, products, checks)
+PARTS = (forward, ddcm, neighbours, gibbs, images, latents, particles, products, checks)
 
 
 class OutOfTime(Exception):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import random
 import struct
 import tracemalloc
 import zlib
@@ -106,6 +107,35 @@ def test_sets_are_numbered():
     )
     for number in (0, 1, 12345, math.comb(256, 5) - 1):
         assert rank(unrank(number, 256, 5)) == number
+    draws = random.Random(0)
+    for size, count in ((8192, 150), (8192, 8), (16384, 1), (1000, 40), (256, 12), (9, 9), (8, 3)):
+        sets = math.comb(size, count)
+        chosen = [rank(sorted(draws.sample(range(size), count))) for _ in range(3)]
+        for number in (0, sets - 1, min(7, sets - 1), draws.randrange(sets), *chosen):
+            assert unrank(number, size, count) == by_bisection(number, size, count)
+
+
+def by_bisection(number, size, count):
+    """The set of a rank, with a new binomial at every question."""
+    indices, high = [], size
+    for i in range(count, 0, -1):
+        low = i - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if math.comb(middle, i) <= number else (low, middle)
+        indices.append(low)
+        number -= math.comb(low, i)
+        high = low
+    return indices[::-1]
+
+
+def test_norms_of_the_atoms_are_computed_once(monkeypatch):
+    book = Codebook(Plan(5, 64, 3), 48, torch.device("cpu"))
+    residual = torch.randn(2, 48, generator=torch.Generator().manual_seed(0))
+    book.at(0).choose(residual)
+    first = book.squares
+    book.at(1).choose(residual)
+    assert book.squares is first and torch.equal(first, book.table.square().sum(1))
 
 
 @given(st.data())

@@ -7,14 +7,19 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from engines import latents, models
 from engines.ddcm import photographs
+from engines.ddcm.__main__ import main
 from engines.ddcm.file import CodeError, LatentCode, pack, unpack
 from engines.ddcm.gaussian import expected_maximum, predict_error
 from engines.ddcm.photographs import code_photograph, decode_photograph, encode_photograph, header
+from engines.ddcm.pictures import fit
 from engines.ddcm.plan import Plan, size_bits
 from engines.ddcm.quality import MODERN, psnr, recode
+from engines.progress import Progress
+from studio.exhibits.ddcm.figures_photographs import draw_photograph
 from tests.engines.test_latents import NAMES, hub, saved  # noqa: F401
 
 SIDE = 32
@@ -113,6 +118,95 @@ def test_a_picture_beside_the_usual_codecs_and_its_file_again(hub, monkeypatch, 
     *_, again = run(model=NAMES["sd15"], source="file", file=str(place))
     assert again.result.model == NAMES["sd15"] and again.result.prompt == "a cat"
     assert (again.result.pictures[0] == result.pictures[-1]).all()
+
+    for made in (result, again.result):
+        *shown, folded = draw_photograph(made)
+        assert len(folded.panels if hasattr(folded, "panels") else folded.inner) == 2
+        assert any(type(panel).__name__ == "File" for panel in shown)
+    assert len(draw_photograph(result)) == len(draw_photograph(again.result)) + 2  # the original is known
+    assert sum(len(trace["x"]) for trace in draw_photograph(result, "ssim")[2].data if "x" in trace) > 0
+
+
+def run_small(monkeypatch, **settings):
+    """The last result of a run at 64 pixels."""
+    monkeypatch.setattr(photographs, "SIDES", ("64",))
+    given = {"model": NAMES["sd15"], "step_counts": (2,), "atom_counts": (1,), "codebook_bits": 3, "side": "64"}
+    *_, last = photographs.code_photograph.__wrapped__(**given | settings)
+    return last.result
+
+
+def test_an_upload_is_scaled_once(hub, monkeypatch, tmp_path):  # noqa: F811
+    stripes = np.zeros((128, 256, 3), np.uint8)
+    stripes[:, (np.arange(256) // 2) % 2 == 0] = 255
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    result = run_small(monkeypatch, source="upload", upload=str(tmp_path / "stripes.png"))
+    assert (result.original == fit(stripes, 64, 64)).all() and result.original.std() > 80
+
+
+def test_a_file_may_be_of_any_shape(hub, monkeypatch, tmp_path):  # noqa: F811
+    model = latents.open_model(NAMES["sd15"], SIDE)
+    code = dataclasses.replace(header(model, NAMES["sd15"], Plan(3, 16), SIDE), width=48, shape=(4, 16, 24))
+    file, decoded = encode_photograph(picture(48)[:SIDE], model, code)
+    (tmp_path / "wide.ddcm").write_bytes(file)
+    result = run_small(monkeypatch, source="file", file=str(tmp_path / "wide.ddcm"))
+    assert result.pictures.shape == (1, SIDE, 48, 3) and (result.pictures[0] == decoded).all()
+    assert draw_photograph(result)
+
+
+def test_a_codebook_too_large_is_refused_before_anything_is_fetched(hub, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(models, "_download", None)
+    asked = {"model": NAMES["sd3"], "side": "768", "step_counts": (5,), "atom_counts": (1,)}
+    with pytest.raises(ValueError, match="codebook_size is too large"):
+        list(code_photograph(**asked, codebook_bits=14))
+    assert next(code_photograph(**asked)) == Progress(0, 5, None)  # the default is not
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sd21", "sd3"])
+def test_another_machine_decodes_within_a_grey_level(kind, hub):  # noqa: F811
+    """As far as tiny models tell: with as many threads as it may have, and weights moved by the last bit."""
+    model = latents.open_model(NAMES[kind], SIDE)
+    file, decoded = encode_photograph(picture(), model, header(model, NAMES[kind], Plan(6, 64, 3), SIDE, "a cat"))
+    other = latents.from_folder(saved(kind)[0], torch.device("cpu")).eval().requires_grad_(False)
+    moved, generator = 0, torch.Generator().manual_seed(0)
+    for weight in other.net.parameters():
+        near = weight * (1 + 1e-7 * torch.randn(weight.shape, generator=generator))
+        moved += int((near != weight).sum())
+        weight.data.copy_(near)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3 if threads != 3 else 2)
+    try:
+        found = decode_photograph(file, other)
+    finally:
+        torch.set_num_threads(threads)
+    assert moved > 1000 and np.abs(found.astype(int) - decoded).max() <= 1
+
+
+def test_a_folder_goes_on_after_a_picture_that_cannot_be(hub, monkeypatch, tmp_path, capsys):  # noqa: F811
+    for name, shape in (("a", (8, 4097)), ("b", (32, 32)), ("c", (32, 32))):
+        Image.new("RGB", shape, "red").save(tmp_path / f"{name}.png")
+    told = ["--steps", "2", "--codebook-size", "8"]
+    (tmp_path / "c.ddcm").mkdir()
+    assert main(["encode", str(tmp_path), *told, "--overwrite"]) == 1  # c.ddcm cannot be written over
+    assert (tmp_path / "b.ddcm").is_file() and not (tmp_path / "a.ddcm").exists()
+    (tmp_path / "b.png").write_bytes(b"no picture any more")
+    model = latents.open_model(NAMES["sd15"], SIDE)
+    file, decoded = encode_photograph(picture(), model, header(model, NAMES["sd15"], Plan(3, 16), SIDE))
+    (tmp_path / "d.ddcm").write_bytes(file)
+    (tmp_path / "e.ddcm").write_bytes(file)
+    (tmp_path / "e.decoded.png").mkdir()
+    capsys.readouterr()
+    assert main(["decode", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert (tmp_path / "b.decoded.png").exists() and f"{NAMES['sd15']} decodes it" in said
+    assert main(["decode", str(tmp_path), "--model", NAMES["sd15"], "--overwrite"]) == 1  # e cannot be written
+    assert (np.asarray(Image.open(tmp_path / "d.decoded.png")) == decoded).all()
+    assert "This code is of pixels" in capsys.readouterr().out
+
+
+def test_codecs_that_pillow_lacks_are_left_out(hub, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
+    result = run_small(monkeypatch)
+    assert result.usual == ("webp", "jpeg") and len(result.usual_pictures) == 2
 
 
 def test_without_a_model_nothing_is_fetched_and_no_file_read(monkeypatch):

@@ -242,3 +242,11 @@ def test_our_frequencies_in_a_model_give_its_own_logits(name, length):
     torch.testing.assert_close(with_angles(turned, scale), expected, atol=2e-3, rtol=1e-3)
     plain = inverse_frequencies(16, 500.0)[: len(turned)].float()
     assert not torch.allclose(with_angles(plain, 1.0), expected, atol=2e-2)
+
+
+def test_the_likeness_of_words_of_byte_pairs(pair):
+    from engines.gibbs.cgmh import likeness
+
+    ours, _ = pair
+    cosines = likeness(ours, [5, 7])
+    assert cosines.shape == (2, ours.words) and cosines[0, 5] == pytest.approx(1) and abs(cosines[0, 7]) < 1

@@ -12,15 +12,19 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from engines import graphs, models
-from engines.ddcm import Plan, codec
+from engines import graphs, latents, models
+from engines.ddcm import Plan, codebook, codec
 from engines.ddcm.codec import PixelModel, encoder, walk
 from engines.ddcm.guidance import guide
+from engines.ddcm.photographs import follow
 from engines.diffusion.images import sample_images, scheduler_for
 from engines.gibbs import sampling
+from engines.gibbs.bytepair import BytePairLM
 from engines.gibbs.masked import MaskedLM
 from engines.graphs import Captured, Graph, network
+from engines.latents import Prompted
 from engines.recipes.ddpm_emoji import build, make_scheduler
+from tests.engines.test_latents import saved
 
 
 class Replay(Graph):
@@ -182,13 +186,13 @@ def test_the_benchmark_of_a_card_runs_everywhere(tmp_path, monkeypatch):
         raise ValueError("no such kernel")
 
     monkeypatch.setenv("OUT", str(tmp_path))
-    monkeypatch.setattr(gpu, "PARTS", (broken, gpu.products, gpu.particles, gpu.neighbours))
+    monkeypatch.setattr(gpu, "PARTS", (broken, gpu.products, gpu.particles, gpu.neighbours, gpu.latents))
     rows = gpu.main(["--small", "--device", "cpu"])
     written = json.loads((tmp_path / "gpu.json").read_text())
     assert written["card"] == "CPU" and len(written["rows"]) == len(rows)
     failed = [row for row in rows if row.what.startswith("FAILED")]
     assert [row.part for row in failed] == ["broken"] and "no such kernel" in failed[0].what
-    assert {row.part for row in rows} == {"broken", "products", "particles", "neighbours"}
+    assert {row.part for row in rows} == {"broken", "products", "particles", "neighbours", "latents"}
     assert next(row.value for row in rows if "differ" in row.what) == 0
 
 
@@ -286,6 +290,114 @@ def test_guided_codes_and_samplers_stay_on_their_models_device():
             small().to("meta"), scheduler_for("dpm_2_ancestral", make_scheduler().config), 3, noise
         )
     assert last.denoised.device.type == state.device.type == "meta"
+
+
+def tiny(kind, device):
+    """A latent model and a prompt of it, on a device."""
+    model = latents.from_folder(saved(kind)[0], torch.device("cpu")).eval().requires_grad_(False).to(device)
+    told, size = 1 + (kind != "lcm"), model.net.config
+    width = size.joint_attention_dim if kind == "sd3" else size.cross_attention_dim
+    pooled = {"sdxl": 16, "sd3": 32}.get(kind)
+    generator = torch.Generator().manual_seed(0)
+    texts = [
+        None if n is None else torch.randn(*n, generator=generator).to(device)
+        for n in ((told, 77, width), pooled and (told, pooled))
+    ]
+    return Prompted(model, (size.in_channels, 16, 16), *texts, 3.0, told == 2, "", b"12345678")
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "lcm", "sd3"])
+def test_a_prompted_model_and_its_codes_stay_on_its_device(kind, monkeypatch):
+    seen, back = tiny(kind, "meta"), torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda x: torch.zeros(x.shape, dtype=x.dtype) if x.is_meta else back(x))
+    with OneDevice():
+        target = torch.zeros(1, *seen.shape, device="meta")
+        *steps, last = follow(seen, Plan(3, 16, 2), encoder(target))
+    assert len(steps) == 3 and last.latents.device.type == "meta"
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl", "lcm", "sd3"])
+def test_a_prompted_model_answers_the_same_with_and_without_recordings(kind, card, monkeypatch):
+    seen = tiny(kind, "cpu")
+    x = torch.randn(1, *seen.shape, generator=torch.Generator().manual_seed(1))
+    found = [seen.denoise(x * (1 + i), 300 + i) for i in range(5)]
+    assert card.made == 1
+    monkeypatch.setattr(Captured, "on_card", staticmethod(lambda arguments: False))
+    assert all(torch.equal(made, seen.denoise(x * (1 + i), 300 + i)) for i, made in enumerate(found))
+
+
+class NoDouble(TorchDispatchMode):
+    """A fault where anything but the CPU is asked for double precision, which some cards lack."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for x in tree_leaves(made):
+            assert not (isinstance(x, torch.Tensor) and x.is_meta and x.dtype == torch.float64), func
+        return made
+
+
+def test_a_walk_needs_no_double_precision():
+    codebook._mixtures.cache_clear()
+    with NoDouble():
+        assert (
+            len(
+                list(
+                    walk(
+                        pixel_model(small().to("meta")),
+                        Plan(3, 16, 2),
+                        1,
+                        encoder(torch.zeros(1, 3, 32, 32, device="meta")),
+                    )
+                )
+            )
+            == 3
+        )
+
+
+def byte_pairs(kind, device):
+    import transformers
+
+    size = {
+        "vocab_size": 64,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    torch.manual_seed(0)
+    if kind == "roberta":
+        made = transformers.RobertaForMaskedLM(transformers.RobertaConfig(**size, max_position_embeddings=40))
+    else:
+        more = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+        made = transformers.ModernBertForMaskedLM(
+            transformers.ModernBertConfig(**size, max_position_embeddings=40, **more)
+        )
+    return BytePairLM(
+        made.eval().requires_grad_(False), models.load("bert-quatrain", "masked", "cpu").companion, device
+    )
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
+def test_masked_models_stay_on_their_device(kind):
+    loaded = models.load("bert-quatrain", "masked", "cpu")
+    model = MaskedLM(loaded.model, loaded.companion, "meta") if kind == "bert" else byte_pairs(kind, "meta")
+    ids, at = torch.tensor([[3, 9, 8, 7]] * 2), torch.tensor([[1, 2]] * 2)
+    with OneDevice():
+        found = [model.logits(ids, at)]
+        found += [model.logits(ids, at, torch.tensor([4, 3]))] if kind == "bert" else []
+    assert {x.device.type for x in found} == {"meta"} and found[0].shape == (2, 2, model.words)
+
+
+@pytest.mark.parametrize("kind", ["roberta", "modernbert"])
+def test_byte_pairs_answer_the_same_with_and_without_recordings(kind, card):
+    model = byte_pairs(kind, "cpu")
+    ids, at = torch.tensor([[3, 9, 8, 7]] * 2), torch.tensor([[1, 2]] * 2)
+    found = [model.logits(ids, at) for _ in range(4)]
+    whole = model.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, 1:3]
+    expected = whole.masked_fill(model.forbidden, -torch.inf)
+    assert card.made == 1
+    for made in found:
+        torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_drawing_words_stays_on_the_models_device():

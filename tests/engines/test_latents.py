@@ -1,6 +1,7 @@
 """Text-to-image models are held to diffusers' own pipelines, on tiny ones saved as the Hub has them."""
 
 import shutil
+import time
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -292,6 +293,31 @@ def test_what_cannot_be_is_a_sentence(hub, monkeypatch, tmp_path):
         grid()
 
 
+def test_what_cannot_be_is_refused_before_a_model_is_loaded(hub, monkeypatch):
+    monkeypatch.setattr(models, "load", None)
+    with pytest.raises(ValueError, match="at most 50"):
+        grid(beside=NAMES["lcm"], steps=(10, 60))
+    with pytest.raises(ValueError, match="has no ddim"):
+        grid(model=NAMES["sd3"], schedulers=("euler", "ddim"))
+
+
+def test_seconds_do_not_count_what_the_page_does(hub, monkeypatch):
+    monkeypatch.setattr(prompts, "KNOWN", {name: known._replace(side=SIDE) for name, known in KNOWN.items()})
+    for progress in prompt_grid(model=NAMES["sd15"], steps=(4,), schedulers=("euler",)):
+        time.sleep(0.5)
+        made = progress
+    assert 0 < made.result.seconds[0, 0] < 1.5
+
+
+def test_latents_that_are_not_finite_are_no_picture(hub, monkeypatch):
+    model = latents.open_model(NAMES["sd15"], SIDE)
+    with pytest.raises(ValueError, match="stable-diffusion-v1-5 are not finite"):
+        model.decode(torch.full((1, 4, 16, 16), torch.nan))
+    monkeypatch.setattr(model.net, "forward", lambda x, *_, **__: (x * torch.inf,))
+    with pytest.raises(ValueError, match="not finite"):
+        grid(side="512", steps=(1,))
+
+
 def test_memory_that_ends_in_the_middle_is_a_sentence_and_the_model_lives(hub, monkeypatch):
     monkeypatch.setattr(prompts, "KNOWN", {name: known._replace(side=SIDE) for name, known in KNOWN.items()})
     model = latents.open_model(NAMES["sd15"], SIDE)
@@ -337,6 +363,7 @@ def test_the_grid_is_drawn(hub, monkeypatch):
     said = grid(prompt="a cat " * 90)
     drawn, notes, table = draw_prompt(said[-1].result)
     assert len(drawn.data) == 4 and len(drawn.frames) == 8 and all(len(moment) == 4 for moment in drawn.frames)
+    assert "trained on pictures of 512 pixels a side; these have 32" in notes.text
     assert "first 75" in notes.text and len(table.rows) == 4 and len(pack(drawn)) < 300_000
     partial = next(one.result for one in said if one.result is not None)
     assert len(draw_prompt(partial)[0].data) == 1

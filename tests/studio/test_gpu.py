@@ -98,6 +98,30 @@ assert len(spaces.asked) == 1
     )
 
 
+def test_what_the_lent_card_cannot_hold_is_not_fetched_and_more_work_asks_for_longer(tmp_path):
+    zero(
+        tmp_path,
+        HUB
+        + """
+view = the("diffusion", "images")
+plain = view.defaults | {"model": "a/b"}
+more = {"count": 9, "schedulers": (*view.defaults["schedulers"], "heun")}
+asked = [gpu.lease("diffusion", "images", plain | dict([one])) for one in [("seed", 1), *more.items()]]
+assert asked[0] < min(asked[1:]), asked
+photographs = the("ddcm", "photographs").defaults | {"model": "a/b"}
+assert gpu.lease("ddcm", "photographs", photographs | {"atom_counts": (1, 2, 3), "step_counts": (50, 100, 200)}) == 80 == gpu.LONGEST
+models.HUB["a/b"] = ("diffusion", "0" * 40, 100.0)
+try:
+    last("diffusion", "images", model="a/b")
+except Refusal as fault:
+    assert "needs about 100.0 GB" in str(fault) and "70 GB" in str(fault), fault
+else:
+    raise SystemExit("not refused")
+assert not fetched and not spaces.asked
+""",
+    )
+
+
 def test_sentences_cross_as_they_are(tmp_path):
     zero(
         tmp_path,
