@@ -31,8 +31,8 @@ from engines.ddcm.codec import EMBEDDED, Encoded, PixelModel, decode, encode_bat
 from engines.ddcm.file import count_tiles, unpack
 from engines.ddcm.plan import VARIANTS, Plan
 from engines.ddcm.quality import psnr, ssim
-from engines.pictures import ENDINGS, open_picture
 from engines.latents import LatentModel
+from engines.pictures import ENDINGS, open_picture
 
 DECODED = ".decoded.png"
 Job = tuple[Path, int, Any]  # path, its tiles, the arguments of the work (or the fault that keeps it from being done)

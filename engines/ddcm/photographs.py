@@ -22,11 +22,12 @@ from engines.ddcm.codebook import check_table
 from engines.ddcm.codec import Choose, Step, decoder, encoder, to_pixels, to_tensor, walk
 from engines.ddcm.experiments import CoefficientBits, Seed, Variant, read_code_file
 from engines.ddcm.file import LatentCode, pack, payload, symbols, unpack
-from engines.ddcm.pictures import Emoji, emoji_picture, fit, open_picture
+from engines.ddcm.pictures import Emoji, emoji_picture, fit
 from engines.ddcm.plan import MOST_ATOMS, CodeError, Plan
 from engines.ddcm.quality import psnr, recode, ssim, usual
 from engines.device import Timed, resolve
 from engines.latents import KNOWN, Guidance, LatentModel, Prompt, Prompted, open_model, room, within_memory
+from engines.pictures import read_picture
 from engines.progress import Progress
 
 NONE = "none"
@@ -249,7 +250,7 @@ def code_photograph(
         ]
         if source == "upload" and upload is None:
             raise Refusal("There is no picture yet: choose a file for {parameter}.", parameter="upload")
-        picture = emoji_picture(emoji, 32) if source == "emoji" else open_picture(upload).pixels
+        picture = emoji_picture(emoji, 32) if source == "emoji" else read_picture(upload)
         original = fit(picture, int(side), int(side))
     total = sum(plan.steps for plan in plans)
     most = MOST_CALLS.get(device.type, MOST_CALLS["cpu"])
