@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import html
 import json
@@ -296,7 +297,10 @@ def blocks() -> gr.Blocks:
     bound_threads()
     held()
     state_holder.SessionState = Session
-    return page().queue(max_size=1000, default_concurrency_limit=None)
+    made = page().queue(max_size=1000, default_concurrency_limit=None)
+    gc.collect()
+    gc.freeze()  # lives as long as the server: to look at it again and again would stop everybody for a quarter of a second
+    return made
 
 
 def launch(host: str | None, port: int | None, share: bool | None, mcp: bool | None) -> None:

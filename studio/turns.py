@@ -95,7 +95,7 @@ class Turns:
         only: bool = False,
         address: str = "",
     ) -> AsyncIterator:
-        """The items, made when it is their turn; before that `wait(runs ahead)` (or None) each second.
+        """The items, made when it is their turn; before that `wait(runs ahead)` (or None) every three seconds.
 
         only: a visitor's earlier runs end; address: where the visitor comes from
         Raises Refusal where too many wait already, or when the time is over.
@@ -106,7 +106,7 @@ class Turns:
                 yield wait(self.ahead(ticket)) if wait else None
                 ticket.turn.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(ticket.turn.wait(), 1)
+                    await asyncio.wait_for(ticket.turn.wait(), 3)
             end = time.monotonic() + self.seconds
             while not ticket.is_overtaken and (item := await inside(self._pool, next, items, _END)) is not _END:
                 if ticket.is_overtaken:
