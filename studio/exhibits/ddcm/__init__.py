@@ -254,7 +254,7 @@ EXHIBIT = Exhibit(
         ),
         View(
             slug="books",
-            title="One codebook or many",
+            title="Shared and fresh codebooks",
             caption=(
                 "Random codes decode to random vectors; the curves are the Fréchet distance (that of FID) of their "
                 "distribution to DDPM's, exact over all codes, for a source $N(0, I)$. Compare at equal heights: one "

@@ -122,7 +122,7 @@ VIEWS = (
     ),
     View(
         slug="field",
-        title="The field",
+        title="Vector field",
         caption=(
             "Arrows are the exact field that a network is trained to learn, over the density at one time. Scrub the time, "
             "and drag the diamond, where one particle begins: the red line is its trajectory. In noise all arrows point "
@@ -310,7 +310,7 @@ VIEWS = (
     ),
     View(
         slug="images",
-        title="On images",
+        title="Schedulers on images",
         caption=(
             "Images of one trained network, a row a scheduler, a column a number of steps, all from the same noise. "
             "Follow a row to the right: with more steps a deterministic scheduler's images settle. Nearly all of the cost "
@@ -341,7 +341,7 @@ VIEWS = (
     ),
     View(
         slug="prompt",
-        title="From a prompt",
+        title="Text to image",
         caption=(
             "Pictures of one prompt by a published model: a row a scheduler of diffusers, a column a number of steps, all from "
             "the same noise. Scrub to see what the model takes the picture for on its way. The sampler works on latents, "

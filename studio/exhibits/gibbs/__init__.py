@@ -49,7 +49,7 @@ CHAIN = Range("Chain shown large", 1, 16, step=1)
 
 SAMPLE = View(
     slug="sample",
-    title="BERT writes",
+    title="Text by Gibbs sampling",
     caption=(
         "A text is written by Gibbs sampling: each step masks one word, asks BERT for its distribution given all the "
         "others, and draws a new one. Play the sweeps: words that changed in a sweep are coloured, and the probability "
@@ -121,7 +121,7 @@ KEYWORDS = View(
 
 UNMASK = View(
     slug="unmask",
-    title="Words at once",
+    title="Parallel unmasking",
     caption=(
         "The same text found from masks by several samplers, each with the same number of passes through BERT. Gibbs "
         "draws from left to right; masked diffusion in a random order, several words a pass; remasking takes some "
@@ -153,7 +153,7 @@ UNMASK = View(
 
 ANNEAL = View(
     slug="annealing",
-    title="Annealing as search",
+    title="Simulated annealing",
     caption=(
         "Strings of a, b, c on a landscape of two hills: a broad one of a's and a steep, narrow one of b's, whose top is the most "
         "probable string. Gibbs sampling keeps $p^{1/T}$; as $T$ falls that distribution gathers at the top (dashed), "
@@ -242,7 +242,7 @@ EDITS = View(
 
 WEIGHING = View(
     slug="weighing",
-    title="Importance and rejection",
+    title="Importance and rejection sampling",
     caption=(
         "Independent draws from the proposal $q$ are accepted with probability $p/(Mq)$, or weighted by $p/q$. Drag the "
         "diamond to move $q$. Every dimension multiplies the share of draws that count by the same factor, and a quatrain "

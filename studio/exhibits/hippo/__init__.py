@@ -223,7 +223,7 @@ VIEWS = (
     ),
     View(
         slug="rtf",
-        title="RTF: a rational function",
+        title="Rational transfer function (RTF)",
         caption=(
             "The kernel of a model that is a ratio of two polynomials, $b(z)/a(z)$, its poles and its gain. Given $(a, b)$, it is one "
             "division of FFTs whatever $N$; the companion matrix runs the same model step by step. From a given $(A, B, C)$ that works "
