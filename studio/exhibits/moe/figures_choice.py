@@ -139,7 +139,7 @@ def draw_auxiliary(result: Auxiliary) -> list:
     line(loss, x, result.loss, "½‖F − Q‖²", INK)
     line(loss, x, result.product, "ΣFP", COLORS[1], dash="dash")
     columns = ("offset", "of least loss", "straight-through slope 0", "slope of ΣFP 0")
-    rows = [[say("of the expert"), result.best, result.zero, result.product_zero]]
+    rows = [[say("of the expert"), *(round(float(at), 9) for at in (result.best, result.zero, result.product_zero))]]
     return [slopes, values, loss, Table(columns, rows)]
 
 
