@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs
@@ -238,7 +239,8 @@ def files() -> dict[str, Kept]:
     }
 
 
-def summary(request: Request) -> Response:
+@cache
+def told() -> str:
     """llms.txt: what is here, and how a program asks for it."""
     lines = [
         "# Scientific Spaces Studio",
@@ -252,13 +254,18 @@ def summary(request: Request) -> Response:
     for exhibit in EXHIBITS:
         lines += ["", f"## {exhibit.title}", "", plain(exhibit.summary), ""]
         for view in exhibit.views:
-            told = "; ".join(f"{name}: {words.rstrip('.')}" for name, words in returned(view).items())
+            arrays = "; ".join(f"{name}: {words.rstrip('.')}" for name, words in returned(view).items())
             lines += [
-                f"- [{view.title}]({link.write(exhibit, view, view.defaults)}): {plain(view.caption)} Returns {told}."
+                f"- [{view.title}]({link.write(exhibit, view, view.defaults)}): {plain(view.caption)} Returns {arrays}."
             ]
     lines += ["", "## Errata", ""]
     lines += [f"- {plain(one.claim)} ({one.address}) {plain(one.told('en'))} [Shown]({one.show})" for one in entries()]
-    return Response("\n".join(lines) + "\n", media_type="text/plain; charset=utf-8")
+    return "\n".join(lines) + "\n"
+
+
+def summary(_: Request) -> Response:
+    """llms.txt, which health checks ask for too."""
+    return Response(told(), media_type="text/plain; charset=utf-8")
 
 
 def options() -> dict:

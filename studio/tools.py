@@ -114,7 +114,7 @@ def _base() -> str:
     """The studio's own address, as the caller knows it; "" where that is not told."""
     if os.environ.get("SPACE_ID"):
         return f"https://huggingface.co/spaces/{os.environ['SPACE_ID']}"
-    request = LocalContext.request.get()
+    request = getattr(LocalContext.request.get(), "request", None)  # starlette's, in gradio's
     return public(request.headers, request.url.scheme, request.scope.get("root_path", "")) + "/" if request else ""
 
 

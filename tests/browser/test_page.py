@@ -4,11 +4,13 @@ import importlib.util
 import io
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
+from playwright.sync_api import Error
 
 from studio.exhibit import Choice
 from studio.exhibits import EXHIBITS
@@ -485,16 +487,40 @@ def test_checks_are_measured_on_the_page(page, studio):
     page.wait_for_function("n => document.querySelectorAll('.checks .holds').length === n", arg=len(ROPE.checks))
 
 
-def test_a_frame_tells_the_page_around_it(page, studio):
-    frame = f"<script>window.said = []; window.postMessage = (m) => said.push(m)</script><iframe width=1200 height=900 src='{studio}/?tab=rope&view=similarity'></iframe>"
-    page.route("**/outer.html", lambda route: route.fulfill(body=frame, content_type="text/html"))
-    page.goto(f"{studio}/outer.html")
+def test_a_frame_tells_the_page_of_its_space(browser, studio):
+    said = "window.said = []; addEventListener('message', (event) => said.push([event.origin, event.data]))"
+    inside = f"<iframe width=1200 height=900 src='{studio}/?tab=rope&view=similarity'></iframe>"
+    outer = f"<script>{said}</script>{inside}"
+    context = browser.new_context()
+    with suppress(Error):  # a Chromium that does not know it asks for none
+        context.grant_permissions(["local-network-access"])
+    page = context.new_page()
+    page.route("https://huggingface.co/**", lambda route: route.fulfill(body=outer, content_type="text/html"))
+    page.goto("https://huggingface.co/spaces/someone/studio")
     inner = page.frame_locator("iframe")
     inner.locator(".js-plotly-plot:visible").first.wait_for()
     box = inner.locator("input[type=number]:visible").first
     box.fill("64")
     box.press("Tab")
-    page.wait_for_function("said.some((m) => String(m?.queryString).includes('=64'))")
+    page.wait_for_function("said.some(([, data]) => String(data?.queryString).includes('head_dim=64'))")
+    told = [(origin, data) for origin, data in page.evaluate("said") if "queryString" in (data or {})]
+    assert told[-1] == (studio, {"queryString": "tab=rope&view=similarity&head_dim=64", "hash": ""})
+    context.close()
+
+
+def test_the_link_that_a_space_copies_is_the_outer_one(page, studio):
+    def hosted(route):  # as the page is served where SPACE_ID is set (tests/studio/test_hosting.py)
+        answer = route.fetch()
+        body = answer.text()
+        assert "space:null" in body
+        route.fulfill(response=answer, body=body.replace("space:null", 'space:"someone/studio"'))
+
+    page.route(re.compile(rf"{studio}/\?"), hosted)
+    open_at(page, studio, "?tab=rope&view=similarity&head_dim=64&lang=en&embed=0")
+    page.locator(f"{STAGE} [data-do=link]").click()
+    page.locator(f"{STAGE} [data-do=link]", has_text="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == "https://huggingface.co/spaces/someone/studio?tab=rope&view=similarity&head_dim=64&lang=en"
 
 
 def test_the_first_load_is_small(newcomer, studio):

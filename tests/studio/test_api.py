@@ -1,23 +1,34 @@
 """The API as a notebook on another machine meets it."""
 
+import asyncio
 import base64
+import errno
 import hashlib
+import inspect
 import io
 import json
+import re
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import httpx
 import numpy as np
 import pytest
+from gradio.context import LocalContext
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
+from starlette.requests import Request
 
-from studio.api import returned
-from studio.exhibit import Drawing, Upload
+from studio import api, tools
+from studio.api import describe, returned
+from studio.exhibit import Drawing, Numbers, Range, Upload
 from studio.exhibits import EXHIBITS
 from studio.results import arrays
-from studio.tools import describe_view
+from studio.tools import describe_view, run_view
+from studio.uploads import Guarded
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +96,8 @@ def test_any_view_is_found_described_and_run(client):
         exhibit="rope", view="similarity", settings={"head_dim": 64}, numbers=500, api_name="/run_view"
     )
     told = json.loads(said)
-    assert "head_dim=64" in told["link"] and len(said) < 20_000
+    assert told["link"].startswith("http://127.0.0.1:") and "/?tab=rope" in told["link"] and len(said) < 20_000
+    assert "head_dim=64" in told["link"]
     assert sum(np.size(array["values"]) for array in told["arrays"].values()) <= 500
 
 
@@ -119,6 +131,86 @@ def test_what_is_returned_is_described(exhibit):
         said = returned(view)
         assert said and all(said.values()), view.slug
     assert json.loads(describe_view(exhibit.slug, view.slug))["returns"] == said
+
+
+@pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.slug)
+def test_descriptions_are_plain_and_name_the_bounds(exhibit):
+    for view in exhibit.views:
+        said = {name: describe(control, view.defaults[name]) for name, control in view.settings.items()}
+        for name, text in [
+            *said.items(),
+            *returned(view).items(),
+            ("", json.loads(describe_view(exhibit.slug, view.slug))["about"]),
+        ]:
+            assert not re.search(r"[$\\]|\*\*", text), (view.slug, name, text)
+        for name, control in view.settings.items():
+            if isinstance(control, Range | Numbers):
+                assert f"from {control.low:,g} to {control.high:,g}." in said[name], (view.slug, name)
+
+
+def asked_from(**headers):
+    scope = {"type": "http", "path": "/", "scheme": "http", "query_string": b"", "client": ("10.0.0.1", 9)}
+    scope["headers"] = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return gr.Request(request=Request(scope), session_hash=uuid.uuid4().hex)
+
+
+def test_calls_without_a_session_are_one_visitor_by_their_address(monkeypatch):
+    visitors = []
+
+    async def stream(visitor, items):
+        visitors.append(visitor)
+        return
+        yield
+
+    monkeypatch.setattr(api.TURNS, "stream", stream)
+    monkeypatch.setattr(api, "_alive", lambda: lambda: True)
+    exhibit = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "diffusion")
+    for headers in ({}, {}, {"x_forwarded_for": "1.2.3.4, 10.0.0.1"}, {"x_forwarded_for": "1.2.3.4"}):
+        held = LocalContext.request.set(asked_from(**headers))
+        asyncio.run(api.compute(exhibit, exhibit.view("few"), {"seed": 77}))
+        LocalContext.request.reset(held)
+    assert visitors == ["10.0.0.1"] * 2 + ["1.2.3.4"] * 2
+
+
+@pytest.mark.parametrize("place", ["studio.api.run", "studio.api.as_json", "studio.tools._told"])
+def test_a_fault_of_an_engine_or_of_an_answer_is_said(monkeypatch, place):
+    def broken(*_):
+        raise RuntimeError("an index of ours")
+
+    monkeypatch.setattr(place, broken)
+    exhibit = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
+    made = []
+    monkeypatch.setattr(gr, "api", lambda endpoint, **_: made.append(endpoint))
+    api._endpoint(exhibit, exhibit.view("similarity"), "similarity", None)
+    given = [one.default for one in inspect.signature(made[0]).parameters.values()]
+    asked = run_view("rope", "similarity") if place.startswith("studio.tools") else made[0](*given)
+    with pytest.raises(gr.Error, match=r"Internal error: please report this call of rope/similarity\.") as fault:
+        asyncio.run(asked)
+    assert not fault.value.print_exception
+
+
+def test_an_answer_cuts_long_texts_and_its_link_is_whole(monkeypatch):
+    monkeypatch.setattr(tools, "panels", lambda *_: [])
+    exhibit = next(exhibit for exhibit in EXHIBITS if exhibit.slug == "rope")
+    view = exhibit.view("similarity")
+    result = {"text": "x" * 1_000_000, "names": ["short", "y" * 50_000], "numbers": np.arange(9.0)}
+    monkeypatch.setenv("SPACE_ID", "someone/studio")
+    said = json.loads(tools._told(exhibit, view, view.defaults, result, 2_000, tools._base()))
+    assert len(json.dumps(said)) < 10_000 and said["arrays"]["names"]["values"][0] == "short"
+    assert said["link"].startswith("https://huggingface.co/spaces/someone/studio?tab=rope")
+    monkeypatch.delenv("SPACE_ID")
+    held = LocalContext.request.set(asked_from(host="a.example", x_forwarded_proto="https"))
+    assert tools._base() == "https://a.example/"
+    LocalContext.request.reset(held)
+
+
+def test_a_full_disk_is_said_of_a_file_that_was_named(monkeypatch):
+    async def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gr.Blocks, "preprocess_data", full)
+    with Guarded() as blocks, pytest.raises(gr.Error, match="disk is full"):
+        asyncio.run(blocks.preprocess_data(SimpleNamespace(inputs=[1]), [{"path": "/x"}]))
 
 
 def test_a_file_that_was_sent_is_taken_by_an_endpoint_and_by_a_tool(client, tmp_path):

@@ -1,13 +1,17 @@
 """The studio as a crawler, a proxy, a Space and an MCP client meet it."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
 import pytest
+import yaml
 from starlette.formparsers import MultiPartException
 from starlette.testclient import TestClient
 
@@ -170,6 +174,47 @@ def test_a_fault_of_ours_is_no_wrong_question(client, monkeypatch):
         client.post("/gradio_api/component_server", json=asked)
 
 
+def test_replicas_are_left_out_while_they_do_not_answer(client):
+    read = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    routes = yaml.safe_load(read["configs"]["routes"]["content"])["http"]
+    (shared,) = (service["loadBalancer"] for service in routes["services"].values())
+    assert {re.sub(r"\W+", " ", one["url"]).split()[1] for one in shared["servers"]} <= {
+        name.replace("-", " ").split()[0] for name in read["services"]
+    }
+    assert client.get(shared["healthCheck"]["path"]).status_code == 200
+
+
+def test_threads_wait_passively_however_the_studio_is_started():
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GRADIO_"))}
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import studio, os; print(os.environ['OMP_WAIT_POLICY'], os.environ['GRADIO_TEMP_DIR'])",
+        ],
+        env=clean,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split()[0] == "PASSIVE" and said.stdout.split()[1].endswith("studio-uploads")
+
+
+def test_a_caller_of_mcp_is_known_by_its_address():
+    async def ask(headers):
+        seen = []
+
+        async def app(scope, receive, send):
+            seen.append(dict(scope["headers"]).get(b"x-forwarded-for"))
+
+        await Gate(app)({"type": "http", "path": "/", "headers": headers, "client": ("1.2.3.4", 1)}, None, None)
+        return seen
+
+    assert anyio.run(ask, []) == [b"1.2.3.4"]  # gradio's inner client hands it on
+    assert anyio.run(ask, [(b"x-forwarded-for", b"5.6.7.8")]) == [b"5.6.7.8"]
+
+
 def test_a_sub_path_is_served(monkeypatch):
     monkeypatch.setenv("GRADIO_ROOT_PATH", "/studio-below")
     with TestClient(serve.app(), base_url="https://studio.example") as client:
@@ -213,7 +258,10 @@ def test_an_mcp_client_runs_a_view(studio_with_mcp):
 
     with ThreadPoolExecutor(1) as thread:  # the browser tests' driver has a loop of its own in this one
         ran, refused = thread.submit(anyio.run, visit).result()
-    assert "head_dim=64" in json.loads(ran.content[0].text)["link"] and len(ran.content[0].text) < 40_000
+    link = json.loads(ran.content[0].text)["link"]
+    assert link.startswith((f"{studio_with_mcp}/?tab=rope", "https://huggingface.co/spaces/someone/studio?tab=rope"))
+    assert "head_dim=64" in link
+    assert len(ran.content[0].text) < 40_000
     assert refused.isError and "rope has no view" in refused.content[0].text
 
 
