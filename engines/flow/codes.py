@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,8 @@ class Quantiser(NamedTuple):
 def lloyd_max(levels: int) -> Quantiser:
     """The quantiser of N(0, 1) with the least mean squared error (Lloyd 1957/1982, Max 1960).
 
-    Lloyd's iteration: each point is the mean of its cell, each border halfway; Newton's method on the same conditions is not
-    needed, since the density is log-concave and the fixed point therefore the only one (Fleischer 1964).
+    Lloyd's iteration: each point is the mean of its cell, each border halfway. The density is log-concave, so that the fixed
+    point is the only one (Fleischer 1964).
     """
     from scipy.special import ndtr, ndtri
 
@@ -50,7 +50,7 @@ def lloyd_max(levels: int) -> Quantiser:
 SOURCES = ("digits", "upload")
 SIDES = ("32", "64", "128")
 Patch = Annotated[str, OneOf(("1", "2", "4", "8"))]
-Levels = Annotated[int, Between(2, 512)]
+Levels = Annotated[int, Between(2, 1024)]
 Seed = Annotated[int, Between(0, 9999)]
 
 
@@ -126,6 +126,15 @@ def deviations(patches: torch.Tensor, book: torch.Tensor, codes: torch.Tensor) -
     return (torch.bincount(codes, left, len(book)) / torch.bincount(codes, minlength=len(book)).clamp(min=1)).sqrt()
 
 
+def k_means(points: int, levels: int, seed: int) -> Any:
+    """scikit-learn's k-means for so many points: of batches where all of them, every round, take too long."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    how: dict[str, Any] = {"n_clusters": levels, "n_init": 1, "random_state": seed}
+    few = points * levels <= 1 << 17
+    return KMeans(**how, max_iter=30) if few else MiniBatchKMeans(**how, batch_size=2048, max_iter=10)
+
+
 @checked
 def picture_codes(
     pixels: np.ndarray, patch: Patch = "2", levels: Levels = 64, residual: bool = False, seed: Seed = 0
@@ -136,7 +145,6 @@ def picture_codes(
     different patches it is those.
     """
     from PIL import Image
-    from sklearn.cluster import KMeans, MiniBatchKMeans
 
     size = int(patch)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -155,10 +163,7 @@ def picture_codes(
     if levels >= len(distinct):
         book = distinct
     else:
-        how: dict[str, Any] = {"n_clusters": levels, "n_init": 1, "random_state": seed}
-        few = len(cut) * levels <= 1 << 17
-        means = KMeans(**how, max_iter=30) if few else MiniBatchKMeans(**how, batch_size=2048, max_iter=10)
-        fitted = means.fit(cut.astype(np.float32))
+        fitted = k_means(len(cut), levels, seed).fit(cut.astype(np.float32))
         book = np.unique(fitted.cluster_centers_.round().astype(np.uint8), axis=0)
     wide, entries = torch.from_numpy(cut).float(), torch.from_numpy(book).float()
     codes = torch.cdist(wide, entries).argmin(1)  # squares of whole numbers are exact in float32
@@ -193,6 +198,7 @@ def picture_codes(
     )
 
 
+@cache
 def patch_entropy(patch: int) -> tuple[int, float]:
     """(distinct patches among all of the digits, their plug-in entropy in bits)."""
     from sklearn.datasets import load_digits
@@ -201,6 +207,23 @@ def patch_entropy(patch: int) -> tuple[int, float]:
     cut = digits.to_tokens(pictures, patch).reshape(-1, patch * patch).numpy().astype(np.uint8)
     _, counts = np.unique(cut, axis=0, return_counts=True)
     return len(counts), plug_in(counts)
+
+
+@cache
+def training_patches(patch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patches of the training digits: (all [n, patch²], the distinct ones [m, patch²], how often each is there [m])."""
+    tokens = digits.to_tokens(digits.split().train, patch).reshape(-1, patch * patch).numpy()
+    return tokens, *np.unique(tokens, axis=0, return_counts=True)
+
+
+@lru_cache(64)
+def codebook(patch: int, levels: int, seed: int) -> torch.Tensor:
+    """float32 [levels, patch²] of k-means on the training patches; the distinct ones where these are no more."""
+    _, distinct, counts = training_patches(patch)
+    if levels >= len(distinct):
+        return torch.from_numpy(distinct)
+    means = k_means(len(distinct), levels, seed).fit(distinct, sample_weight=counts)
+    return torch.from_numpy(means.cluster_centers_).float()
 
 
 @checked
@@ -226,20 +249,11 @@ def codes(
         if not upload:
             raise Refusal("{parameter} is missing: send a picture.", parameter="upload")
         return picture_codes(fit(read_picture(upload), int(side), int(side)), patch, levels, residual, seed)
-    from sklearn.cluster import MiniBatchKMeans
-
     size, data = int(patch), digits.split()
-    train, test = (
-        digits.to_tokens(pictures, size).reshape(-1, size * size).numpy() for pictures in (data.train, data.test)
-    )
-    distinct = np.unique(train, axis=0)
-    levels = min(levels, len(distinct))
-    if levels == len(distinct):
-        book = distinct
-    else:
-        fitted = MiniBatchKMeans(levels, n_init=1, batch_size=2048, max_iter=30, random_state=seed).fit(train)
-        book = fitted.cluster_centers_
-    book = torch.from_numpy(book).float()
+    train = training_patches(size)[0]
+    test = digits.to_tokens(data.test, size).reshape(-1, size * size).numpy()
+    book = codebook(size, levels, seed)
+    levels = len(book)
 
     def code(patches: np.ndarray) -> torch.Tensor:
         return torch.cdist(torch.from_numpy(patches).float(), book).argmin(1)
@@ -267,8 +281,8 @@ def codes(
         64 * math.log2(digits.LEVELS),
         math.nan,
         decibels(float((kept - data.test).square().mean()) / 4),  # on a scale from 0 to 1
-        digits.recognised(kept, data.test_labels),
-        digits.recognised(shown, data.test_labels),
-        digits.recognised(data.test, data.test_labels),
+        known := digits.recognised(kept, data.test_labels),
+        digits.recognised(shown, data.test_labels) if residual else known,
+        digits.real_recognised(),
         *lloyd_max_curve(),
     )

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engines import digits
 from engines.arguments import Refusal, number, one_of, whole
 from engines.digits import SIDE
-from engines.flow.tarflow import TarFlow
+from engines.flow.tarflow import TarFlow, descend
 
 LEVELS, TRAIN = 17, 1500
 CLASSES = 10
@@ -64,10 +64,16 @@ def to_grey(pictures: Tensor, enlarge: int = 1) -> np.ndarray:
 
 
 def noised(pictures: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Pictures with Gaussian noise; at noise 0 with uniform noise as wide as a grey level (dequantisation)."""
+    """Pictures [n, 64] with Gaussian noise; at noise 0 with uniform noise as wide as a grey level (dequantisation)."""
     if noise:
         return pictures + noise * torch.randn(pictures.shape, generator=generator)
     return pictures + (torch.rand(pictures.shape, generator=generator) - 0.5) / 8
+
+
+@cache
+def real_recognised() -> float:
+    """Share of the test pictures that the judge takes for their label."""
+    return recognised(split().test, split().test_labels)
 
 
 @cache
@@ -146,7 +152,7 @@ def train(
     """Fit the flow to the noised training pictures in place; yields (step, nats a pixel of the batch).
 
     One label in ten is withheld, so that the flow also learns pictures without one.
-    Refusal if the loss is no number; the weights are then those of the last good step.
+    Refusal if the loss or its gradient is no number; the weights are then those of the last good step.
     """
     number("noise", noise, 0, 10)
     data, generator = split(), torch.Generator().manual_seed(seed)
@@ -159,15 +165,8 @@ def train(
             hidden = torch.rand(batch, generator=generator) < 0.1
             labels = torch.where(hidden, CLASSES, data.train_labels[picks])
         loss = -flow.log_prob(x, labels).mean() / 64
-        if not loss.isfinite():
-            raise Refusal("The loss of step {step} is no number; the flow is as it was before it.", step=step + 1)
-        loss.backward()
-        nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
-        share = step / steps
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * share))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        now = rate * min(1.0, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        descend(flow, optimizer, loss, step + 1, now)
         yield step + 1, loss.item()
 
 

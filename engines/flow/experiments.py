@@ -19,6 +19,7 @@ from engines.flow import plane, shipped
 from engines.flow.heads import (
     bins_gap,
     conditional,
+    conditional_entropy,
     flow_matching_gap,
     flow_matching_law,
     gaussian_gap,
@@ -306,8 +307,7 @@ def heads(
     mixture = target_mixture(target)
     x2 = torch.linspace(-EXTENT, EXTENT, 421, dtype=torch.float64)
     place = torch.tensor([x1], dtype=torch.float64)
-    shares, variances = conditional(mixture, place, sigma)
-    means = mixture.means[:, 1]
+    shares, means, variances = conditional(mixture, place, sigma)
 
     def normal(mean: Tensor, variance: Tensor) -> Tensor:
         return torch.exp(-0.5 * (x2[:, None] - mean).square() / variance) / (2 * math.pi * variance).sqrt()
@@ -340,5 +340,5 @@ def heads(
         noise,
         np.array([excesses(target, level, components, bins, steps) for level in noise.tolist()]).T,
         np.array(excesses(target, sigma, components, bins, steps)),
-        plane.entropy(mixture, sigma) - plane.marginal_entropy(mixture, sigma),
+        conditional_entropy(target, sigma),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -12,11 +13,20 @@ from engines.diffusion.mixture import GaussianMixture
 from engines.flow.plane import conditional_moments, entropy, grid, marginal_entropy, mixture_of
 
 
-def conditional(mixture: GaussianMixture, x1: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """p(x₂ | x₁) is a mixture with the target's x₂ as means: (its weights [n, K], its variances [K])."""
+def conditional(mixture: GaussianMixture, x1: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """p(x₂ | x₁), a mixture: (its weights [n, K] at x₁ [n], its means [K], its variances [K]); equal parts are one."""
     variances = mixture.noised_variances(sigma)
     logits = mixture.weights.log() - 0.5 * variances.log()
-    return torch.softmax(logits - 0.5 * (x1[:, None] - mixture.means[:, 0]).square() / variances, 1), variances
+    weights = torch.softmax(logits - 0.5 * (x1[:, None] - mixture.means[:, 0]).square() / variances, 1)
+    laws, which = torch.stack((mixture.means[:, 1], variances), 1).unique(dim=0, return_inverse=True)
+    return weights.new_zeros(len(x1), len(laws)).index_add_(1, which, weights), *laws.T
+
+
+@lru_cache(256)
+def conditional_entropy(target: str | GaussianMixture, sigma: float, given: int = 0) -> float:
+    """H(x₂ | x₁) of target + σ ε, nats, by quadrature; given=1: H(x₁ | x₂)."""
+    mixture = mixture_of(target)
+    return entropy(mixture, sigma) - marginal_entropy(mixture, sigma, given)
 
 
 def gaussian_gap(target: str | GaussianMixture, sigma: float, given: int = 0) -> float:
@@ -26,12 +36,15 @@ def gaussian_gap(target: str | GaussianMixture, sigma: float, given: int = 0) ->
     _, axis, cell = grid(mixture, sigma, most=4001, finest=8.0)
     log_p, _, variance = conditional_moments(mixture, axis, sigma, given)
     best = float((log_p.exp() * 0.5 * (2 * math.pi * math.e * variance).log()).sum()) * math.sqrt(cell)
-    return best - entropy(mixture, sigma) + marginal_entropy(mixture, sigma, given)
+    return best - conditional_entropy(target, sigma, given)
 
 
-def _places(mixture: GaussianMixture, sigma: float, most: int) -> tuple[Tensor, Tensor]:
-    """(x₁ [m], its probability [m]) for means over the law of x₁."""
-    _, axis, _ = grid(mixture, sigma, most=most)
+PLACES = 1.5  # of x₁ for means over it, to the least standard deviation
+
+
+def places(mixture: GaussianMixture, sigma: float) -> tuple[Tensor, Tensor]:
+    """(x₁ [m], its probability [m]) for means over the distribution of x₁."""
+    _, axis, _ = grid(mixture, sigma, most=4001, finest=PLACES)
     log_p, _, _ = conditional_moments(mixture, axis, sigma)
     share = log_p.exp()
     kept = share > 1e-4 * share.max()
@@ -42,13 +55,13 @@ def bins_gap(target: str | GaussianMixture, sigma: float, bins: int, extent: flo
     """Excess of the best histogram head with equal bins over [−extent, extent], nats; mass outside goes to the last bins."""
     mixture, sigma, bins = mixture_of(target), number("sigma", sigma, 0, 1e3), whole("bins", bins, 2, 4096)
     extent = number("extent", extent, 1e-3, 1e3)
-    axis, share = _places(mixture, sigma, 201)
-    weights, variances = conditional(mixture, axis, sigma)
+    axis, share = places(mixture, sigma)
+    weights, means, variances = conditional(mixture, axis, sigma)
     edges = torch.linspace(-extent, extent, bins + 1, dtype=torch.float64)
-    inner = torch.special.ndtr((edges[1:-1, None] - mixture.means[:, 1]) / variances.sqrt()) @ weights.T
+    inner = torch.special.ndtr((edges[1:-1, None] - means) / variances.sqrt()) @ weights.T
     filled = torch.cat((inner.new_zeros(1, len(axis)), inner, inner.new_ones(1, len(axis)))).diff(dim=0).clamp(min=0)
     cost = -torch.special.xlogy(filled, filled).sum(0) + math.log(2 * extent / bins)
-    return float(share @ cost) - entropy(mixture, sigma) + marginal_entropy(mixture, sigma)
+    return float(share @ cost) - conditional_entropy(target, sigma)
 
 
 def mixture_head(laws: Tensor, x: Tensor, components: int, rounds: int = 60) -> tuple[Tensor, Tensor, Tensor]:
@@ -80,10 +93,11 @@ def mixture_head(laws: Tensor, x: Tensor, components: int, rounds: int = 60) -> 
 def mixture_gap(target: str | GaussianMixture, sigma: float, components: int) -> float:
     """Excess of a mixture head fitted by EM, nats: a bound from above on the best one's."""
     mixture, sigma = mixture_of(target), number("sigma", sigma, 0, 1e3)
-    axis, share = _places(mixture, sigma, 41)
-    weights, variances = conditional(mixture, axis, sigma)
-    x = torch.linspace(float(axis[0]) - 1, float(axis[-1]) + 1, 161, dtype=torch.float64)
-    means = mixture.means[:, 1]
+    axis, share = places(mixture, sigma)
+    weights, means, variances = conditional(mixture, axis, sigma)
+    spread = variances.sqrt()
+    low, high = float((means - 5 * spread).min()), float((means + 5 * spread).max())
+    x = torch.linspace(low, high, min(401, int(2 * (high - low) / float(spread.min())) + 2), dtype=torch.float64)
     kernel = torch.exp(-0.5 * (x[:, None] - means).square() / variances) / (2 * math.pi * variances).sqrt()
     laws = weights @ kernel.T
     w, m, s = mixture_head(laws, x, components, rounds=30)
@@ -104,18 +118,20 @@ def flow_matching_law(
     """
     steps = whole("steps", steps, 2, 1024)  # a single one sends every z to the mean
     x = z.expand(len(weights), -1)
-    log_slope, dt = torch.zeros_like(x), 1 / steps
+    log_slope, dt, log_weights = torch.zeros_like(x), 1 / steps, weights.log()[:, None]
     for i in range(steps):
         t = i * dt
         spread = t * t * variances + (1 - t) ** 2
-        off = x[..., None] - t * means
-        shares = torch.softmax(weights.log()[:, None] - 0.5 * spread.log() - 0.5 * off.square() / spread, 2)
         lean = (t * variances - (1 - t)) / spread
-        each = means + lean * off
-        velocity = (shares * each).sum(2)
-        # the share of a component falls off as its Gaussian does
-        pull = -off / spread
-        change = (shares * (lean + each * (pull - (shares * pull).sum(2, keepdim=True)))).sum(2)
+        # of a component: log share c + b x + a x² + log weight, velocity at x u + lean x, slope of the log share b + 2 a x
+        a, b, u = -0.5 / spread, t * means / spread, means * (1 - t * lean)
+        c = -0.5 * (spread.log() + t * means * b)
+        powers = torch.stack((torch.ones_like(x), x, x.square()), 2)
+        shares = torch.softmax(powers @ torch.stack((c, b, a)) + log_weights, 2)
+        moments = shares @ torch.stack((u, lean, b, 2 * a, u * b, lean * b + 2 * a * u, 2 * a * lean), 1)
+        u, lean, b, a, *products = moments.unbind(2)
+        velocity = u + lean * x
+        change = lean + (powers * torch.stack(products, 2)).sum(2) - velocity * (b + a * x)
         x, log_slope = x + dt * velocity, log_slope + (1 + dt * change).clamp(min=1e-12).log()
     return x, log_slope.exp(), -0.5 * z.square() - 0.5 * math.log(2 * math.pi) - log_slope
 
@@ -126,10 +142,10 @@ def flow_matching_gap(target: str | GaussianMixture, sigma: float, steps: int) -
     The idea is MAR's (Li et al. 2024, a small diffusion as the head), the excess KL(p ‖ law of the samples).
     """
     mixture, sigma = mixture_of(target), number("sigma", sigma, 0, 1e3)
-    axis, share = _places(mixture, sigma, 21)
-    weights, variances = conditional(mixture, axis, sigma)
-    z = torch.linspace(-9, 9, 241, dtype=torch.float64)
-    x, slope, log_q = flow_matching_law(weights, mixture.means[:, 1], variances, steps, z)
+    axis, share = places(mixture, sigma)
+    weights, means, variances = conditional(mixture, axis, sigma)
+    z = torch.linspace(-8, 8, 213, dtype=torch.float64)
+    x, slope, log_q = flow_matching_law(weights, means, variances, steps, z)
     parts = weights.log()[:, None] - 0.5 * (2 * math.pi * variances).log()
-    log_p = torch.logsumexp(parts - 0.5 * (x[..., None] - mixture.means[:, 1]).square() / variances, 2)
+    log_p = torch.logsumexp(parts - 0.5 * (x[..., None] - means).square() / variances, 2)
     return float(share @ (log_p.exp() * (log_p - log_q) * slope).sum(1)) * float(z[1] - z[0])

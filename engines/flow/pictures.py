@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ class Digits:
 
     step: int64 [k]
     train: float64 [k], nats a pixel; mean over the batches since the last
-    test: float64 [k], nats a pixel; of the noised test pictures
+    test: float64 [k], nats a pixel; of the noised test pictures with their labels
+    test_unlabelled: float64 [k], nats a pixel; of the same without labels, as the three distributions below are
     noise: the noise's standard deviation; 0: uniform dequantisation
     noise_alone: nats a pixel; entropy of the noise
     gaussian: nats a pixel; one Gaussian on the test pictures
@@ -44,6 +46,7 @@ class Digits:
     step: np.ndarray
     train: np.ndarray
     test: np.ndarray
+    test_unlabelled: np.ndarray
     noise: float
     noise_alone: float
     gaussian: float
@@ -72,13 +75,15 @@ def digits(
     """
     flow, size = data.make(patch, channels // 32 * 32, blocks, seed=seed), int(patch)
     steps, parts = max(20, int(2000 * effort)), data.split()
-    each, losses, at, train, test = max(10, steps // 20), [], [], [], []
+    each, losses, at, train, test, free = max(10, steps // 20), [], [], [], [], []
     fixed = (data.noise_entropy(noise), data.gaussian_nll(noise), data.memory_nll(noise))
     none, nothing = np.zeros((0, 8, 8, 3), np.uint8), np.zeros(0)
 
     def result(pictures: Sequence = (none,) * 3, measures: Sequence = (nothing,) * 3) -> Digits:
         bits = data.bits(test[-1]) if noise == 0 else float("nan")
-        return Digits(np.array(at), np.array(train), np.array(test), noise, *fixed, bits, *pictures, *measures)
+        return Digits(
+            np.array(at), np.array(train), np.array(test), np.array(free), noise, *fixed, bits, *pictures, *measures
+        )
 
     for step, loss in data.train(flow, size, noise, steps, seed=seed):
         losses.append(loss)
@@ -86,6 +91,7 @@ def digits(
             at.append(step)
             train.append(float(np.mean(losses)))
             test.append(data.test_nll(flow, size, noise))
+            free.append(data.test_nll(flow, size, noise, told=False))
             losses = []
             if step < steps:
                 yield Progress(step, steps + 1, result())
@@ -115,7 +121,7 @@ class Guide:
     recognised_here: at the weight shown
     frechet_here: likewise
     recognised_real: of the test pictures
-    frechet_real: of as many training pictures
+    frechet_real: of as many training pictures as there are samples
     """
 
     guidance: float
@@ -129,6 +135,31 @@ class Guide:
     frechet_real: float
 
 
+class Sheet(NamedTuple):
+    """Samples at one weight. pictures: uint8 [50, 8, 8, 3]; recognised: share; frechet: squared ink, to the test pictures."""
+
+    pictures: np.ndarray
+    recognised: float
+    frechet: float
+
+
+SAMPLES = 150  # of a sheet
+PLAIN = (GUIDED, False, 1.0)  # at weight 0 nothing is guided, whatever is asked
+
+
+@lru_cache(256)
+def sheet(
+    weight: float, guided: Sequence[str], annealed: bool, temperature: float, noise: str, denoised: bool, seed: int
+) -> Sheet:
+    """Samples of the shipped flow, a label after another, and what is measured of them."""
+    flow, labels = shipped.digits(noise), torch.arange(SAMPLES) % data.CLASSES
+    how = {"guidance": weight, "guided": guided, "annealed": annealed, "temperature": temperature}
+    made = data.sample(flow, shipped.PATCH, labels, seed, **how)
+    if denoised:
+        made = data.denoised(flow, shipped.PATCH, made, float(noise), labels)
+    return Sheet(data.to_grey(made[:50]), data.recognised(made, labels), data.frechet(made))
+
+
 @checked
 def guide(
     guidance: Annotated[float, Between(0, 3)] = 1.0,
@@ -140,29 +171,19 @@ def guide(
     seed: Seed = 0,
 ) -> Guide:
     """Sample the labels' digits at several weights of the guidance, and measure each sheet."""
-    flow, parts = shipped.digits(noise), data.split()
-    labels = torch.arange(200) % data.CLASSES
-    how = {"guided": guided, "annealed": bool(annealed), "temperature": temperature}
-
-    def drawn(weight: float) -> Tensor:
-        raw = data.sample(flow, shipped.PATCH, labels, seed, guidance=weight, **how)
-        return data.denoised(flow, shipped.PATCH, raw, float(noise), labels) if denoised else raw
-
-    def measured(pictures: Tensor) -> tuple[float, float]:
-        return data.recognised(pictures, labels), data.frechet(pictures)
-
-    weights = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
-    curves = np.array([measured(drawn(weight)) for weight in weights])
-    here = drawn(guidance)
+    how = (tuple(sorted(guided)), bool(annealed), temperature)
+    weights = (0.0, 0.5, 1.0, 2.0, 3.0)
+    *curve, here = (sheet(w, *(how if w else PLAIN), noise, bool(denoised), seed) for w in (*weights, guidance))
     return Guide(
         guidance,
-        data.to_grey(here[:50]),
-        weights,
-        curves[:, 0],
-        curves[:, 1],
-        *measured(here),
-        data.recognised(parts.test, parts.test_labels),
-        data.frechet(parts.train[: len(parts.test)]),
+        here.pictures,
+        np.array(weights),
+        np.array([made.recognised for made in curve]),
+        np.array([made.frechet for made in curve]),
+        here.recognised,
+        here.frechet,
+        data.real_recognised(),
+        data.frechet(data.split().train[:SAMPLES]),
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from engines.arguments import Refusal, number, whole
 from engines.diffusion.mixture import GaussianMixture, target_mixture
-from engines.flow.tarflow import BOUND, Flow, bounded
+from engines.flow.tarflow import BOUND, Flow, bounded, descend
 
 TARGETS = ("moons", "ring", "spiral", "checkerboard", "three")
 FREQUENCIES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -115,7 +115,7 @@ def train(
     """Fit the flow to mixture + σ ε in place; yields (step, mean −log q of the batch) after each.
 
     sigma: None: drawn for each point, even in log σ from SIGMA_LOW to SIGMA_HIGH, and told to the flow
-    Refusal if the loss is no number; the weights are then those of the last good step.
+    Refusal if the loss or its gradient is no number; the weights are then those of the last good step.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(flow.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=1e-4)
@@ -130,15 +130,9 @@ def train(
         spread = (scales[picks].square() + (log_sigma.exp().square() if sigma != 0 else 0)).sqrt()
         x = means[picks] + spread[:, None] * torch.randn(batch, 2, generator=generator)
         loss = -flow.log_prob(x, log_sigma).mean()
-        if not loss.isfinite():
-            raise Refusal("The loss of step {step} is no number; the flow is as it was before it.", step=step + 1)
-        loss.backward()
-        nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         share = step / steps
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, 20 * (share + 1 / steps)) * 0.5 * (1 + math.cos(math.pi * share))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        now = rate * min(1.0, 20 * (share + 1 / steps)) * 0.5 * (1 + math.cos(math.pi * share))
+        descend(flow, optimizer, loss, step + 1, now)
         yield step + 1, loss.item()
 
 

@@ -105,6 +105,18 @@ class Flow(nn.Module):
         return x + sigma**2 * self.score(x, condition)
 
 
+def descend(flow: Flow, optimizer: torch.optim.Optimizer, loss: Tensor, step: int, rate: float) -> None:
+    """One step down the clipped gradient; Refusal where loss or gradient is no number, and the weights stay as they are."""
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+    if not (loss.isfinite() and norm.isfinite()):
+        raise Refusal("At step {step} the loss or its gradient is no number; the flow is as it was before.", step=step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 class Cache:
     """Keys and values of the tokens read so far, of one layer. [2, n, heads, tokens, head_dim]"""
 
@@ -132,7 +144,7 @@ class Layer(nn.Module):
         self.hidden, self.out = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
 
     def forward(self, h: Tensor, cache: Cache | None = None, temperature: float = 1.0) -> Tensor:
-        """h [n, tokens, channels]; with a cache, of the one next token."""
+        """h [n, tokens, channels] after this layer; with a cache h is the one next token's, [n, 1, channels]."""
         n, tokens, channels = h.shape
         q, k, v = self.qkv(self.norm_attention(h)).view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if temperature != 1:

@@ -172,6 +172,9 @@ class Run:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.read()
+        networks = [part for part in self.parts.values() if isinstance(part, nn.Module)]
+        if not all(bool(p.isfinite().all()) for network in networks for p in network.parameters()):
+            raise SystemExit(f"Weights are no numbers any more at step {self.step}; the checkpoint before is kept.")
         state = {
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
             "step": self.step,

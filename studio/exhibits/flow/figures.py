@@ -161,32 +161,37 @@ def draw_digits(result: Digits) -> list:
     """Nats a pixel over the steps; with the last report pictures and what is measured of them."""
     drawing = figure(x="step", y="−log q (nats a pixel)", height=440)
     line(drawing, result.step, result.train, "training", BLUE, hover="step %{x}: %{y:.4f}")
-    line(drawing, result.step, result.test, "test", ORANGE, hover="step %{x}: %{y:.4f}")
+    line(drawing, result.step, result.test, "test, with labels", ORANGE, hover="step %{x}: %{y:.4f}")
+    line(drawing, result.step, result.test_unlabelled, "test, without labels", PURPLE, hover="step %{x}: %{y:.4f}")
     levels(
         drawing,
         result.step,
-        (result.gaussian, "one Gaussian", GREY),
-        (result.memory, "the noised training set as a distribution", RED),
-        (result.noise_alone, "the noise alone", GREEN),
+        *(
+            references := (
+                (result.gaussian, "one Gaussian", GREY),
+                (result.memory, "the noised training set as a distribution", RED),
+                (result.noise_alone, "the noise alone", GREEN),
+            )
+        ),
     )
+    panels = [drawing]
     if len(result.test):
         drawing.alt = say("{nats} nats a pixel on test pictures.", nats=short(result.test[-1]))
-    panels = [drawing]
+        rows = [["flow, with labels", result.test[-1]], ["flow, without labels", result.test_unlabelled[-1]]]
+        rows += [[name, value] for value, name, _ in references]
+        panels.append(Table(("test pictures with noise", "−log q (nats a pixel)"), rows))
     if np.isfinite(result.bits):
         panels.append(Prose(say("Test pictures cost {bits} bits a pixel.", bits=short(result.bits))))
     if not len(result.raw):
         return panels
     heads = [str(i) for i in range(10)]
-    for title, images in (
-        ("Samples", result.raw),
-        ("After Tweedie's step", result.denoised),
-        ("Test pictures", result.real),
-    ):
-        panels.append(Pictures(images, title=title, rows=[""] * 3, columns=heads, size=44))
-    measures = (result.recognised, result.frechet, result.nearest)
-    rows = list(
-        map(list, zip(("samples", "after the step", "test pictures (Fréchet: training)"), *measures, strict=True))
-    )
+    sets = [("Samples", result.raw), ("After Tweedie's step", result.denoised), ("Test pictures", result.real)]
+    names = ("samples", "after the step", "test pictures (Fréchet: training)")
+    rows = [list(row) for row in zip(names, result.recognised, result.frechet, result.nearest, strict=True)]
+    if not result.noise:
+        panels.append(Prose("Uniform noise has no Tweedie step."))
+        del sets[1], rows[1]
+    panels += [Pictures(images, title=title, rows=[""] * 3, columns=heads, size=44) for title, images in sets]
     columns = (
         "",
         "share recognised",
