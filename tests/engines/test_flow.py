@@ -197,7 +197,7 @@ def test_drawn_digits_are_read(tmp_path):
     Image.new("RGB", (50, 50), "white").save(tmp_path / "empty.png")
     with pytest.raises(Refusal, match="no ink"):
         pictures.likelihood(drawing=str(tmp_path / "empty.png"))
-    with pytest.raises(Refusal, match="could not be read"):
+    with pytest.raises(Refusal, match="no file that can be read"):
         pictures.likelihood(drawing=str(tmp_path / "none.png"))
 
 
