@@ -113,6 +113,8 @@ def _view(exhibit: Exhibit, view: View, say: Any) -> dict[str, Any]:
         ],
         "defaults": shown_values(exhibit, view, view.defaults),
         "direct": view.is_direct,
+        "appendix": view.appendix,
+        "seconds": view.seconds,
         "pressed": not view.live or view.streams,
         "auto": view.live or view.seconds <= 10,
     }
@@ -150,7 +152,8 @@ def _control(control: Control, say: Any) -> dict[str, Any]:
         case Range():
             return said | {"low": control.low, "high": control.high, "step": control.step, "log": control.log}
         case Gallery():
-            return said | {"low": control.low, "high": control.high}
+            names = [say(name) for name in control.names()] if control.names else []
+            return said | {"low": control.low, "high": control.high, "names": names}
         case Choice(options=options):
             labels = options if isinstance(options, dict) else {key: key for key in options}
             pairs = [[key, say(label)] for key, label in labels.items()]

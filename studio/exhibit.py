@@ -52,9 +52,10 @@ class Range(Control):
 
 @dataclass(frozen=True, eq=False)
 class Gallery(Control):
-    """A whole number chosen by picture. images: () -> uint8 [n, h, w, 3]."""
+    """A whole number chosen by picture. images: () -> uint8 [n, h, w, 3]; names: () -> what each shows, in English."""
 
     images: Callable[[], Any]
+    names: Callable[[], Sequence[str]] | None = None
     low: float = nan
     high: float = nan
 
@@ -127,6 +128,7 @@ class View:
     seconds: about how long one run takes on two cores
     brief: settings with which it takes a moment, for the tests of a view that takes long
     gpu: whether it is worth asking a shared GPU for
+    appendix: drawn in the menu at the row's end, for those who want more
     scalars: number in the result, by its dotted name, -> its label: what a sweep draws as a curve
     """
 
@@ -141,6 +143,7 @@ class View:
     seconds: float = 0.1
     brief: Mapping[str, Any] = field(default_factory=dict)
     gpu: bool = False
+    appendix: bool = False
     scalars: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

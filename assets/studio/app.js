@@ -1,3 +1,45 @@
+// Views for those who want more: a menu at the row's end.
+const makeAppendix = (views, id, choose) => {
+  const root = node("div", "appendix");
+  root.hidden = !views.length;
+  const list = node("div", "appendix-list");
+  list.role = "menu";
+  list.hidden = true;
+  const show = (isOpen) => {
+    list.hidden = !isOpen;
+    head.ariaExpanded = String(isOpen);
+    if (isOpen) (items.find((item) => item.ariaChecked === "true") ?? items[0]).focus();
+  };
+  const head = button("", () => show(list.hidden));
+  Object.assign(head, { id, ariaHasPopup: "menu", ariaExpanded: "false" });
+  const items = views.map((one) => {
+    const item = button(one.title, () => { show(false); head.focus(); choose(one.slug); });
+    Object.assign(item, { role: "menuitemradio", tabIndex: -1 });
+    item.dataset.view = one.slug;
+    return item;
+  });
+  root.addEventListener("keydown", (event) => {
+    const at = items.indexOf(document.activeElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+    if (event.key === "Escape" && !list.hidden) { show(false); head.focus(); }
+    if (to === undefined) return;
+    event.preventDefault();
+    if (list.hidden) show(true); else items.at(to % items.length).focus();
+  });
+  root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) show(false); });
+  list.append(...items);
+  root.append(head, list);
+  return {
+    root,
+    dress: (view) => {
+      items.forEach((item) => { item.ariaChecked = String(item.dataset.view === view.slug); });
+      head.classList.toggle("chosen", view.appendix);
+      head.textContent = `${view.appendix ? view.title : t("More views")} ▾`;
+      list.ariaLabel = t("More views");
+    },
+  };
+};
+
 // ---- an exhibit: views, controls, stories, the stage ----
 const makeExhibit = (exhibit, host) => {
   exhibit.integers = new Set(exhibit.whole);
@@ -40,6 +82,8 @@ const makeExhibit = (exhibit, host) => {
     if (said.waits && isFresh && view.auto) run();
     isFresh = false;
   };
+  let relay = null; // what is said of a run of the sweep goes there
+  const hear = (said) => (relay ? relay(said) : take(said));
   let isFresh = false; // just opened: what takes a moment is computed unasked
   const changed = (isMoving) => {
     if (view.direct ? !isMoving || took < 300 : !isMoving) request();
@@ -53,23 +97,27 @@ const makeExhibit = (exhibit, host) => {
   const title = node("h1", "", exhibit.title);
   const strip = node("div", "views");
   strip.role = "tablist";
-  fadeEnds(strip);
   strip.ariaLabel = t("Views of {exhibit}", { exhibit: exhibit.title });
-  const tabs = exhibit.views.map((one) => {
+  const tabs = exhibit.views.filter((one) => !one.appendix).map((one) => {
     const tab = button(one.title, () => { if (one !== view) open(one.slug); });
     tab.role = "tab";
+    tab.id = `${exhibit.slug}/${one.slug}`;
+    tab.setAttribute("aria-controls", `${exhibit.slug}/stage`);
     tab.dataset.view = one.slug;
     strip.append(tab);
     return tab;
   });
   strip.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    const next = tabs[(tabs.indexOf(document.activeElement) + by + tabs.length) % tabs.length];
+    const at = tabs.indexOf(document.activeElement);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const next = tabs.at(to % tabs.length);
     next.focus();
     next.click();
   });
-  head.append(title, strip);
+  const appendix = makeAppendix(exhibit.views.filter((one) => one.appendix), `${exhibit.slug}/more`, (slug) => { if (slug !== view.slug) open(slug); });
+  head.append(title, fadeEnds(strip), appendix.root);
 
   // -- side: what is done, and what it is done with --
   const side = node("aside", "side");
@@ -93,6 +141,11 @@ const makeExhibit = (exhibit, host) => {
   const sweep = makeSweep(exhibit, {
     view: () => view,
     ask: (changes) => host.server.draw([exhibit.slug, view.slug, { ...controls.values, ...changes }, null, declared.language]),
+    compute: (changes, watch) => new Promise((resolve) => {
+      relay = (said) => { watch(said); if (!said.busy) { relay = null; resolve(said); } };
+      host.run(exhibit.slug, [exhibit.slug, view.slug, { ...controls.values, ...changes }, null, declared.language]);
+    }),
+    halt: (isOver) => { if (!isOver) host.stop(); relay?.({ busy: false }); },
     written: () => host.write(stage.last.address, place()),
   });
   const many = button(t("Sweep"), () => (sweep.root.hidden ? sweep.open() : (sweep.set(""), host.write(stage.last.address, place()))));
@@ -163,6 +216,8 @@ const makeExhibit = (exhibit, host) => {
     settle: () => changed(false),
   });
   const bench = node("div", "bench");
+  bench.role = "tabpanel";
+  bench.id = `${exhibit.slug}/stage`;
   const main = node("div", "stage-holder");
   main.append(stage.root);
   stage.root.querySelector(".stage-panels").before(sweep.root);
@@ -221,10 +276,12 @@ const makeExhibit = (exhibit, host) => {
     tabs.forEach((tab) => {
       const isChosen = tab.dataset.view === view.slug;
       tab.ariaSelected = String(isChosen);
-      tab.tabIndex = isChosen ? 0 : -1;
+      tab.tabIndex = isChosen || (view.appendix && tab === tabs[0]) ? 0 : -1;
       if (isChosen) strip.scrollLeft = tab.offsetLeft - strip.offsetLeft - (strip.clientWidth - tab.offsetWidth) / 2;
     });
-    many.hidden = !view.direct || !sweep.offered(view).length;
+    appendix.dress(view);
+    bench.setAttribute("aria-labelledby", `${exhibit.slug}/${view.appendix ? "more" : view.slug}`);
+    many.hidden = !sweep.offered(view).length;
     go.hidden = stop.hidden = !view.pressed;
     stop.disabled = true;
     controls.open(view);
@@ -289,7 +346,7 @@ const makeExhibit = (exhibit, host) => {
     request(true);
   };
   const offered = node("div", "offer");
-  const run = () => host.run(exhibit.slug, ask());
+  const run = () => { sweep.halt(true); host.run(exhibit.slug, ask()); };
   // A first visit is offered the first story.
   const offer = () => {
     if (!exhibit.stories.length || story || host.hasSeen(exhibit.slug)) return;
@@ -301,7 +358,7 @@ const makeExhibit = (exhibit, host) => {
   };
 
   return {
-    root, take, request,
+    root, hear, request,
     redraw: () => { stage.redraw(true); sweep.draw(); },
     dress,
     // What an address names, as the server read it.
@@ -331,7 +388,8 @@ const makeExhibit = (exhibit, host) => {
       sweep.set(kept.sweep);
     },
     address: () => [stage.last.address, place()],
-    isBusy: stage.isBusy,
+    isBusy: () => sweep.isRunning() || stage.isBusy(),
+    stopped: (status) => { if (sweep.isRunning()) sweep.halt(true); else take({ exhibit: exhibit.slug, status, busy: false }); },
   };
 };
 
@@ -354,7 +412,7 @@ const app = (() => {
     upload: (file) => wired.upload(file),
     run: (slug, ask) => {
       const other = [...exhibits].find(([one, made]) => one !== slug && made.isBusy());
-      if (other) other[1].take({ exhibit: other[0], status: t("Stopped, since another run was started; this is what there is."), busy: false });
+      if (other) other[1].stopped(t("Stopped, since another run was started; this is what there is."));
       wired.props.value = { ask, number: (uniqueId += 1) };
       wired.trigger("submit");
     },
@@ -453,7 +511,6 @@ const app = (() => {
     brand.append(node("span", "", "科学空间"), node("small", "", t("Studio")));
     const nav = node("nav", "exhibits");
     nav.ariaLabel = t("Exhibits");
-    fadeEnds(nav);
     for (const exhibit of declared.exhibits) {
       const link = node("a", "", exhibit.title);
       link.href = `?tab=${exhibit.slug}`;
@@ -466,7 +523,7 @@ const app = (() => {
     const other = Object.keys(declared.languages).find((language) => language !== declared.language);
     const language = button(declared.languages[other], () => speak(other), "language");
     language.lang = other;
-    bar.append(brand, nav, makeSearch(), errors, language);
+    bar.append(brand, fadeEnds(nav), makeSearch(), errors, language);
     return bar;
   };
 
@@ -543,7 +600,7 @@ const app = (() => {
       watch("value", () => {
         if (!props.value) return;
         const said = JSON.parse(props.value);
-        exhibits.get(said.exhibit)?.take(said);
+        exhibits.get(said.exhibit)?.hear(said);
       });
     },
   };

@@ -127,7 +127,7 @@ const makePicked = (control, commit, options) => {
 };
 
 const makeGallery = (control, commit) =>
-  makePicked(control, commit, Array.from({ length: control.high - control.low + 1 }, (_, i) => [String(control.low + i), String(control.low + i)]));
+  makePicked(control, commit, Array.from({ length: control.high - control.low + 1 }, (_, i) => [String(control.low + i), control.names[i] ?? String(control.low + i)]));
 
 const makeChoice = (control, commit) => {
   if (control.art) return makePicked(control, commit, control.options);
@@ -357,6 +357,7 @@ const makeControls = (exhibit, upload, changed, answered) => {
       for (const [other, { root }] of Object.entries(made)) root.classList.toggle("pointed", other === name);
       const root = made[name]?.root;
       if (root && more.contains(root)) more.open = true;
+      root?.scrollIntoView({ block: "nearest" });
     },
   };
 };

@@ -268,6 +268,8 @@ const scrubber = (holder, panel, redraw) => {
     });
     play.ariaLabel = t("Play");
     range.type = "range";
+    range.id = `scrub-${uniqueId += 1}`;
+    said.htmlFor = range.id;
     range.min = 0;
     range.addEventListener("input", () => { pause(); go(Number(range.value)); });
     bar.append(play, range, said);

@@ -144,14 +144,23 @@ const makeSearch = () => {
     ...exhibit.views.map((view) => ({ title: view.title, of: exhibit.title, query: view.query, text: [...view.terms, plain(view.caption)] })),
     ...exhibit.stories.map((story, i) => ({ title: story.title, of: `${exhibit.title} · ${t("story")}`, query: `?tab=${exhibit.slug}&story=${i + 1}.1`, text: [...story.terms, ...story.steps.map((step) => plain(step.html))] })),
   ]).concat({ title: t("Errata"), of: "", query: "?tab=errata", text: declared.errata.flatMap(({ entries }) => entries.map((entry) => plain(entry.claim + entry.truth))) }).map((place) => ({ ...place, name: `${place.title} ${place.text[0]} ${place.text[1] ?? ""}`.toLowerCase(), all: place.text.join(" ").toLowerCase() }));
+  // the hit that Enter opens; the focus stays in the field
+  const point = (to) => {
+    const items = [...found.querySelectorAll("a")];
+    at = items.length ? Math.min(Math.max(to, -1), items.length - 1) : -1;
+    items.forEach((item, i) => { item.ariaSelected = String(i === at); });
+    items[at]?.scrollIntoView({ block: "nearest" });
+    if (at < 0) field.removeAttribute("aria-activedescendant"); else field.setAttribute("aria-activedescendant", items[at].id);
+  };
+  let at = -1;
   const look = () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     const hits = words.length ? places
       .map((place) => ({ place, rank: words.every((word) => place.name.includes(word)) ? 2 : words.every((word) => `${place.name} ${place.all}`.includes(word)) ? 1 : 0 }))
       .filter(({ rank }) => rank).sort((a, b) => b.rank - a.rank).slice(0, 9) : [];
-    found.replaceChildren(...hits.map(({ place }) => {
+    found.replaceChildren(...hits.map(({ place }, i) => {
       const item = node("a");
-      item.role = "option";
+      Object.assign(item, { role: "option", id: `search-found-${i}`, tabIndex: -1, ariaSelected: "false" });
       item.href = place.query;
       item.append(node("strong", "", place.title), node("small", "", place.of));
       return item;
@@ -159,17 +168,17 @@ const makeSearch = () => {
     if (words.length && !hits.length) found.replaceChildren(node("p", "", t("Nothing found.")));
     found.hidden = !words.length;
     field.setAttribute("aria-expanded", String(Boolean(words.length)));
+    point(-1);
   };
   const close = () => { field.value = ""; look(); };
   field.addEventListener("input", look);
   root.addEventListener("keydown", (event) => {
-    const items = [...found.querySelectorAll("a")];
-    const at = items.indexOf(document.activeElement);
+    const hit = found.querySelectorAll("a")[Math.max(at, 0)];
     if (event.key === "Escape") { close(); field.focus(); }
-    if (event.key === "Enter" && document.activeElement === field && items[0]) { event.preventDefault(); items[0].click(); }
+    if (event.key === "Enter" && document.activeElement === field && hit) { event.preventDefault(); hit.click(); }
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
-      (items[at + (event.key === "ArrowDown" ? 1 : -1)] ?? field).focus();
+      point(at + (event.key === "ArrowDown" ? 1 : -1));
     }
   });
   found.addEventListener("click", close);

@@ -11,14 +11,30 @@ const button = (text, action, className = "") => {
   made.addEventListener("click", action);
   return made;
 };
-// A row of names that is longer than its room fades at the end beyond which there are more.
+// A row of names that is longer than its room fades at the ends beyond which there are more. A mouse turns its wheel there or
+// presses the buttons (the keyboard goes from name to name, so they are no stops of its).
 const fadeEnds = (row) => {
+  const around = node("div", "row");
+  const ends = [["‹", -1], ["›", 1]].map(([sign, way]) => {
+    const end = button(sign, () => row.scrollBy({ left: way * 0.7 * row.clientWidth, behavior: "smooth" }), "row-end");
+    end.tabIndex = -1;
+    end.ariaHidden = "true";
+    return end;
+  });
   const mark = () => {
-    row.classList.toggle("more-before", row.scrollLeft > 4);
-    row.classList.toggle("more-after", row.scrollLeft + row.clientWidth < row.scrollWidth - 4);
+    const isMore = [row.scrollLeft > 4, row.scrollLeft + row.clientWidth < row.scrollWidth - 4];
+    ["more-before", "more-after"].forEach((name, i) => { row.classList.toggle(name, isMore[i]); ends[i].hidden = !isMore[i]; });
   };
   row.addEventListener("scroll", mark, { passive: true });
+  row.addEventListener("wheel", (event) => {
+    if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) return;
+    const before = row.scrollLeft;
+    row.scrollLeft += event.deltaY;
+    if (row.scrollLeft !== before) event.preventDefault();
+  }, { passive: false });
   new ResizeObserver(mark).observe(row);
+  around.append(ends[0], row, ends[1]);
+  return around;
 };
 
 // All that the exhibits declare, in the visitor's language; `t` is a text of the page itself, with {fields}.

@@ -12,11 +12,17 @@ const makeSweep = (exhibit, hooks) => {
   const close = button("×", () => { set(""); hooks.written(); }, "walk-close");
   close.ariaLabel = t("Close");
   const head = node("div", "sweep-head");
-  head.append(chosen, typed, close);
+  // What takes long is computed one value after another, on a press; what has been computed is shown at once.
+  const all = button("", () => (isRunning ? halt() : draw(true)), "primary");
+  head.append(chosen, typed, all, close);
   const curves = node("div", "sweep-curves");
   const grid = node("div", "sweep-grid");
   root.append(head, curves, grid);
   let turn = 0;
+  let isRunning = false;
+  const name = (text) => { all.textContent = text; all.hidden = hooks.view().direct; };
+  // isOver: another run takes its place
+  const halt = (isOver) => { if (isRunning) { isRunning = false; hooks.halt(isOver); } };
   const tools = { mark: () => "", alt: () => "", set: () => {}, settle: () => {} };
 
   const kindOf = (name) => exhibit.controls[name];
@@ -71,10 +77,12 @@ const makeSweep = (exhibit, hooks) => {
     curves.hidden = asked.length < 2 || !panels.length || found.some((one) => Object.keys(one).length !== panels.length);
     if (!curves.hidden) await drawPanels(curves, panels, `curves/${name}`, tools, true);
   };
-  const draw = async () => {
+  const draw = async (isAsked = false) => {
     if (root.hidden) return;
     const mine = turn += 1;
-    const name = chosen.value;
+    halt();
+    isRunning = isAsked;
+    const swept = chosen.value;
     const asked = values();
     while (grid.children.length > asked.length) grid.lastChild.remove();
     grid.style.setProperty("--cells", Math.min(asked.length, 3));
@@ -86,45 +94,59 @@ const makeSweep = (exhibit, hooks) => {
         cell.append(node("figcaption"), node("div"));
         grid.append(cell);
       }
-      cell.firstChild.textContent = labelOf(name, text);
+      const changes = { [swept]: valueOf(swept, text) };
       let said;
-      try { said = JSON.parse(await hooks.ask({ [name]: valueOf(name, text) })); }
+      try { said = JSON.parse(await hooks.ask(changes)); }
       catch { said = { error: t("The studio does not answer: is it still running?") }; }
       if (mine !== turn) return;
-      found.push(said.scalars ?? {});
-      const panels = (said.panels ?? []).slice(0, 1);
-      // (the large figure has the legend)
-      if (panels[0]?.kind === "plot") Object.assign(panels[0].figure.layout, { height: 280, showlegend: false });
-      if (said.error) cell.lastChild.replaceChildren(node("p", "stage-error", said.error));
-      else {
-        for (const holder of cell.lastChild.children) holder.zoom = {}; // axes of its own again, until all are there
-        await drawPanels(cell.lastChild, panels, `${said.exhibit}/${said.view}/${name}`, tools, true);
+      let drawing = null;
+      const show = async (now) => {
+        cell.firstChild.textContent = [labelOf(swept, text), now.waits ? t("not computed yet") : now.busy && now.status].filter(Boolean).join(" · ");
+        const panels = (now.panels ?? []).slice(0, 1);
+        // (the large figure has the legend)
+        if (panels[0]?.kind === "plot") Object.assign(panels[0].figure.layout, { height: 280, showlegend: false });
+        if (now.error) cell.lastChild.replaceChildren(node("p", "stage-error", now.error));
+        else if (panels.length || now.waits) {
+          for (const holder of cell.lastChild.children) holder.zoom = {}; // axes of its own again, until all are there
+          await drawPanels(cell.lastChild, panels, `${now.exhibit}/${now.view}/${swept}`, tools, true);
+        }
+      };
+      if (said.waits && isRunning) {
+        name(t("Cancel: {step} of {total}", { step: i + 1, total: asked.length }));
+        said = await hooks.compute(changes, (now) => { if (now.busy) drawing ??= show(now).finally(() => { drawing = null; }); });
+        if (mine !== turn) return;
+        await drawing;
       }
+      await show(said);
       if (mine !== turn) return;
+      found.push(said.scalars ?? {});
     }
+    isRunning = false;
+    name(t("Run all (about {seconds} s)", { seconds: Math.max(1, Math.round(hooks.view().seconds * asked.length)) }));
     share();
-    await drawCurves(name, asked, found);
+    await drawCurves(swept, asked, found);
   };
   // "name:value,value" as in the address; "" closes
   const set = (said, view = hooks.view()) => {
     turn += 1;
-    const [name, list = ""] = said.split(/:(.*)/s);
+    halt();
+    const [chose, list = ""] = said.split(/:(.*)/s);
     const names = offered(view);
-    root.hidden = !view.direct || !names.includes(name);
+    root.hidden = !names.includes(chose);
     if (root.hidden) { grid.replaceChildren(); curves.replaceChildren(); return; }
     chosen.replaceChildren(...names.map((one) => {
       const option = node("option", "", kindOf(one).label);
       option.value = one;
       return option;
     }));
-    chosen.value = name;
-    typed.value = (list ? list.split(",") : spread(name)).slice(0, MOST).join(", ");
+    chosen.value = chose;
+    typed.value = (list ? list.split(",") : spread(chose)).slice(0, MOST).join(", ");
     draw();
   };
   chosen.addEventListener("change", () => { set(chosen.value); hooks.written(); });
-  typed.addEventListener("change", () => { draw(); hooks.written(); });
+  typed.addEventListener("change", () => { draw(); hooks.written(); }); // (nothing that takes long runs unasked)
   return {
-    root, draw, set, offered,
+    root, draw: () => draw(), set, offered, halt, isRunning: () => isRunning,
     said: () => (root.hidden ? "" : `${chosen.value}:${values().join(",")}`),
     open: () => {
       const [name] = offered(hooks.view());

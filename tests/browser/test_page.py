@@ -138,9 +138,24 @@ def test_every_exhibit_opens_figure_first_and_fits_a_phone(page, studio, exhibit
     assert page.evaluate(top) <= 200
     controls = page.locator(".side > .controls-list:visible > .control")
     assert controls.count() <= 6
+    # every view, as soon as it is chosen
+    tops = f"""async () => {{
+        const found = {{}};
+        const chosen = [...document.querySelectorAll('.exhibit:not([hidden]) .exhibit-head [data-view]')];
+        for (const one of chosen) {{
+            one.click();
+            await new Promise(requestAnimationFrame);
+            await new Promise(requestAnimationFrame);
+            found[one.dataset.view] = {top};
+        }}
+        return found;
+    }}"""
+    page.set_viewport_size({"width": 1400, "height": 900})
+    assert len(found := page.evaluate(tops)) == len(exhibit.views) and max(found.values()) <= 200, found
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("document.documentElement.scrollWidth <= 390")
     page.wait_for_function(f"{top} <= 260")
+    assert max((found := page.evaluate(tops)).values()) <= 260, found
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
@@ -153,13 +168,95 @@ def test_pages_meet_wcag_2_2_aa(page, studio, place, theme):
         f"document.querySelector('.exhibit') ? {HERO}?.children.length > 0 : true" if place else "true"
     )
     page.wait_for_timeout(1500)
+    assert not violations(page)
+
+
+def violations(page):
+    """What axe finds of the rules of WCAG 2.2 AA in the page as it is."""
     page.evaluate(AXE.read_text())
     found = page.evaluate(
         "axe.run(document.querySelector('.studio'), {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
     )
-    assert not [
+    return [
         (fault["id"], fault["nodes"][0]["target"], fault["nodes"][0]["failureSummary"]) for fault in found["violations"]
     ]
+
+
+@pytest.mark.parametrize(
+    "query, width",
+    [
+        ("?tab=softmax&story=2.1", 1280),
+        ("?tab=rope&view=similarity&sweep=head_dim:32,64", 1280),
+        ("?tab=diffusion&lang=zh&__theme=dark", 390),
+        ("?tab=moe&view=models", 390),
+    ],
+)
+def test_what_opens_meets_wcag_2_2_aa_too(page, studio, query, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    open_at(page, studio, query)
+    page.evaluate("document.querySelectorAll('.exhibit details').forEach(e => { e.open = true; })")
+    menu = page.locator(".appendix > button:visible")
+    if menu.count():
+        menu.click()
+    page.wait_for_timeout(1500)
+    assert not violations(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_at_200_percent_nothing_is_cut(page, studio):
+    page.set_viewport_size({"width": 640, "height": 450})
+    open_at(page, studio, "?tab=softmax")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 640
+    assert page.evaluate(f"({HERO}).getBoundingClientRect().top + scrollY") <= 260
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_more_views_are_a_menu_for_mouse_and_keyboard(page, studio):
+    exhibit = next(exhibit for exhibit in EXHIBITS if sum(view.appendix for view in exhibit.views) > 1)
+    first, second, *_ = [view for view in exhibit.views if view.appendix]
+    open_at(page, studio, f"?tab={exhibit.slug}&lang=en")
+    menu = page.locator(".appendix > button:visible")
+    menu.focus()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function(f"location.search.includes('view={second.slug}')")
+    assert menu.inner_text().startswith(second.title)
+    menu.click()
+    page.get_by_role("menuitemradio", name=first.title).click()
+    page.wait_for_function(f"location.search.includes('view={first.slug}')")
+    page.locator(".views:visible [role=tab]").first.focus()
+    page.keyboard.press("End")
+    page.wait_for_function(f"location.search.includes('view={[v for v in exhibit.views if not v.appendix][-1].slug}')")
+
+
+def test_a_mouse_reaches_the_end_of_a_row(page, studio):
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.goto(f"{studio}/?lang=en")
+    row = page.locator(".exhibits")
+    row.hover()
+    page.mouse.wheel(0, 4000)
+    page.wait_for_function(
+        "(() => { const r = document.querySelector('.exhibits'); return r.scrollLeft + r.clientWidth >= r.scrollWidth - 1; })()"
+    )
+    page.locator(".masthead .row-end:visible").first.click()
+    page.wait_for_function(
+        "(() => { const r = document.querySelector('.exhibits'); return r.scrollLeft + r.clientWidth < r.scrollWidth - 9; })()"
+    )
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_what_takes_long_is_swept_one_value_after_another(page, studio):
+    open_at(page, studio, "?tab=moe&view=sequences&lang=en")
+    page.get_by_role("button", name="Sweep", exact=True).locator("visible=true").click()
+    page.get_by_label("Control", exact=True).locator("visible=true").select_option("sequences")
+    field = page.get_by_label("Values, up to 9").locator("visible=true")
+    field.fill("2, 3")
+    field.press("Tab")
+    page.locator(".sweep-cell", has_text="not computed yet").nth(1).wait_for()
+    page.get_by_role("button", name="Run all").click()
+    page.wait_for_function("document.querySelectorAll('.sweep-cell .js-plotly-plot .main-svg').length >= 2")
+    page.get_by_role("button", name="Run all").wait_for()
+    assert not page.locator(".sweep-cell", has_text="not computed yet").count()
 
 
 def test_a_link_reproduces_what_was_seen(page, studio):

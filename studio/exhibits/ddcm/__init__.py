@@ -230,6 +230,7 @@ EXHIBIT = Exhibit(
         ),
         View(
             slug="choices",
+            appendix=True,
             title="Importance sampling",
             caption=(
                 "How far the states of an encoder are from those of DDPM, over $K$. The encoder has $K$ noises of DDPM's own step and "
@@ -254,6 +255,7 @@ EXHIBIT = Exhibit(
         ),
         View(
             slug="books",
+            appendix=True,
             title="Shared and fresh codebooks",
             caption=(
                 "Random codes decode to random vectors; the curves are the Fréchet distance (that of FID) of their "
@@ -276,6 +278,7 @@ EXHIBIT = Exhibit(
         ),
         View(
             slug="quality",
+            appendix=True,
             title="Quality over K",
             caption=(
                 "The same with the emoji model: pictures of random codes, and the kernel distance (that of KID) of their features to those "

@@ -194,6 +194,7 @@ VIEWS = (
     ),
     View(
         slug="variances",
+        appendix=True,
         title="Between DDIM and DDPM",
         caption=(
             "The noise that a step adds, as a share of the noise it removes, from noise (left) to data. DDIM adds none; DDPM adds "
@@ -215,6 +216,7 @@ VIEWS = (
     ),
     View(
         slug="brightness",
+        appendix=True,
         title="Terminal SNR and brightness",
         caption=(
             "Pictures of random brightness and texture, a column a noise from dark to bright, by an exact denoiser. Compare each "
@@ -287,6 +289,7 @@ VIEWS = (
     ),
     View(
         slug="identities",
+        appendix=True,
         title="SiD's losses on a Gaussian",
         caption=(
             "Gradient flows of a generator $N(m,\\tau^2)$ towards data N(0, 1), over level lines of the Fisher divergence F. Drag "

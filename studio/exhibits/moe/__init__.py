@@ -164,6 +164,7 @@ VIEWS = (
     ),
     View(
         slug="auxiliary",
+        appendix=True,
         title="Auxiliary loss by straight-through",
         caption=(
             "½‖F − Q‖² counts tokens, so its slope is 0 almost everywhere. Passed straight through, F is counted and P, the mean "
@@ -261,6 +262,7 @@ VIEWS = (
     ),
     View(
         slug="shared",
+        appendix=True,
         title="Shared experts' λ",
         caption=(
             "The λ of $y=\\sum_{\\text{shared}}e_i+\\lambda\\sum_{\\text{routed}}\\rho_i e_i$ that makes both sums equally long on average, for "
@@ -281,6 +283,7 @@ VIEWS = (
     ),
     View(
         slug="devices",
+        appendix=True,
         title="Device-limited routing",
         caption=(
             "Experts lie on D devices, and a token may use those of its M best devices only: what is left of the routed score, and of "

@@ -96,6 +96,7 @@ VIEWS = (
     ),
     View(
         slug="speed",
+        appendix=True,
         title="Appendix: throughput",
         caption="A long text falls apart at forced cuts (before every space in English), and equal words have equal distributions. So forward filtering runs once for each different word, and backward sampling draws all words together. The perfect sampler draws at every node and cannot share that work. The n best of a text are not made of the n best of its words: the search goes through every place, and only the beginning is timed. Measured on this server when you press Run; benchmarks/segmentation.py compares with SentencePiece.",
         compute=throughput,

@@ -172,6 +172,7 @@ VIEWS = (
     ),
     View(
         slug="speed",
+        appendix=True,
         title="Appendix: speed",
         caption="Forward time on this server, measured when you press Run; grey: the published algorithms, which sort every row or bisect on all of it. Ours bounds the threshold by the maxima of a few columns and solves on the scores above the bound. The fewer these are, the more is gained; small scales and α near 1 keep all.",
         compute=speed,
