@@ -188,7 +188,6 @@ def violations(page):
         ("?tab=softmax&story=2.1", 1280),
         ("?tab=rope&view=similarity&sweep=head_dim:32,64", 1280),
         ("?tab=diffusion&lang=zh&__theme=dark", 390),
-        ("?tab=moe&view=models", 390),
     ],
 )
 def test_what_opens_meets_wcag_2_2_aa_too(page, studio, query, width):
