@@ -8,7 +8,8 @@ import time
 
 from engines.digits import frechet
 from engines.transport.data import halves, spread
-from engines.transport.generators import GENERATORS, pictures, save, train_generator
+from engines.recipes.training import write_checksums
+from engines.transport.generators import GENERATORS, WEIGHTS, pictures, save, train_generator
 from engines.transport.matching import wasserstein
 
 
@@ -22,6 +23,7 @@ def main(names: list[str]) -> None:
         *_, state = train_generator(*GENERATORS[name])
         seconds = time.process_time() - begun
         save(name, state.net)
+        write_checksums(WEIGHTS.parent)
         made = pictures(name, 898)
         distance = wasserstein(made[:512], fresh[:512]).value
         print(row.format(name, distance, frechet(made, fresh), spread(made), seconds), flush=True)

@@ -10,7 +10,7 @@ import torch
 
 from engines.checks import Check
 from engines.diffusion.fewstep import matching_loss
-from engines.diffusion.mixture import GaussianMixture
+from engines.diffusion.mixture import GaussianMixture, target_mixture
 from engines.transport import downhill as laws
 from engines.transport.closed_forms import (
     gaussian_batch_distance,
@@ -24,6 +24,7 @@ from engines.transport.critic_flow import between_gaussians, differences, least_
 from engines.transport.critic_plane import plane_critics
 from engines.transport.critics import Critic, penalty_at, slopes
 from engines.transport.descent import descent_decay, flow, landscape, walk
+from engines.transport.downhill_plane import SIGMA, law_at
 from engines.transport.matching import steepest_slope, wasserstein
 
 FIVE = ((0, 0), (1, 0), (0, 2), (3, 1), (2, 2))
@@ -65,6 +66,7 @@ def without_time() -> float:
 
 
 def reflow_losses() -> tuple[float, float]:
+    """ReFlow's least loss with t, and what its critic without t has above it."""
     square, move, _, constant = reflow_terms("gaussians", 2.0, 0.6, 10.0)[2]
     least = least_reflow_loss("gaussians", 0.6)
     return least, square - move + constant - least
@@ -113,8 +115,8 @@ def learnt_difference(kind: str, seed: int = 0) -> float:
     return critic.estimate(x, y)
 
 
-def flow_by_spectrum() -> tuple[float, float]:
-    """KL and Fisher information of N(2, 0.25) after time 1, from the spectrum of Fokker and Planck's equation on a grid."""
+def flow_on_grid() -> tuple[float, float]:
+    """KL and Fisher information of N(2, 0.25) after time 1, by Fokker and Planck's equation on a grid."""
     start = np.exp(laws.normal_log_density(laws.GRID, 2.0, 0.5))
     density = laws.fokker_planck("gaussian", start, np.array([1.0]))
     return float(laws.free_energy("gaussian", density)[0]), float(laws.dissipation("gaussian", density)[0])
@@ -188,6 +190,13 @@ def radial_closed() -> tuple[float, ...]:
     return (*ends, *(float(slope[-1]) for slope in slopes))
 
 
+def ring_moment(time: float) -> float:
+    """E|x|² of the ring with noise after a time."""
+    law = target_mixture("ring")
+    first = float(law.mean.square().sum() + law.covariance.trace()) + 2 * SIGMA**2
+    return first * math.exp(-2 * time) + 2 * (1 - math.exp(-2 * time))
+
+
 CHECKS = (
     Check(
         "W₁ and W₂² of five points and five others",
@@ -243,6 +252,13 @@ CHECKS = (
     ),
     Check("the same, learnt with the penalty about 0", "D/2λ", 0.05, 0.002, lambda: learnt_difference("gp_at_0")),
     Check(
+        "best critic of two points at distance 1, penalty ½ about 0: slope and difference are W₂²",
+        "ReFlow's static critic",
+        (1, 1),
+        1e-9,
+        lambda: two_point_critic(1, 0.5, 0)[:2],
+    ),
+    Check(
         "ReFlow's loss of a random critic less that of WGAN with the penalty about 0",
         "fundamental theorem of calculus",
         0,
@@ -285,11 +301,11 @@ CHECKS = (
         lambda: ornstein_uhlenbeck(2, 0.25, 1),
     ),
     Check(
-        "the same KL and Fisher information, by the spectrum on a grid",
+        "the same KL and Fisher information, by Fokker and Planck's equation on a grid",
         "Ornstein–Uhlenbeck",
         ornstein_uhlenbeck(2, 0.25, 1)[2:],
         2e-4,
-        flow_by_spectrum,
+        flow_on_grid,
     ),
     Check(
         "ten JKO steps of 0.1: mean and variance",
@@ -336,5 +352,19 @@ CHECKS = (
         radial_closed(),
         1e-2,
         radial_critics,
+    ),
+    Check(
+        "spectral gap of the flow of KL to N(0, 1)",
+        "Ornstein–Uhlenbeck",
+        1,
+        2e-4,
+        lambda: laws.spectral_gap("gaussian"),
+    ),
+    Check(
+        "a ring with noise 0.15 after time 0.7 of the flow of KL to N(0, I): E|x|², by 200,000 draws",
+        "e^{−2t} E|x₀|² + 2(1 − e^{−2t})",
+        ring_moment(0.7),
+        0.03,
+        lambda: float(law_at("ring", 0.7).sample(200_000, 3).square().sum(1).mean()),
     ),
 )

@@ -16,13 +16,14 @@ from typing import Annotated
 import numpy as np
 
 from engines.arguments import Between, OneOf, checked
+from engines.diffusion.mixture import TARGETS as MIXTURES
 from engines.transport.closed_forms import two_point_critic
 from engines.transport.critic_plane import SIGMA, plane_critics
-from engines.transport.data import PLANE, plane_law
+from engines.transport.data import plane_law
 from engines.transport.matching import wasserstein
 
 CASES = ("points", "gaussians", "plane")
-TARGETS = tuple(name for name in PLANE if name not in ("letter", "drawing"))
+TARGETS = tuple(MIXTURES)
 SHOWN = 200  # points of each law of the plane
 KINDS = ("gp_at_1", "gp_at_0", "reflow")
 NODES = 64
@@ -30,7 +31,7 @@ GRID = 401
 
 
 def slope_of(kind: str, move: np.ndarray, penalty: float) -> np.ndarray:
-    """The best critic's slope where the mean move is `move`."""
+    """The best critic's slope dD/dz [n] of one of KINDS where the mean moves are `move` [n]."""
     if kind == "gp_at_1":
         return np.sign(move) * (1 + np.abs(move) / (2 * penalty))
     return move / (2 * penalty) if kind == "gp_at_0" else move

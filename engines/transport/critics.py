@@ -48,6 +48,19 @@ def c_transform_dual(critic: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -
     return (torch.cdist(x, y) + at_y).min(1).values.mean() - at_y.mean()
 
 
+def step_if_finite(optimizer: torch.optim.Optimizer, loss: Tensor) -> bool:
+    """One step down the loss, unless it or the norm of its gradient is not finite: then nothing changes, and False."""
+    optimizer.zero_grad()
+    if not torch.isfinite(loss):
+        return False
+    loss.backward()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+    if not torch.isfinite(torch.stack([weight.grad.norm() for weight in weights]).norm()):
+        return False
+    optimizer.step()
+    return True
+
+
 class Critic:
     """One critic in training.
 
@@ -60,6 +73,7 @@ class Critic:
         self.kind = one_of("kind", kind, CRITICS)
         self.penalty, self.clip = number("penalty", penalty, 1e-6, 1e6), number("clip", clip, 1e-6, 10)
         self.learnt: tuple[np.ndarray, np.ndarray] | None = None  # the exact critic's batch y and its potential there
+        self.batch: tuple[Tensor, Tensor] | None = None  # what it has seen last; the exact critic's one batch
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(whole("seed", seed, 0, 2**31 - 1))
             self.net = network(whole("columns", columns, 1, 4096))
@@ -79,12 +93,16 @@ class Critic:
         return torch.as_tensor(extend(points, *self.learnt)).to(points)
 
     def update(self, x: Tensor, y: Tensor, t: Tensor) -> float:
-        """One training step on two batches [n, d] with places t [n] between them; D(x) − D(y) before it."""
+        """One training step on two batches [n, d] with places t [n] between them; D(x) − D(y) before it.
+
+        NaN, and no step, where the loss with its penalty or the gradient is not finite.
+        """
         if self.kind == "exact":  # one batch tells it all it will ever know
             if self.learnt is None:
                 best = wasserstein(x, y)
-                self.learnt = y.double().numpy(), best.potential[len(x) :]
+                self.learnt, self.batch = (y.double().numpy(), best.potential[len(x) :]), (x, y)
             return float(self(x).mean() - self(y).mean())
+        self.batch = x, y
         if self.kind == "c_transform":
             gain = c_transform_dual(self.net, x, y)
         else:
@@ -93,9 +111,8 @@ class Critic:
         if self.kind in ("gp_at_1", "gp_at_0", "one_sided"):
             between = torch.lerp(y, x, t[:, None])
             loss = loss + self.penalty * penalty_at(slopes(self.net, between, graph=True), self.kind)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        if not step_if_finite(self.optimizer, loss):
+            return float("nan")
         if self.kind == "clip":
             with torch.no_grad():
                 for weight in self.net.parameters():
@@ -110,11 +127,15 @@ class Critic:
         return float(self(x).mean() - self(y).mean())
 
     def steepest(self, x: Tensor, y: Tensor) -> float:
-        """The greatest slope at the points of two sets and halfway between; of the exact potential, between any two points."""
-        if self.kind == "exact":
-            both = torch.cat((x, y))
+        """The greatest |D(a) − D(b)| / |a − b| of any two points of two sets, whose W1 is at least the estimate over it.
+
+        NaN of the c-transform, whose dual is a bound itself.
+        """
+        if self.kind == "c_transform":
+            return float("nan")
+        both = torch.cat((x, y))
+        with torch.no_grad():
             return steepest_slope(both, self(both))
-        return float(slopes(self.net, torch.cat((x, y, (x + y) / 2))).max())
 
 
 @dataclass(frozen=True)
@@ -124,11 +145,13 @@ class CriticStep:
     step: int
     fresh: float64 [critics]; estimates on the fresh sets
     known: float64 [critics]; on the sets that batches are drawn from
+    own: float64 [critics]; on the batch that each has seen last, which for the exact potential is its only one
     """
 
     step: int
     fresh: np.ndarray
     known: np.ndarray
+    own: np.ndarray
 
 
 def train_critics(
@@ -142,7 +165,7 @@ def train_critics(
 ) -> Iterator[CriticStep]:
     """Train critics on the same batches drawn from two known sets [n, d]; yields about `reports` times.
 
-    Stops with a Refusal that names the critic and the step where an estimate is not finite.
+    Stops before the step whose loss or gradient is not finite, with a Refusal that names it and the critic.
     """
     steps, batch = whole("steps", steps, 1, 100_000), whole("batch", batch, 1, min(map(len, known)))
     generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**31 - 1))
@@ -165,4 +188,5 @@ def train_critics(
                 step,
                 np.array([critic.estimate(fresh_x, fresh_y) for critic in critics]),
                 np.array([critic.estimate(x, y) for critic in critics]),
+                np.array([critic.estimate(*critic.batch) for critic in critics if critic.batch]),
             )

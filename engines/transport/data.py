@@ -60,9 +60,6 @@ def k_medians(points: np.ndarray, k: int, seed: int = 0, rounds: int = 12) -> np
     return centres.numpy()
 
 
-PLANE = ("ring", "moons", "spiral", "checkerboard", "two_scales", "three", "letter", "drawing")
-
-
 def plane_law(name: str, letter: str = "S", drawing: str | None = None) -> GaussianMixture:
     """A law of the plane: a target of the diffusion exhibit, or "gaussian", N(0, I)."""
     if name == "gaussian":

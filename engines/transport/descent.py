@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from engines.arguments import Between, OneOf, SomeOf, checked, number
+from engines.arguments import Between, OneOf, Refusal, SomeOf, checked, number
 
 FUNCTIONS = ("quadratic", "banana", "two_wells")
 METHODS = ("gradient", "implicit", "heavy_ball", "nesterov", "sign", "coordinate")
@@ -106,6 +106,11 @@ def flow(land: Landscape, start: np.ndarray, times: np.ndarray) -> np.ndarray:
         lambda _, x: -land.gradient(x), (0, times[-1]), start, "LSODA", times, rtol=1e-9, atol=1e-12,
         jac=lambda _, x: -land.hessian(x),
     )  # fmt: skip
+    if not solved.success:
+        raise Refusal(
+            "The gradient flow could not be followed to the end from here: take another start {parameter}.",
+            parameter="x",
+        )
     return solved.y.T
 
 

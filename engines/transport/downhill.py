@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import numpy as np
 
 from engines.arguments import Between, OneOf, Refusal, SomeOf, checked
+from engines.transport.downhill_plane import OF_PLANE, STARTS, PlaneDownhill, in_plane
 
 ENERGIES = ("gaussian", "two_wells", "porous")
-METHODS = ("exact", "jko", "langevin", "svgd", "blob", "fisher_rao")
-# Langevin, SVGD and Fisher–Rao need a law to go to; the porous medium only spreads
-OF_POROUS = ("exact", "jko", "blob")
+METHODS = ("exact", "jko", "forward", "langevin", "svgd", "blob", "fisher_rao")
+# explicit steps have a closed form for Gaussians alone; the porous medium has no target, which the last four need or shift to
+ADMITTED = {
+    "gaussian": METHODS,
+    "two_wells": tuple(name for name in METHODS if name != "forward"),
+    "porous": ("exact", "jko", "blob"),
+}
+MOST_STEPS = 1000
 WELLS = {"gaussian": ((1.0, 0.0, 1.0),), "two_wells": ((0.3, -1.2, 0.6), (0.7, 1.2, 0.6))}  # weight, mean, std
-GRID = np.linspace(-8, 8, 641)
+GRID = np.linspace(-12, 12, 961)  # N(-3, 2²), the widest start, has 7 × 10⁻⁶ of its mass beyond
 QUANTILES = 400
 FRAMES = 25
 _C = (3 / (4 * math.sqrt(12))) ** (2 / 3)  # of Barenblatt's profile of mass 1
@@ -51,34 +58,56 @@ def barenblatt_age(std: float) -> float:
 
 
 def normal_log_density(x: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """log N(x; mean, std²)."""
+    """log N(x; mean, std²) at x, of any shape."""
     return -(((x - mean) / std) ** 2) / 2 - math.log(std * math.sqrt(2 * math.pi))
 
 
-def fokker_planck(energy: str, start: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """∂p = (p (−log π)')' + p'' from a density on GRID, at times [f], by the spectrum of its generator; [f, grid].
+def rates(energy: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of jumps to the right and to the left between neighbours of GRID, [grid − 1] each, that have π at rest exactly."""
+    rise = np.diff(log_target(energy, GRID)[0]) / 2
+    return np.exp(rise) / (GRID[1] - GRID[0]) ** 2, np.exp(-rise) / (GRID[1] - GRID[0]) ** 2
 
-    Reversible rates between neighbours (exp of half the difference of log π over dx²), so that π is exactly at rest; the
-    tridiagonal matrix is symmetric in p/√π. Second order in dx.
-    """
+
+@cache
+def spectral_gap(energy: str) -> float:
+    """λ1 of the Fokker–Planck equation with target π: in the end KL falls as e^{−2 λ1 t}. NaN of the porous medium."""
     from scipy.linalg import eigh_tridiagonal
 
-    dx = GRID[1] - GRID[0]
-    log_pi, _, _ = log_target(energy, GRID)
-    rise = np.exp(np.diff(log_pi) / 2) / dx**2
-    fall = np.exp(-np.diff(log_pi) / 2) / dx**2
-    diagonal = -(np.append(rise, 0) + np.append(0, fall))
-    values, vectors = eigh_tridiagonal(diagonal, np.full(len(GRID) - 1, 1 / dx**2))
-    root = np.exp((log_pi - log_pi.max()) / 2)
-    # in the far tails the start is nothing, and nothing over a tiny root would be noise
-    coefficients = vectors.T @ np.where(start > 1e-30, start / root, 0.0)
-    density = (np.exp(np.minimum(values, 0) * times[:, None]) * coefficients) @ vectors.T * root
-    density = np.clip(density, 0, None)
-    return density / (density.sum(1, keepdims=True) * dx)
+    if energy == "porous":
+        return math.nan
+    right, left = rates(energy)
+    out = np.append(right, 0) + np.append(0, left)
+    found = eigh_tridiagonal(out, -np.sqrt(right * left), eigvals_only=True, select="i", select_range=(0, 1))
+    return float(found[1])
+
+
+def fokker_planck(energy: str, start: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """∂p = (p (−log π)')' + p'' from a density on GRID, at rising times [f]; [f, grid].
+
+    Between neighbours mass jumps at the `rates`, second order in dx; in time by an implicit method of variable order (LSODA).
+    A sum over eigenfunctions would be no better than ∫p²/π is finite, and a start wider than √2 times the target's has none.
+    """
+    from scipy.integrate import solve_ivp
+
+    right, left = rates(energy)
+    band = np.stack((np.append(0, left), -(np.append(right, 0) + np.append(0, left)), np.append(right, 0)))
+
+    def change(_: float, p: np.ndarray) -> np.ndarray:
+        made = band[1] * p
+        made[1:] += right * p[:-1]
+        made[:-1] += left * p[1:]
+        return made
+
+    solved = solve_ivp(
+        change, (0, max(float(times[-1]), 1e-12)), start, "LSODA", np.minimum(times, times[-1]), rtol=1e-8, atol=1e-11, lband=1, uband=1,
+        jac=lambda *_: band,
+    )  # fmt: skip
+    density = np.clip(solved.y.T, 0, None)
+    return density / (density.sum(1, keepdims=True) * (GRID[1] - GRID[0]))
 
 
 def exact_law(energy: str, mean: float, std: float, times: np.ndarray) -> np.ndarray:
-    """The law of the flow at times [f] as densities on GRID, [f, grid]: closed forms, and the spectrum for two wells."""
+    """The law of the flow at times [f] as densities on GRID, [f, grid]: closed forms, and for two wells the equation on the grid."""
     if energy == "porous":
         age = barenblatt_age(std)
         return np.stack([barenblatt(GRID - mean, age + time) for time in times])
@@ -145,6 +174,18 @@ def jko_step(energy: str, former: np.ndarray, tau: float) -> np.ndarray:
         x = x + share * move
         now = objective(x)
     return x
+
+
+def forward_gaussian(mean: float, std: float, tau: float, steps: int) -> np.ndarray:
+    """Mean and standard deviation [steps + 1, 2] of explicit steps x − τ(x + (log p)') from N(mean, std²), target N(0, 1).
+
+    Each is an affine map, so the law stays a Gaussian: m' = (1 − τ) m, s' = (1 − τ) s + τ/s.
+    """
+    rows = [(mean, std)]
+    for _ in range(steps):
+        mean, std = (1 - tau) * mean, (1 - tau) * std + tau / std
+        rows.append((mean, std))
+    return np.array(rows)
 
 
 def svgd_step(energy: str, x: np.ndarray, tau: float, bandwidth: float) -> np.ndarray:
@@ -254,6 +295,7 @@ class Downhill:
     density: float64 [m, f, g]; of langevin, svgd and blob smoothed for the eye
     target: float64 [g]; where KL leads; NaN for the porous medium
     energies: float64 [m, f]; KL in nats, or ∫p²; NaN of particles, which have no density
+    gap: float; λ1, KL falls as e^{−2 λ1 t} in the end; NaN of the porous medium
     rate: float64 [f]; what the exact law loses per unit of time, Fisher information for KL
     distance: float64 [m, f]; W1 to the exact law at the same time
     mean, std, right: float64 [m, f]; of each law: mean, standard deviation, mass right of 0
@@ -267,6 +309,7 @@ class Downhill:
     density: np.ndarray
     target: np.ndarray
     energies: np.ndarray
+    gap: float
     rate: np.ndarray
     distance: np.ndarray
     mean: np.ndarray
@@ -280,23 +323,37 @@ def downhill(
     methods: Annotated[Sequence[str], SomeOf(METHODS)] = ("exact", "jko", "langevin", "fisher_rao"),
     mean: Annotated[float, Between(-3, 3)] = -2.0,
     std: Annotated[float, Between(0.1, 2)] = 0.4,
-    tau: Annotated[float, Between(0.005, 0.5)] = 0.05,
+    tau: Annotated[float, Between(0.001, 0.5)] = 0.05,
     time: Annotated[float, Between(0.1, 5)] = 2.0,
     particles: Annotated[int, Between(10, 5000)] = 2000,
     bandwidth: Annotated[float, Between(0.05, 2)] = 0.3,
     seed: Annotated[int, Between(0, 999)] = 0,
-) -> Downhill:
+    start: Annotated[str, OneOf(("line", *STARTS))] = "line",
+) -> Downhill | PlaneDownhill:
     """The same descent in the space of laws by each method, in steps of tau.
 
     mean, std: of the law that it begins with, a Gaussian (for the porous medium Barenblatt's profile)
     particles: of Langevin; SVGD and blob, whose work grows with their square, have at most 200
     bandwidth: h of the kernels of SVGD and blob
+    start: "line", or a target of the plane, whose energy is KL to N(0, I) whatever `energy` says
     """
-    chosen = tuple(name for name in methods if energy != "porous" or name in OF_POROUS)
+    admitted = ADMITTED[energy] if start == "line" else OF_PLANE
+    chosen = tuple(name for name in methods if name in admitted)
     if not chosen:
-        raise Refusal("{parameter}: the porous medium is followed by exact, jko and blob alone.", parameter="methods")
+        raise Refusal(
+            "{parameter}: this descent is followed by {known} alone.", parameter="methods", known=", ".join(admitted)
+        )
     steps = max(1, round(time / tau))
+    if steps > MOST_STEPS:
+        raise Refusal(
+            "{parameter} gives {steps} steps, at most {most}: make it larger, or the time shorter.",
+            parameter="tau",
+            steps=steps,
+            most=MOST_STEPS,
+        )
     marks = np.unique(np.round(np.linspace(0, steps, min(FRAMES, steps + 1))).astype(int))
+    if start != "line":
+        return in_plane(start, chosen, tau, marks, particles, bandwidth, seed)
     times = marks * tau
     truth = exact_law(energy, mean, std, times)
     dx = GRID[1] - GRID[0]
@@ -317,6 +374,11 @@ def downhill(
                     kept += [here] * int((marks == step).sum())
                 places, density = np.stack(kept), gap_density(np.stack(kept))
                 lost = quantile_energy(energy, places)
+            elif name == "forward":
+                gaussians = forward_gaussian(mean, std, tau, steps)[marks]
+                places = np.stack([start_quantiles(energy, m, s, QUANTILES) for m, s in gaussians])
+                density = np.stack([np.exp(normal_log_density(GRID, m, s)) for m, s in gaussians])
+                lost = (gaussians[:, 0] ** 2 + gaussians[:, 1] ** 2 - 1) / 2 - np.log(gaussians[:, 1])
             else:
                 count = particles if name == "langevin" else min(particles, 200)
                 begin = start_quantiles(energy, mean, std, count)
@@ -328,4 +390,5 @@ def downhill(
     density, lost, away, middle, wide, right = (np.stack(column) for column in zip(*rows, strict=True))
     target = np.full(len(GRID), np.nan) if energy == "porous" else np.exp(log_target(energy, GRID)[0])
     rate = dissipation(energy, truth)
-    return Downhill(energy, tau, chosen, times, GRID, density, target, lost, rate, away, middle, wide, right)
+    gap = spectral_gap(energy)
+    return Downhill(energy, tau, chosen, times, GRID, density, target, lost, gap, rate, away, middle, wide, right)

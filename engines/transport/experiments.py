@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked
+from engines.diffusion.mixture import ANY_TARGET
 from engines.digits import as_pictures, frechet, load
 from engines.progress import Progress
 from engines.transport import generators as trained
@@ -18,7 +19,6 @@ from engines.transport.closed_forms import bures, gaussian_batch_distance, unifo
 from engines.transport.critics import CRITICS, Critic, train_critics
 from engines.transport.data import (
     HALF,
-    PLANE,
     gaussian_of,
     geometric_median,
     halves,
@@ -28,7 +28,7 @@ from engines.transport.data import (
 )
 from engines.transport.matching import Wasserstein, extend, steepest_slope, wasserstein
 
-LAWS = (*PLANE, "gaussian")
+LAWS = (*ANY_TARGET, "gaussian")
 SOURCES = ("points", *LAWS, "digits")
 TWELVE = (-2.6, -1.9, -1.2, -0.5, 0.2, 0.9, 1.6, 2.3, -2.2, -1.0, 1.2, 2.4)
 HEIGHTS = (2.4, 2.8, 2.1, 2.6, 2.9, 2.2, 2.7, 2.3, -2.4, -2.8, -2.3, -2.7)
@@ -254,8 +254,10 @@ class Critics:
     steps: int64 [r]; training steps at each report
     fresh: float64 [r, c]; estimates on fresh data
     known: float64 [r, c]; on the data that batches are drawn from
-    slope: float64 [c]; the greatest slope met among the fresh points
+    own: float64 [r, c]; on the batch seen last; the exact potential's is its only one
+    slope: float64 [c]; the greatest slope between any two fresh points; NaN of the c-transform
     w1_law: float; the distance of the two laws where it is known, else NaN
+    w1_fresh: float; exact W1 of the two fresh sets, which no estimate over its slope exceeds
     w1_known: float; exact W1 of the two sets that batches are drawn from
     w1_batch: float; exact W1 of two batches, mean of eight
     x, y: float64 [k, 2]; fresh points of the two laws, in the plane only (k = 0 elsewhere)
@@ -269,8 +271,10 @@ class Critics:
     steps: np.ndarray
     fresh: np.ndarray
     known: np.ndarray
+    own: np.ndarray
     slope: np.ndarray
     w1_law: float
+    w1_fresh: float
     w1_known: float
     w1_batch: float
     x: np.ndarray
@@ -318,7 +322,7 @@ def critics(
     columns = known[0].shape[1]
     trainees = [Critic(name, columns, penalty, clip, seed=seed) for name in names]
     rng = np.random.default_rng(seed)
-    w1_known = wasserstein(*known).value
+    w1_known, w1_fresh = wasserstein(*known).value, wasserstein(*fresh).value
     w1_batch = float(
         np.mean([wasserstein(*(side[rng.choice(512, batch, replace=False)] for side in known)).value for _ in range(8)])
     )
@@ -341,8 +345,10 @@ def critics(
             np.array([report.step for report in reports]),
             np.stack([report.fresh for report in reports]),
             np.stack([report.known for report in reports]),
+            np.stack([report.own for report in reports]),
             slope,
             law,
+            w1_fresh,
             w1_known,
             w1_batch,
             *(side[: 200 if plane else 0, :2] for side in fresh),
@@ -374,6 +380,12 @@ class Generated:
     n: int
 
 
+def sharpness(a: np.ndarray) -> float:
+    """Mean |difference| of neighbouring pixels of digits [n, 64]."""
+    square = a.reshape(-1, 8, 8)
+    return float((np.abs(np.diff(square, axis=1)).mean() + np.abs(np.diff(square, axis=2)).mean()) / 2)
+
+
 @checked
 def generators(
     names: Annotated[Sequence[str], SomeOf(trained.GENERATORS)] = ("wgan_gp", "exact_64", "exact_512"),
@@ -386,10 +398,6 @@ def generators(
     goal = fresh[rng.choice(len(fresh), n, replace=False)]
     sets = [known[rng.choice(len(known), n, replace=False)], *(trained.pictures(name, n, seed) for name in names)]
 
-    def sharpness(a: np.ndarray) -> float:
-        square = a.reshape(-1, 8, 8)
-        return float((np.abs(np.diff(square, axis=1)).mean() + np.abs(np.diff(square, axis=2)).mean()) / 2)
-
     return Generated(
         ("real", *names),
         np.stack([as_pictures(part[:16]) for part in sets]),
@@ -399,3 +407,56 @@ def generators(
         np.array([sharpness(part) for part in sets]),
         n,
     )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator while it is trained, beside real pictures.
+
+    by: what measures W1; batch: pictures a step
+    steps: int64 [r]; training steps at each report
+    w1, frechet, spread, sharp: float64 [r + 1]; as in Generated, of 256 pictures; of known real ones first
+    pictures: uint8 [r, 10, 8, 8, 3]; of the same latents at each report
+    real: uint8 [10, 8, 8, 3]
+    """
+
+    by: str
+    batch: int
+    steps: np.ndarray
+    w1: np.ndarray
+    frechet: np.ndarray
+    spread: np.ndarray
+    sharp: np.ndarray
+    pictures: np.ndarray
+    real: np.ndarray
+
+
+@checked
+def train(
+    by: Annotated[str, OneOf(trained.WAYS)] = "exact",
+    batch: Annotated[int, Between(16, 512)] = 64,
+    steps: Annotated[int, Between(50, 4000)] = 2000,
+    seed: Seed = 0,
+) -> Iterator[Progress[Trained]]:
+    """Train a generator of digits; 256 of its pictures, of the same latents each time, are measured against 256 fresh ones.
+
+    by: exact W1 of two batches, a critic with penalty (WGAN-GP), or the c-transform
+    """
+    (known, fresh), rng = halves(), np.random.default_rng(seed)
+    goal, real = (side[rng.choice(len(side), 256, replace=False)] for side in (fresh, known))
+    latents = torch.as_tensor(rng.standard_normal((256, trained.LATENT)), dtype=torch.float32)
+
+    def measured(a: np.ndarray) -> tuple[float, float, float, float]:
+        return wasserstein(a, goal).value, frechet(a, fresh), spread(a), sharpness(a)
+
+    rows, shown, marks = [measured(real)], [], []
+    for state in trained.train_generator(by, batch, steps, seed):
+        with torch.no_grad():
+            made = state.net(latents).double().numpy()
+        rows.append(measured(made))
+        shown.append(as_pictures(made[:10]))
+        marks.append(state.step)
+        columns = np.array(rows).T
+        yield Progress(
+            state.step, steps, Trained(by, batch, np.array(marks), *columns, np.stack(shown), as_pictures(real[:10]))
+        )

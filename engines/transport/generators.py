@@ -12,13 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engines import models
 from engines.arguments import Refusal, one_of, whole
-from engines.transport.critics import c_transform_dual, network, penalty_at, slopes
+from engines.transport.critics import c_transform_dual, network, penalty_at, slopes, step_if_finite
 from engines.transport.data import halves
 
 LATENT, WIDTH, PIXELS = 16, 128, 64
 CRITIC_STEPS, PENALTY = 3, 10.0
-WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "transport" / "generators.safetensors"
+WAYS = ("exact", "wgan_gp", "c_transform")
+WEIGHTS = models.ASSETS / "transport" / "generators.safetensors"
 
 
 class Recipe(NamedTuple):
@@ -67,10 +69,10 @@ class Training:
 def train_generator(by: str, batch: int, steps: int, seed: int = 0, reports: int = 20) -> Iterator[Training]:
     """Train on the first half of the digits; by: "exact" (W1 of two batches), "wgan_gp" or "c_transform".
 
-    Yields about `reports` times; stops with a Refusal that says the step where the loss is not finite. WGAN-GP makes three
+    Yields about `reports` times; stops with a Refusal before the step whose loss or gradient is not finite. WGAN-GP makes three
     critic steps a step, λ = 10 about slope 1 (Gulrajani et al. 2017 make five). Deterministic for a seed on one machine.
     """
-    one_of("by", by, ("exact", "wgan_gp", "c_transform"))
+    one_of("by", by, WAYS)
     batch, steps = whole("batch", batch, 2, 512), whole("steps", steps, 1, 1_000_000)
     reports = whole("reports", reports, 1, 1000)
     known = torch.as_tensor(halves()[0], dtype=torch.float32)
@@ -81,6 +83,14 @@ def train_generator(by: str, batch: int, steps: int, seed: int = 0, reports: int
     betas = (0.9, 0.99) if by == "exact" else (0.0, 0.9)
     ours, theirs = (torch.optim.Adam(part.parameters(), 1e-3, betas) for part in (net, critic))
     plan = torch.optim.lr_scheduler.CosineAnnealingLR(ours, steps)
+
+    def descend(optimizer: torch.optim.Optimizer, loss: Tensor, step: int) -> None:
+        if not step_if_finite(optimizer, loss):
+            raise Refusal(
+                "The training left the finite numbers at step {step}: take a larger {parameter}.",
+                parameter="batch",
+                step=step,
+            )
 
     def real() -> Tensor:
         return known[torch.randperm(len(known), generator=draws)[:batch]]
@@ -97,25 +107,15 @@ def train_generator(by: str, batch: int, steps: int, seed: int = 0, reports: int
                 between = torch.lerp(y, x, torch.rand(batch, 1, generator=draws))
                 penalty = penalty_at(slopes(critic, between, graph=True), "gp_at_1")
                 loss = critic(y).mean() - critic(x).mean() + PENALTY * penalty
-            theirs.zero_grad()
-            loss.backward()
-            theirs.step()
+            descend(theirs, loss, step)
         if by == "exact":
             loss = matched_distance(fake(), real())
         elif by == "c_transform":
             loss = c_transform_dual(critic, real(), fake())
         else:
             loss = -critic(fake()).mean()
-        ours.zero_grad()
-        loss.backward()
-        ours.step()
+        descend(ours, loss, step)
         plan.step()
-        if not torch.isfinite(loss):
-            raise Refusal(
-                "The training left the finite numbers at step {step}: take a larger {parameter}.",
-                parameter="batch",
-                step=step,
-            )
         if step % max(1, steps // reports) == 0 or step == steps:
             yield Training(net, step, steps, float(loss.detach()))
 
@@ -136,6 +136,7 @@ def load(name: str, path: Path = WEIGHTS) -> nn.Sequential:
     from safetensors import safe_open
 
     start = f"{one_of('name', name, GENERATORS)}/"
+    models._checked(path)
     with safe_open(path, "pt") as file:
         tensors = {key[len(start) :]: file.get_tensor(key).float() for key in file.keys() if key.startswith(start)}  # noqa: SIM118
     if not tensors:

@@ -66,9 +66,13 @@ def costs(x: np.ndarray, y: np.ndarray, power: float) -> np.ndarray:
     """|x_i − y_j|^power, [n, m], from the differences themselves: nothing cancels."""
     from scipy.spatial.distance import cdist
 
-    if power == 2:
-        return cdist(x, y, "sqeuclidean")
-    return cdist(x, y) ** power if power != 1 else cdist(x, y)
+    if power == 1:
+        return cdist(x, y)
+    with np.errstate(over="ignore"):
+        cost = cdist(x, y, "sqeuclidean") if power == 2 else cdist(x, y) ** power
+    if not np.isfinite(cost).all():
+        raise Refusal("{parameter} makes distances of that power too large for a number: lower it.", parameter="power")
+    return cost
 
 
 def wasserstein(x: Any, y: Any, power: float = 1) -> Wasserstein:

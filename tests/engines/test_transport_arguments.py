@@ -31,6 +31,7 @@ CALLS = {
     experiments.minibatch: {"law": "uniform", "n": 2, "repeats": 2},
     experiments.critics: {"pair": "shifted", "names": ("clip",), "batch": 8, "steps": 10},
     experiments.generators: {"names": ("wgan_gp",), "n": 16},
+    experiments.train: {"by": "exact", "batch": 16, "steps": 50},
     critic_flow.critic_flow: {"case": "points"},
     descent.descent: {"iterations": 2},
     downhill.downhill: {"methods": ("exact",)},
@@ -80,8 +81,11 @@ def test_what_is_no_covariance():
 def test_settings_that_ask_too_much_or_have_no_meaning():
     with pytest.raises(ValueError, match="dimensions"):
         next(experiments.minibatch("gaussian", 512, 3072))
-    with pytest.raises(ValueError, match="porous"):
-        downhill.downhill("porous", ("langevin",))
+    for energy, method in (("porous", "langevin"), ("two_wells", "forward")):
+        with pytest.raises(ValueError, match="followed by exact, jko"):
+            downhill.downhill(energy, (method,))
+    with pytest.raises(ValueError, match="at most 1,000"):
+        downhill.downhill(tau=0.001, time=5.0)
     with pytest.raises(ValueError, match="drawing"):
         experiments.distance("ring", "drawing")
     with pytest.raises(ValueError, match="points_y"):

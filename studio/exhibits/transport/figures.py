@@ -8,7 +8,8 @@ from engines.digits import as_pictures
 from engines.transport.critic_flow import CriticFlow, PlaneFlow
 from engines.transport.descent import Descent
 from engines.transport.downhill import Downhill
-from engines.transport.experiments import Critics, Distance, Generated, Minibatch
+from engines.transport.downhill_plane import PlaneDownhill
+from engines.transport.experiments import Critics, Distance, Generated, Minibatch, Trained
 from studio.figure import (
     COLORS,
     DIVERGING,
@@ -29,7 +30,7 @@ from studio.figure import (
     short,
 )
 from studio.language import raw, say
-from studio.panels import Pictures, Table
+from studio.panels import Pictures, Prose, Table
 
 BLUE, ORANGE, GREEN, RED = COLORS[:4]
 CRITICS = {
@@ -50,6 +51,7 @@ GENERATORS = {
     "exact_512": "exact W₁, batch 512",
     "c_transform": "c-transform",
 }
+WAYS = {"exact": "exact W₁ of two batches", "wgan_gp": "WGAN-GP", "c_transform": "c-transform"}
 KINDS = {"gp_at_1": "penalty about 1", "gp_at_0": "penalty about 0", "reflow": "ReFlow's critic"}
 KIND_HUES = {"gp_at_1": BLUE, "gp_at_0": ORANGE, "reflow": GREEN}
 STEPPERS = {
@@ -65,12 +67,13 @@ INSIDE = {"orientation": "v", "x": 0.98, "xanchor": "right", "y": 0.98, "yanchor
 LAWS = {
     "exact": "exact flow",
     "jko": "JKO",
+    "forward": "explicit steps",
     "langevin": "Langevin",
     "svgd": "SVGD",
     "blob": "blob",
     "fisher_rao": "Fisher–Rao",
 }
-LAW_HUES = {"exact": INK, **dict(zip(list(LAWS)[1:], (BLUE, ORANGE, COLORS[4], GREEN, RED), strict=True))}
+LAW_HUES = {"exact": INK, **dict(zip(list(LAWS)[1:], (BLUE, COLORS[6], ORANGE, COLORS[4], GREEN, RED), strict=True))}
 
 
 def draw_distance(result: Distance, lines: bool = True) -> list:
@@ -105,7 +108,13 @@ def draw_distance(result: Distance, lines: bool = True) -> list:
     return [drawing, distance_table(result)]
 
 
+def above(values: np.ndarray, least: float) -> np.ndarray:
+    """Values for a log axis; a gap where they are at most `least`, which is rounding."""
+    return np.where(values > least, values, np.nan)
+
+
 def distance_name(result: Distance) -> str:
+    """W₁ or W₂, by the power of the distance."""
     return "W₁" if result.power == 1 else "W₂"
 
 
@@ -191,7 +200,7 @@ def draw_minibatch(result: Minibatch) -> list:
     return panels
 
 
-def draw_critics(result: Critics, shown: str = "gp_at_1", log: bool = False) -> list:
+def draw_critics(result: Critics, shown: str = "gp_at_1") -> list:
     """Estimates on fresh data over training steps, what they are to be, and slopes."""
     drawing = figure(x="training steps", y="estimate of W₁ on fresh data", log="x", height=500)
     for i, name in enumerate(result.names):
@@ -199,9 +208,15 @@ def draw_critics(result: Critics, shown: str = "gp_at_1", log: bool = False) -> 
             drawing, result.steps, result.fresh[:, i], CRITICS[name], CRITIC_HUES[name],
             marks=5 if len(result.steps) < 3 else 0, hover="%{x} steps: %{y:.3f}",
         )  # fmt: skip
+    if "exact" in result.names:
+        own = result.own[-1, result.names.index("exact")]
+        points(
+            drawing, [result.steps[-1]], [own], "the exact potential on its own batch", RED, size=13, symbol="diamond",
+            hover="%{y:.3f}",
+        )  # fmt: skip
     lines = [(result.w1_batch, "exact W₁ of two batches"), (result.w1_known, "exact W₁ of all known data")]
     if np.isfinite(result.w1_law):
-        lines.append((result.w1_law, "W₁ of the two laws"))
+        lines.append((result.w1_law, "W₁ of the two distributions"))
     for i, (value, text) in enumerate(lines):
         across(drawing, y=value, color=INK if i == 2 else GREY, dash="solid" if i == 2 else ("dash", "dot")[i])
         label(drawing, result.steps[0], value, say("{what}: {value}", what=say(text), value=short(value)), GREY)
@@ -209,6 +224,7 @@ def draw_critics(result: Critics, shown: str = "gp_at_1", log: bool = False) -> 
     rows = [
         [
             say(CRITICS[name]),
+            result.own[-1, i],
             result.fresh[-1, i],
             result.known[-1, i],
             result.slope[i],
@@ -216,19 +232,32 @@ def draw_critics(result: Critics, shown: str = "gp_at_1", log: bool = False) -> 
         ]
         for i, name in enumerate(result.names)
     ]
-    table = Table(("critic", "on fresh data", "on known data", "greatest slope", "fresh / slope"), rows)
+    batch = result.own[-1, result.names.index("exact")] if "exact" in result.names else result.w1_batch
+    rows.append([say("exact W₁ there"), batch, result.w1_fresh, result.w1_known, 1, result.w1_fresh])
+    table = Table(("critic", "on its batch", "on fresh data", "on known data", "greatest slope", "fresh / slope"), rows)
+    order = np.argsort(result.fresh[-1])
+    said = Prose(
+        say(
+            "On fresh data {low} says least, {least}, and {high} says most, {most}; exact W₁ of two batches is {value}.",
+            low=say(CRITICS[result.names[order[0]]]),
+            least=short(result.fresh[-1, order[0]]),
+            high=say(CRITICS[result.names[order[-1]]]),
+            most=short(result.fresh[-1, order[-1]]),
+            value=short(result.w1_batch),
+        )
+    )
     if not len(result.grid):
-        return [drawing, table]
+        return [drawing, table, said]
     panels: list = [drawing]
     for i, name in enumerate(result.names):
         if name == shown and np.ptp(result.level[i]) > 0:
             title = say("Critic: {name}", name=say(CRITICS[name]))
             plane = figure(x="x", y="y", height=440, square=True, title=title)
             contour(plane, result.level[i] - result.level[i].mean(), result.grid, result.grid, bar="D", levels=18)
-            points(plane, *result.x.T, "first law", BLUE, size=4)
-            points(plane, *result.y.T, "second law", ORANGE, size=4)
+            points(plane, *result.x.T, "first distribution", BLUE, size=4)
+            points(plane, *result.y.T, "second distribution", ORANGE, size=4)
             panels.append(plane)
-    return [*panels, table]
+    return [*panels, table, said]
 
 
 def draw_generators(result: Generated) -> list:
@@ -259,7 +288,16 @@ def draw_generators(result: Generated) -> list:
         "step between pixels",
     )
     pictures = Pictures(shown, title="Pictures by each", rows=heads, columns=[""] * count, size=48)
-    return [pictures, drawing, Table(columns, rows)]
+    nearer, flatter = (
+        ", ".join(str(head) for head, value in zip(heads, values, strict=True) if value < values[0]) or say("none")
+        for values in (result.w1, result.sharp)
+    )
+    said = say(
+        "Nearer in W₁ than real pictures: {nearer}. Flatter than real pictures, pixel by pixel: {flatter}.",
+        nearer=nearer,
+        flatter=flatter,
+    )
+    return [pictures, drawing, Table(columns, rows), Prose(said)]
 
 
 def draw_plane_critics(result: PlaneFlow) -> list:
@@ -303,7 +341,7 @@ def draw_critic_flow(result: CriticFlow | PlaneFlow) -> list:
     slope = figure(x="z", y="slope dD/dz", height=440)
     critic = figure(x="z", y="critic D(z)", height=340, title="The critics themselves", showlegend=False)
     measure = figure(
-        x="distance of the two laws",
+        x="distance of the two distributions",
         y="E D(x) − E D(y)",
         log="y",
         height=440,
@@ -321,8 +359,8 @@ def draw_critic_flow(result: CriticFlow | PlaneFlow) -> list:
     if result.case == "gaussians":
         low = -0.9
         for density, name, color in (
-            (result.density_y, "law of y (fake)", GREY),
-            (result.density_x, "law of x (real)", INK),
+            (result.density_y, "density of y (fake)", GREY),
+            (result.density_x, "density of x (real)", INK),
         ):
             line(slope, result.z, low + density, name, color, width=1, hoverinfo="skip")
     low = -0.9 if result.case == "gaussians" else 0.0
@@ -365,7 +403,9 @@ def reflow_loss(result: CriticFlow) -> list:
 def draw_descent(result: Descent, log: bool = True) -> list:
     """Paths on the level lines, the value over steps, the error over step sizes."""
     drawing = figure(x="x", y="y", height=520)
-    surface = np.log10(result.surface + 1e-3)
+    surface = -np.log10(
+        result.surface + 1e-3
+    )  # the minimum has the strongest colour, on a light page and on a dark one
     contour(drawing, surface, result.x, result.y, levels=22, opacity=0.75)
     line(drawing, *result.flow.T, "gradient flow", INK, width=2, dash="dot", hover="flow: %{x:.3f}, %{y:.3f}")
     for i, name in enumerate(result.methods):
@@ -380,12 +420,12 @@ def draw_descent(result: Descent, log: bool = True) -> list:
     )
     k = np.arange(result.paths.shape[1])
     floor = 1e-16
-    line(value, k, np.maximum(result.flow_value, floor), "gradient flow at t = kh", INK, dash="dot")
+    line(value, k, above(result.flow_value, floor), "gradient flow at t = kh", INK, dash="dot")
     if "nesterov" in result.methods and np.isfinite(result.nesterov_value).all():
-        line(value, k, np.maximum(result.nesterov_value, floor), "Nesterov's ODE at t = k√h", GREY, dash="dash")
+        line(value, k, above(result.nesterov_value, floor), "Nesterov's ODE at t = k√h", GREY, dash="dash")
     for i, name in enumerate(result.methods):
         color = COLORS[list(STEPPERS).index(name)]
-        line(value, k, np.maximum(result.value[i], floor), STEPPERS[name], color, legend=False)
+        line(value, k, above(result.value[i], floor), STEPPERS[name], color, legend=False)
     if log:
         most = min(float(np.nanmax(result.value)), 1e4)
         value.y(span=(max(1e-16, float(np.nanmin(result.value)) / 2, most * 1e-14), most * 2))
@@ -410,8 +450,10 @@ def final_value(values: np.ndarray) -> float:
     return float(values[-1]) if np.isfinite(values[-1]) else np.inf
 
 
-def draw_downhill(result: Downhill) -> list:
-    """Laws in time, their energy, and their distance from the exact flow."""
+def draw_downhill(result: Downhill | PlaneDownhill) -> list:
+    """Densities in time, their energy, and their distance from the exact flow; or the plane's."""
+    if isinstance(result, PlaneDownhill):
+        return draw_plane_downhill(result)
     drawing = figure(x="x", y="density", height=500)
     near = np.flatnonzero(np.abs(result.x) <= 5)[::2]  # half of the grid, which no eye misses
     x, density, target = result.x[near], result.density[:, :, near], result.target[near]
@@ -434,15 +476,19 @@ def draw_downhill(result: Downhill) -> list:
     energy = figure(x="time t", y=unit, log="y", height=380, title="Energy, and what it loses", legend=INSIDE)
     for i, name in enumerate(result.methods):
         if np.isfinite(result.energies[i]).all():
-            line(energy, result.times, np.maximum(result.energies[i], 1e-8), LAWS[name], LAW_HUES[name], legend=False)
+            line(energy, result.times, above(result.energies[i], 1e-8), LAWS[name], LAW_HUES[name], legend=False)
     line(
-        energy, result.times, np.maximum(result.rate, 1e-8),
+        energy, result.times, above(result.rate, 1e-8),
         "Fisher information of the exact flow" if kl else "dissipation of the exact flow", GREY, dash="dash",
     )  # fmt: skip
     if "exact" in result.methods and len(result.times) > 2:
         own = result.energies[result.methods.index("exact")]
         middle, lost = (result.times[1:] + result.times[:-1]) / 2, -np.diff(own) / np.diff(result.times)
-        points(energy, middle, np.maximum(lost, 1e-8), "−ΔF/Δt", INK, size=5)
+        points(energy, middle, above(lost, 1e-8), "−ΔF/Δt", INK, size=5)
+        if np.isfinite(result.gap):
+            decay = own[-1] * np.exp(-2 * result.gap * (result.times - result.times[-1]))
+            line(energy, result.times, decay, say("e^(−2λ₁t), λ₁ = {gap}", gap=short(result.gap)), GREY, dash="dot")
+            energy.y(span=(float(np.nanmin(above(own, 1e-8))) / 2, 4 * float(max(result.rate.max(), own.max()))))
     away = figure(
         x="time t", y="W₁ to the exact flow", height=340, title="Distance from the exact flow", showlegend=False
     )
@@ -464,3 +510,59 @@ def draw_downhill(result: Downhill) -> list:
     drawing.alt = say("At time {time}.", time=short(result.times[-1]))
     table = Table(head, rows, say("At time {time}", time=short(result.times[-1])))
     return [drawing, energy, away, right, table]
+
+
+def draw_plane_downhill(result: PlaneDownhill) -> list:
+    """The exact density with particles over it, scrubbed in time; energy and its rate; second moments."""
+    drawing = figure(x="x", y="y", height=560, square=True)
+    heat(drawing, result.density[-1], result.axis, result.axis, opacity=0.6, hoverinfo="skip", showscale=False)
+    for i, name in enumerate(result.methods):
+        points(drawing, *result.places[i, -1].T, LAWS[name], LAW_HUES[name], size=4, hoverinfo="skip")
+    moments = [
+        [
+            {"z": result.density[f].round(4)},
+            *(dict(zip("xy", place[f].T.round(3), strict=True)) for place in result.places),
+        ]
+        for f in range(len(result.times))
+    ]
+    scrub(drawing, moments, [short(time) for time in result.times], name="time")
+    drawing.x(range=[-4, 4]).y(range=[-4, 4])
+    energy = figure(x="time t", y="KL (nats)", log="y", height=380, title="Energy, and what it loses", legend=INSIDE)
+    line(energy, result.times, above(result.kl, 1e-4), LAWS["exact"], INK, legend=False)
+    line(energy, result.times, above(result.fisher, 1e-4), "Fisher information of the exact flow", GREY, dash="dash")
+    if len(result.times) > 2:
+        middle = (result.times[1:] + result.times[:-1]) / 2
+        points(energy, middle, above(-np.diff(result.kl) / np.diff(result.times), 1e-4), "−ΔF/Δt", INK, size=5)
+    second = figure(x="time t", y="E|x|²", height=380, title="Second moment", showlegend=False)
+    line(second, result.times, result.moment, "closed form", GREY, dash="dot", width=3)
+    for i, name in enumerate(result.methods):
+        line(second, result.times, result.moments[i], LAWS[name], LAW_HUES[name])
+    rows = [
+        [say(LAWS[name]), float(result.moments[i, -1]), float(result.away[i])] for i, name in enumerate(result.methods)
+    ]
+    rows.append([say("closed form"), float(result.moment[-1]), ""])
+    drawing.alt = say("At time {time}.", time=short(result.times[-1]))
+    head = ("method", "E|x|²", "W₁ to draws of the exact flow")
+    return [drawing, energy, second, Table(head, rows, say("At time {time}", time=short(result.times[-1])))]
+
+
+def draw_train(result: Trained) -> list:
+    """A generator's pictures over its training beside real ones, and the distances on the way."""
+    rows = np.unique(np.linspace(0, len(result.steps) - 1, min(4, len(result.steps))).round().astype(int))
+    shown = np.concatenate((result.real[None], result.pictures[rows])).reshape(-1, *result.real.shape[1:])
+    heads = [say("real pictures"), *(say("step {step}", step=int(result.steps[row])) for row in rows)]
+    sheet = Pictures(shown, title="Pictures of the same latents", rows=heads, columns=[""] * len(result.real), size=48)
+    made: list = [sheet]
+    marks = 7 if len(result.steps) < 3 else 0
+    for values, what in (
+        (result.w1, "exact W₁ to fresh pictures (ink)"),
+        (result.frechet, "Fréchet distance (ink²)"),
+        (result.sharp, "step between pixels"),
+    ):
+        drawing = figure(x="training steps", y=what, height=420 if len(made) < 2 else 340, showlegend=False)
+        line(drawing, result.steps, values[1:], WAYS[result.by], BLUE, marks=marks, hover="%{x} steps: %{y:.3f}")
+        across(drawing, y=float(values[0]), text=say("real pictures: {value}", value=short(values[0])))
+        drawing.y(rangemode="tozero")
+        made.append(drawing)
+    made[1].alt = say("Real pictures have W₁ {value}.", value=short(result.w1[0]))
+    return made
