@@ -7,8 +7,8 @@ import sys
 import time
 
 from engines.digits import frechet
-from engines.transport.data import halves, spread
 from engines.recipes.training import write_checksums
+from engines.transport.data import halves, spread
 from engines.transport.generators import GENERATORS, WEIGHTS, pictures, save, train_generator
 from engines.transport.matching import wasserstein
 
