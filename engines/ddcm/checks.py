@@ -162,7 +162,7 @@ CHECKS = (
     ),
     Check(
         "One shuffled codebook to fresh codebooks: ratio of the errors, T = 200",
-        "the same law, atom by atom",
+        "the same distribution, atom by atom",
         1.0,
         0.06,
         lambda: gaussian("shuffled", 200)[0] / gaussian("reference", 200)[0],

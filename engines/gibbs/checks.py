@@ -110,7 +110,7 @@ CHECKS = (
     ),
     Check(
         "All positions at once: total variation from the joint",
-        "its stationary law",
+        "its stationary distribution",
         0.231208,
         1e-6,
         lambda: kernels.total_variation(kernels.stationary(kernels.parallel_scan(TABLES)), LAW),
@@ -124,7 +124,7 @@ CHECKS = (
     ),
     Check(
         "Conditionals of two joints: total variation between the sweep orders",
-        "their stationary laws",
+        "their stationary distributions",
         0.313167,
         1e-6,
         lambda: order_gap(-0.5),
@@ -138,7 +138,7 @@ CHECKS = (
     ),
     Check(
         "Edits without the letters' probability: total variation from π",
-        "its stationary law",
+        "its stationary distribution",
         0.3531,
         5e-5,
         lambda: edit_laws().distance[1],
@@ -152,7 +152,7 @@ CHECKS = (
     ),
     Check(
         "Edits by CGMH's published code: total variation from π over strings that are not empty",
-        "NingMiao/CGMH, key_gen.py; its law over a cycle of 20 steps",
+        "NingMiao/CGMH, key_gen.py; its distribution over a cycle of 20 steps",
         0.21566,
         5e-5,
         lambda: edit_laws().distance[3],

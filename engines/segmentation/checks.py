@@ -108,14 +108,14 @@ CHECKS = (
     ),
     Check(
         "ababab: total variation of 20,000 draws of the perfect sampler from the exact distribution (0.011 expected)",
-        "exact law",
+        "exact distribution",
         0.0,
         0.025,
         lambda: sampled_distance("perfect"),
     ),
     Check(
         "ababab: total variation of 20,000 draws of FFBS from the exact distribution (0.011 expected)",
-        "exact law",
+        "exact distribution",
         0.0,
         0.025,
         lambda: sampled_distance("ffbs"),
