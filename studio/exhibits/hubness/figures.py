@@ -16,7 +16,7 @@ from studio.figure import COLORS, GREY, SEQUENTIAL, Figure, across, band, bars, 
 from studio.language import raw, say
 from studio.panels import Folded, Pictures, Prose, Table, png, verbatim
 
-MOST_POINTS = 900  # of a scatter plot, hubs among them
+MOST_POINTS = 600  # of a scatter plot, hubs among them
 ORDINARY, HUB, RANDOM = COLORS[0], COLORS[1], COLORS[2]
 
 LAWS = {
