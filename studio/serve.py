@@ -24,6 +24,7 @@ import gradio as gr
 import plotly
 from fastapi import FastAPI
 from gradio import state_holder
+from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -95,7 +96,7 @@ def script() -> str:
 SAFE = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"strict-origin-when-cross-origin")]
 
 
-NOT_OURS = (LookupError, ValueError, TypeError, AttributeError, RecursionError, ClientDisconnect)
+NOT_OURS = (LookupError, ValueError, TypeError, AttributeError, RecursionError, ClientDisconnect, FnIndexInferError)
 
 
 class Front:
@@ -118,6 +119,10 @@ class Front:
             if message["type"] == "http.response.start":
                 has_begun = True
                 message = message | {"headers": [*message["headers"], *SAFE]}
+                if message["status"] == 500 and "/gradio_api/mcp" in scope["path"]:
+                    message["status"] = (
+                        400  # MCP's server says 500 of a body that it cannot read; faults it answers with 200
+                    )
             await send(message)
 
         is_page = scope["path"].rstrip("/") in ("", scope.get("root_path", "").rstrip("/"))

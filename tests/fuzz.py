@@ -1,7 +1,7 @@
 """Hostile calls over HTTP: `python -m tests.fuzz [--calls 20000] [--seed 0]`. Every answer must be a result or a sentence of ours.
 
-Every endpoint, every control of the page past gradio, uploads, links, files and MCP, with wrong types, NaN, huge and empty
-values, odd text, paths of this machine, and deep JSON. A sentence is ours where a template of the locale files matches it, or
+Every endpoint, every function and event of the page, every control past gradio, uploads, links, files and MCP, with wrong
+types, NaN, huge and empty values, odd text, paths of this machine, deep JSON, and bodies that are none or have 5 MB. A sentence is ours where a template of the locale files matches it, or
 one of gradio's own below. A call that fails is printed so that it can be sent again.
 """
 
@@ -87,21 +87,30 @@ def is_ours(text: str) -> bool:
 
 
 class Fuzz:
-    """Calls drawn by a seed, and what went wrong."""
+    """Calls drawn by a seed, and what went wrong.
 
-    def __init__(self, address: str, seed: int):
-        self.draw = random.Random(seed)
+    computed: share of the calls of a view that takes more than half a second in which it may be computed
+    """
+
+    def __init__(self, address: str, seed: int, computed: float = 0.02):
+        self.draw, self.computed = random.Random(seed), computed
         self.client = httpx.Client(base_url=address, timeout=120, limits=httpx.Limits(keepalive_expiry=2))
         config = self.client.get("/config").json()
         self.desk = next(
             c["id"] for c in config["components"] if "draw" in str(c["props"].get("server_functions", c["props"]))
         )
-        self.submit = next(d["id"] for d in config["dependencies"] if any(t[1] == "submit" for t in d["targets"]))
+        self.submit, self.stop = (
+            next(d["id"] for d in config["dependencies"] if any(target[1] == event for target in d["targets"]))
+            for event in ("submit", "stop")
+        )
         self.endpoints = self.client.get("/gradio_api/info").json()["named_endpoints"]
         self.uploaded = self._send(b"1,2\n3,4\n", "points.csv").json()
+        self.asked = ""
+        self.client.event_hooks["request"] = [self._keep]
         self.done: Counter = Counter()
         self.said: Counter = Counter()
         self.faults: list[str] = []
+        self.spent: Counter = Counter()  # seconds
         self.slowest = (0.0, "")
 
     def junk(self, depth: int = 0) -> object:
@@ -145,7 +154,7 @@ class Fuzz:
         names = list(view.settings) if by_page else list(view.controls)
         bad = self.draw.sample(names, min(len(names), self.draw.randint(1, 3)))
         values |= {name: self.wrong(view.settings[name], view.defaults[name]) for name in bad}
-        if view.seconds > 0.5 and self.draw.random() < 0.98:  # seldom computed: that is for other tests
+        if view.seconds > 0.5 and self.draw.random() >= self.computed:  # that is for other tests
             values[bad[0]] = self.draw.choice([{"a": [1]}, "\0", [[]], [None]])
         if by_page:
             return {exhibit.controls[control]: values[name] for name, control in view.settings.items()}
@@ -165,7 +174,7 @@ class Fuzz:
             data = self.draw.choice([data[:-1], [*data, self.junk()], self.junk(), [self.junk() for _ in data]])
         by_name = self.draw.random() < 0.3
         body = given | ({"nosuch": 1} if self.draw.random() < 0.1 else {}) if by_name else {"data": data}
-        return self._queued(f"/gradio_api/call/{'v2/' if by_name else ''}{name}", body)
+        return self._queued(f"/gradio_api/call/{'v2/' if by_name else ''}{name}", json.dumps(body))
 
     def tool(self) -> list[str]:
         exhibit, view = self.draw.choice(VIEWS)
@@ -174,9 +183,56 @@ class Fuzz:
         for place in range(4):
             if self.draw.random() < 0.15:
                 asked[place] = self.junk()
-        return self._queued(
-            f"/gradio_api/call/{name}", {"data": asked[: {"list_views": 0, "describe_view": 2}.get(name, 4)]}
+        taken = asked[: {"list_views": 0, "describe_view": 2}.get(name, 4)]
+        return self._queued(f"/gradio_api/call/{name}", json.dumps({"data": taken}))
+
+    def raw(self) -> list[str]:
+        """A body that is no JSON, or more of it than anybody needs."""
+        exhibit, view = self.draw.choice(VIEWS)
+        deep = self.draw.choice([60, 900, 5_000])
+        inner = self.draw.choice(
+            [
+                "[" * deep + "]" * deep,
+                '{"a":' * deep + "1" + "}" * deep,
+                "9" * 5_000,
+                '"' + "x" * 5_000_000 + '"',
+                "NaN",
+            ]
         )
+        asked = f'["{exhibit.slug}","{view.slug}",{inner},null,"en"]'
+        at, body = self.draw.choice(
+            [
+                (f"call/{exhibit.slug}_{view.slug}".replace("-", "_"), f'{{"data":[{inner}]}}'),
+                (f"call/v2/{exhibit.slug}_{view.slug}".replace("-", "_"), f'{{"seed":{inner}}}'),
+                ("call/run_view", f'{{"data":["{exhibit.slug}","{view.slug}",{inner},10]}}'),
+                (
+                    "component_server",
+                    f'{{"data":{asked},"fn_name":"draw","component_id":{self.desk},"session_hash":"a"}}',
+                ),
+                ("queue/join", f'{{"data":[{{"ask":{asked}}}],"fn_index":{self.submit},"session_hash":{inner}}}'),
+                ("mcp/", f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{inner}}}'),
+            ]
+        )
+        if self.draw.random() < 0.3:
+            body = self.draw.choice(["", "{", "[]", "null", body[: len(body) // 2], "\ufeff" + body, "\0", inner])
+        if at.startswith("call/"):
+            return self._queued(f"/gradio_api/{at}", body)
+        accept = {"accept": "application/json, text/event-stream"} if at == "mcp/" else {}
+        return self._errors(self.client.post(f"/gradio_api/{at}", content=body, headers=JSON | accept))
+
+    def halt(self) -> list[str]:
+        """The page's stop, and gradio's own ways to end a run, of runs that are or are not there."""
+        session = self.draw.choice(["fuzz", "nosuch", ""])
+        path, body = self.draw.choice(
+            [
+                ("queue/join", {"data": [], "fn_index": self.stop, "session_hash": session}),
+                ("cancel", {"session_hash": session, "fn_index": self.submit, "event_id": self.draw.choice(TEXTS)}),
+                ("reset", {"event_id": self.draw.choice(TEXTS)}),
+            ]
+        )
+        if self.draw.random() < 0.5:
+            body[self.draw.choice(list(body))] = self.junk()
+        return self._errors(self.client.post(f"/gradio_api/{path}", content=json.dumps(body), headers=JSON))
 
     def mcp(self) -> list[str]:
         exhibit, view = self.draw.choice(VIEWS)
@@ -203,17 +259,15 @@ class Fuzz:
 
     def server(self) -> list[str]:
         exhibit, view = self.draw.choice(VIEWS)
-        pinned = self.settings(exhibit, view, True) if self.draw.random() < 0.2 else None
         name = self.draw.choice(
-            ["draw"] * 8 + ["arrive", "fetch_npz", "fetch_notebook", "fetch_art", "nosuch", "__init__"]
+            ["draw"] * 8 + ["arrive", "fetch_npz", "fetch_notebook", "fetch_art", "run_checks", "nosuch", "__init__"]
         )
-        asked = [exhibit.slug, view.slug, self.settings(exhibit, view, True), pinned, self.draw.choice(["en", "zh"])]
-        if self.draw.random() < 0.1:
-            asked[self.draw.randrange(5)] = self.junk()
+        asked = self._asked(exhibit, view)
         asked = {
-            "draw": asked,
+            "draw": asked if self.draw.random() < 0.6 else [*asked, self.draw.choice([True, True, False, self.junk()])],
             "fetch_notebook": [*asked, self.draw.choice(TEXTS)],
             "arrive": ["?" + self._query(exhibit, view), "en"],
+            "run_checks": [self.draw.choice([*TEXTS, exhibit.slug.upper(), None]), self.junk()],
         }.get(name, self.junk())
         body = {"data": asked, "fn_name": name, "component_id": self.desk, "session_hash": "fuzz"}
         if self.draw.random() < 0.05:
@@ -224,9 +278,7 @@ class Fuzz:
 
     def page(self) -> list[str]:
         exhibit, view = self.draw.choice(VIEWS)
-        values = self.settings(exhibit, view, True)
-        asked = {"ask": [exhibit.slug, view.slug, values, None, "en"]}
-        asked = self.junk() if self.draw.random() < 0.1 else asked
+        asked = self.junk() if self.draw.random() < 0.1 else {"ask": self._asked(exhibit, view)}
         session = f"fuzz{self.draw.random()}"
         body = {"data": [asked], "fn_index": self.submit, "session_hash": session}
         joined = self.client.post("/gradio_api/queue/join", content=json.dumps(body), headers=JSON)
@@ -279,6 +331,14 @@ class Fuzz:
         )
         return self._errors(self._send(self.draw.randbytes(self.draw.choice([0, 1, 100, 100_000])), name))
 
+    def _asked(self, exhibit, view) -> list:
+        """What the page asks of a view, often with settings that are pinned."""
+        pinned = self.settings(exhibit, view, True) if self.draw.random() < 0.3 else None
+        asked = [exhibit.slug, view.slug, self.settings(exhibit, view, True), pinned, self.draw.choice(["en", "zh"])]
+        if self.draw.random() < 0.1:
+            asked[self.draw.randrange(5)] = self.junk()
+        return asked
+
     def _send(self, data: bytes, name: str) -> httpx.Response:
         return self.client.post("/gradio_api/upload", files={"files": (name, data)})
 
@@ -297,8 +357,8 @@ class Fuzz:
         pairs |= {self.draw.choice(names): str(self.draw.choice([*TEXTS[:20], *NUMBERS])) for _ in range(3)}
         return str(httpx.QueryParams(pairs))
 
-    def _queued(self, path: str, body: object) -> list[str]:
-        sent = self.client.post(path, content=json.dumps(body), headers=JSON)
+    def _queued(self, path: str, body: str) -> list[str]:
+        sent = self.client.post(path, content=body, headers=JSON)
         self._status(sent)
         if sent.status_code != 200:
             return self._errors(sent)
@@ -308,6 +368,10 @@ class Fuzz:
             return []
         said = json.loads(answer.text.rsplit("data: ", 1)[1])
         return [said.get("error") or "null" if isinstance(said, dict) else str(said)]
+
+    def _keep(self, request: httpx.Request) -> None:
+        if request.method == "POST":
+            self.asked = f"{request.url.path} {request.read()[:600]!r}"
 
     def _status(self, answer: httpx.Response) -> None:
         if answer.status_code >= 500:
@@ -326,9 +390,9 @@ class Fuzz:
             return []
         return [text for text in (said.get("error"), said.get("detail")) if isinstance(text, str) and text]
 
-    def call(self) -> None:
-        """One call of a kind."""
-        kind = self.draw.choices([*KINDS], [*KINDS.values()])[0]
+    def call(self, kind: str = "") -> None:
+        """One call, of that kind or any."""
+        kind = kind or self.draw.choices([*KINDS], [*KINDS.values()])[0]
         began = time.perf_counter()
         try:
             for text in getattr(self, kind)():
@@ -336,14 +400,27 @@ class Fuzz:
                 if not is_ours(text):
                     raise AssertionError(f"says {text[:300]!r}")
         except Exception as fault:
-            self.faults.append(f"call {self.done.total()} {kind}: {type(fault).__name__} {str(fault)[:400]}")
+            said = f"call {self.done.total()} {kind}: {type(fault).__name__} {str(fault)[:400]}"
+            self.faults.append(f"{said} of {self.asked}")
             print(self.faults[-1], flush=True)
         self.done[kind] += 1
+        self.spent[kind] += time.perf_counter() - began
         self.slowest = max(self.slowest, (time.perf_counter() - began, f"call {self.done.total()} {kind}"))
 
 
 JSON = {"content-type": "application/json"}
-KINDS = {"endpoint": 40, "tool": 10, "mcp": 5, "server": 25, "page": 8, "link": 5, "file": 4, "upload": 3}
+KINDS = {
+    "endpoint": 35,
+    "tool": 10,
+    "mcp": 5,
+    "server": 25,
+    "page": 8,
+    "link": 4,
+    "file": 4,
+    "upload": 3,
+    "raw": 4,
+    "halt": 2,
+}
 
 
 def main() -> int:
@@ -363,7 +440,8 @@ def main() -> int:
     finally:
         studio.close()
     print(
-        f"{fuzz.done.total():,} calls in {time.monotonic() - began:.0f} s: {dict(fuzz.done)}; refused {dict(fuzz.said)}; slowest {fuzz.slowest}"
+        f"{fuzz.done.total():,} calls in {time.monotonic() - began:.0f} s: {dict(fuzz.done)}; refused {dict(fuzz.said)}; "
+        f"seconds { ({kind: round(spent) for kind, spent in fuzz.spent.items()}) }; slowest {fuzz.slowest}"
     )
     kinds = Counter(re.sub(r"call \d+|\d+", "", fault)[:160] for fault in fuzz.faults)
     print(
