@@ -91,7 +91,7 @@ def _endpoint(exhibit: Exhibit, view: View, slug: str, former: Former | None) ->
 
 async def compute(exhibit: Exhibit, view: View, given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     """The settings of a view, the others at their defaults, and its result: at once, or when it is the caller's turn."""
-    settings = view.defaults | {
+    settings = dict(view.defaults) | {
         name: _parsed(view.settings[name], value, view.defaults[name]) for name, value in given.items()
     }
     progress = run(exhibit, view, settings)
