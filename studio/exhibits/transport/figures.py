@@ -485,7 +485,7 @@ def draw_downhill(result: Downhill | PlaneDownhill) -> list:
         own = result.energies[result.methods.index("exact")]
         middle, lost = (result.times[1:] + result.times[:-1]) / 2, -np.diff(own) / np.diff(result.times)
         points(energy, middle, above(lost, 1e-8), "−ΔF/Δt", INK, size=5)
-        if np.isfinite(result.gap):
+        if np.isfinite(result.gap) and own[-1] > 1e-8:
             decay = own[-1] * np.exp(-2 * result.gap * (result.times - result.times[-1]))
             line(energy, result.times, decay, say("e^(−2λ₁t), λ₁ = {gap}", gap=short(result.gap)), GREY, dash="dot")
             energy.y(span=(float(np.nanmin(above(own, 1e-8))) / 2, 4 * float(max(result.rate.max(), own.max()))))
