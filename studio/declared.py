@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -170,7 +171,7 @@ def _control(control: Control, say: Any) -> dict[str, Any]:
             return said
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 

@@ -172,7 +172,7 @@ class View:
         return {**self.controls, **self.looks}
 
     @cached_property
-    def defaults(self) -> Mapping[str, Any]:
+    def defaults(self) -> MappingProxyType[str, Any]:
         """The default of each setting, as the engine's signature (or draw's) has it."""
         parameters = {
             **inspect.signature(self.draw).parameters,

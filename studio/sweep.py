@@ -327,9 +327,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="of torch in a worker (default: as in a single run, whose arrays are then the same bit for bit; 1 gets most done)",
     )
     options = parser.parse_args(arguments)
-    if options.processes is None and options.threads > 0:
-        options.processes = max((os.cpu_count() or 1) // options.threads, 1)
-    if options.threads < 1 or options.processes < 1 or options.retries < 0:
+    cores = os.cpu_count() or 1
+    processes = max(cores // max(options.threads, 1), 1) if options.processes is None else options.processes
+    if options.threads < 1 or processes < 1 or options.retries < 0:
         parser.error("--processes and --threads must be at least 1, --retries at least 0")
     for module, file in [
         ("pyarrow", "requirements-sweep.txt"),
@@ -346,7 +346,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.ray:
         workers: Processes | Cluster = Cluster(options.ray, options.retries, options.threads)
     else:
-        workers = Processes(options.processes, options.retries, options.threads)
+        workers = Processes(processes, options.retries, options.threads)
     try:
         rows = sweep(options.view, runs, options.out, workers)
     except KeyboardInterrupt:
