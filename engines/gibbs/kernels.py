@@ -135,7 +135,7 @@ def metropolis(proposal: np.ndarray, law: np.ndarray, ratio: bool = True) -> np.
 
 def stationary(kernel: np.ndarray) -> np.ndarray:
     """The law [states] that the kernel keeps, each entry to its own relative precision: the elimination of Grassmann,
-    Taksar & Heyman (1985), which subtracts nothing. Refusal where the kernel keeps more than one law."""
+    Taksar & Heyman (1985), which subtracts nothing. Refusal where the kernel has more than one."""
     kernel = inputs.kernel("kernel", kernel)
     from scipy.sparse.csgraph import connected_components  # slow to load, and asked for by one view
 

@@ -162,7 +162,7 @@ def test_stationary_laws_of_nearly_separate_states(coupling):
 def test_stationary_with_states_that_are_left_for_good():
     kernel = np.array([[0.5, 0.5, 0, 0], [0, 0.9, 0.1, 0], [0, 0.3, 0.7, 0], [0.2, 0.2, 0.2, 0.4]])
     assert stationary(kernel) == pytest.approx([0, 0.75, 0.25, 0], abs=1e-15)
-    with pytest.raises(ValueError, match="more than one law"):
+    with pytest.raises(ValueError, match="more than one stationary distribution"):
         stationary(np.eye(3))
 
 

@@ -71,7 +71,7 @@ def squares(titles: Sequence[str], columns: int, extent: float) -> tuple[Figure,
         number = str(cell + 1) if cell else ""
         axes.append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
         # (the page lays them out anew, by its room)
-        left, top = cell % wide / wide, 1 - cell // wide / high - 0.06
+        left, top = cell % wide / wide, 1 - (cell // wide + 0.09) / high
         x = {**side, "domain": [left, left + 0.96 / wide], "anchor": f"y{number}"}
         y = {**side, "domain": [top - 0.9 / high, top], "anchor": f"x{number}", "scaleanchor": f"x{number}"}
         made.update(**{f"xaxis{number}": x, f"yaxis{number}": y})
