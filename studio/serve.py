@@ -44,7 +44,7 @@ from studio.language import LANGUAGES, translate
 from studio.markup import plain
 from studio.page import page
 from studio.theme import ASSETS, theme
-from studio.turns import bound_threads
+from studio.turns import bound_threads, give_back
 from studio.uploads import FULL, held
 
 SCRIPTS = (
@@ -307,6 +307,7 @@ class Session(state_holder.SessionState):
 def blocks() -> gr.Blocks:
     """The page with its queue: gradio lets all in, and studio/turns.py has them wait."""
     bound_threads()
+    give_back()
     held()
     state_holder.SessionState = Session
     made = page().queue(max_size=1000, default_concurrency_limit=None)

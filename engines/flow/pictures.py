@@ -220,6 +220,11 @@ def test_pictures() -> np.ndarray:
     return data.to_grey(data.split().test, 4)
 
 
+def test_names() -> list[str]:
+    """What each test picture shows, and which of them it is."""
+    return [f"{label}, № {place}" for place, label in enumerate(data.split().test_labels.tolist())]
+
+
 def from_drawing(path: str) -> Tensor:
     """A drawing, black on white, as a digit [1, 64]: its ink, cut out and shrunk to 8 x 8 as the data are."""
     if not isinstance(path, str | os.PathLike) or not str(path):

@@ -3,7 +3,7 @@
 from engines.flow.checks import CHECKS
 from engines.flow.codes import SIDES, codes
 from engines.flow.experiments import denoise, heads, order, train
-from engines.flow.pictures import digits, guide, likelihood, test_pictures
+from engines.flow.pictures import digits, guide, likelihood, test_names, test_pictures
 from engines.pictures import ENDINGS
 from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, Upload, View, read_stories
 from studio.exhibits.flow.figures import (
@@ -30,7 +30,7 @@ TARGET = Choice(
 )
 SEED = Range("Seed", step=1)
 NOISE = Choice("Noise σ", ("0.1", "0.3"), help="Each has its own trained flow.")
-DIGIT = Gallery("Digit", test_pictures)
+DIGIT = Gallery("Digit", test_pictures, test_names)
 
 VIEWS = (
     View(
