@@ -34,7 +34,7 @@ OPEN = """async (address) => {
         await new Promise((r) => setTimeout(r, 2));
         const hero = HERO;
         const stage = hero?.closest(".exhibit");
-        const chosen = stage?.querySelector(".views [aria-selected=true]")?.dataset.view;
+        const chosen = stage?.querySelector(".views [aria-selected=true], .appendix [aria-checked=true]")?.dataset.view;
         const plot = hero?.querySelector(".panel-plot");
         if (chosen === view && Number(hero.dataset.drawn ?? 0) > (window.drawnBefore[stage.dataset.exhibit] ?? 0)
             && (!plot || plot.querySelector(".main-svg"))) {
