@@ -19,7 +19,7 @@ from engines.arguments import Refusal
 from engines.ddcm.plan import Plan
 
 BLOCK = 16  # atoms of one counter: the reference decoder makes a block, not the codebook, to have one atom
-# numbers of a codebook, in single precision; 1,024 atoms of SD3's latents of 768 x 768 pixels are 0.15 thousand million
+# numbers of a codebook, in single precision; 1,024 atoms of SD3's latents of 768 x 768 pixels are 150 million
 MOST_NUMBERS, MOST_ON_A_CARD = 3 << 26, 1 << 29
 _START, _CODEBOOK, _SHUFFLE = range(3)
 
