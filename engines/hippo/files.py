@@ -11,8 +11,9 @@ import itertools
 import math
 import os
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from engines.pictures import read_drawing
 
 LENGTH = 6 * math.pi  # a drawing, like a formula, runs over t in [0, 6 pi): three windows of 2 pi by default
 MEGABYTES = 64
-ROWS = 500_000
+ROWS = 250_000
 LONGEST_ROW = 1000
 MOST_CHUNKS = 1000  # of a .wav
 MOST_VALUE = 1e12
@@ -276,7 +277,14 @@ def upload(path: str, count: int) -> Signal:
         raise Refusal(
             "{parameter}: a .wav or .csv file is needed, not {given}.", parameter="upload", given=ending or "…"
         )
-    return (wav if ending == ".wav" else table)(path, count)
+    changed = os.stat(path).st_mtime_ns if os.path.isfile(path) else 0
+    found = _file(str(path), changed, whole("count", count, 2, 2**20))
+    return replace(found, values=found.values.copy())
+
+
+@lru_cache(maxsize=4)  # a slider that is dragged asks for the same file again
+def _file(path: str, changed: int, count: int) -> Signal:
+    return (wav if path.lower().endswith(".wav") else table)(path, count)
 
 
 def drawing(path: str, count: int) -> Signal | None:

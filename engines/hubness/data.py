@@ -13,6 +13,8 @@ from engines.hubness.files import Reading, read_points
 LAWS = ("uniform", "normal", "sphere", "mixture")
 EMBEDDED = ("digits", "emoji", "sentences")
 SETS = (*LAWS, *EMBEDDED, "file")
+MOST_KEPT = 2**25  # bytes of the points of a file that are kept
+_latest: tuple = (None, None)  # what was asked of a file, and its points: a slider that is dragged asks for them again
 ASSETS = Path(__file__).parents[2] / "assets" / "hubness"
 
 
@@ -74,12 +76,19 @@ def load_set(
     n, seed = whole("points", n, 1, 10_000_000), whole("seed", seed, 0, 2**32 - 1)
     if name in LAWS:
         return PointSet(draw_law(name, n, dimension, intrinsic, seed), None, (), np.arange(n, dtype=np.int32))
+    global _latest
     texts: np.ndarray | None = None
     pictures: np.ndarray | None = None
     reading = None
+    asked = None
     if name == "file":
         if path is None:
             raise Refusal("{parameter}: upload a table, or choose another set.", parameter="path")
+        if isinstance(path, str) and Path(path).is_file():
+            asked = (path, Path(path).stat().st_mtime_ns, array, n, seed)
+        known, kept = _latest
+        if asked and asked == known:
+            return kept
         table = read_points(path, array)
         points, reading = table.points, table.reading
         texts = np.array(table.labels, dtype=object) if table.labels else None
@@ -101,4 +110,7 @@ def load_set(
         points = points[chosen]
         pictures = None if pictures is None else pictures[chosen]
         texts = None if texts is None else texts[chosen]
-    return PointSet(points, pictures, () if texts is None else tuple(map(str, texts)), chosen, reading)
+    found = PointSet(points, pictures, () if texts is None else tuple(map(str, texts)), chosen, reading)
+    if asked and points.nbytes <= MOST_KEPT:
+        _latest = asked, found
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from engines.progress import Progress
 DISTANCES = METRICS[:5]
 SHOWN = 12  # hubs and antihubs that are shown
 MOST_LIVE = 5e9  # n^2 (d + 100): about a second
+MOST_REDUCED = 4e9  # n^2 d of all distances in float64: three seconds, and a method takes up to twice that
 MOST_LP = 4e8  # n^2 d of an Lp distance: about as long
 
 
@@ -232,7 +234,7 @@ def skewness_against_dimension(
     p: Annotated[float, Between(0.1, 10)] = 0.5,
     seed: Annotated[int, Between(0, 999)] = 0,
 ) -> Iterator[Progress[SkewnessCurve]]:
-    """Skewness and other measures of N_k as the dimension grows, for each law and seed; a report a dimension.
+    """Skewness and other measures of N_k as the dimension grows, for each law and seed; a report a set, the curve a dimension.
 
     seeds: sets drawn of each law, with seeds `seed`, `seed` + 1, ...
     After Radovanović, Nanopoulos and Ivanović 2009 (ICML) and 2010 (JMLR, section 2.1).
@@ -247,13 +249,14 @@ def skewness_against_dimension(
         )
     measures = (skewness, lambda counts: robin_hood(counts, k), top_share, antihub_rate)
     found = np.full((len(measures), len(laws), len(DIMENSIONS), seeds), np.nan)
-    for j, d in enumerate(DIMENSIONS):
-        for i, law in enumerate(laws):
-            for s in range(seeds):
-                counts = k_occurrence(torch.from_numpy(draw_law(law, points, d, 0, seed + s)), k, metric, p)
-                found[:, i, j, s] = [measure(counts) for measure in measures]
-        curve = SkewnessCurve(tuple(laws), np.array(DIMENSIONS, np.int32), points, k, metric, *found.copy())
-        yield Progress(j + 1, len(DIMENSIONS), curve)
+    sets = list(itertools.product(enumerate(DIMENSIONS), enumerate(laws), range(seeds)))
+    for done, ((j, d), (i, law), s) in enumerate(sets, 1):
+        counts = k_occurrence(torch.from_numpy(draw_law(law, points, d, 0, seed + s)), k, metric, p)
+        found[:, i, j, s] = [measure(counts) for measure in measures]
+        curve = None
+        if done % (len(laws) * seeds) == 0:
+            curve = SkewnessCurve(tuple(laws), np.array(DIMENSIONS, np.int32), points, k, metric, *found.copy())
+        yield Progress(done, len(sets), curve)
 
 
 @dataclass(frozen=True)
@@ -305,6 +308,15 @@ def compare_reductions(
     methods = ("none", *(method for method in methods if method != "none"))
     found = load_set(data, points, dimension, intrinsic, seed, path, array)
     cloud = check_points(torch.from_numpy(found.points), k)
+    n, d = cloud.shape
+    if n * n * d > MOST_REDUCED:
+        raise Refusal(
+            "{parameter}: {n} in {d} dimensions take too long here; take at most {most}.",
+            parameter="points",
+            n=n,
+            d=d,
+            most=math.isqrt(int(MOST_REDUCED / d)),
+        )
     plain = torch.cdist(cloud, cloud, compute_mode="donot_use_mm_for_euclid_dist")
     counts: list[Tensor] = []
     for method in methods:

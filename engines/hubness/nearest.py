@@ -430,13 +430,14 @@ def neighbours(
     checked = check_points(points, k, metric, p)
     ready = prepare(checked, metric)
     indices, distances = [], []
-    for start, index in neighbour_blocks(checked, k, metric, p, device):
-        index = index.to(ready.device).sort(dim=1).values
-        row = torch.arange(start, start + len(index), device=ready.device)[:, None]
-        value = pair_distance(ready, row, index, metric, p)
-        order = value.sort(dim=1, stable=True).indices
-        indices.append(index.gather(1, order))
-        distances.append(value.gather(1, order))
+    for start, block in neighbour_blocks(checked, k, metric, p, device):
+        row = torch.arange(start, start + len(block), device=ready.device)[:, None]
+        rows = max(1, 2**20 // (block.shape[1] * ready.shape[1]))  # whose gaps are held at a time
+        for mine, index in zip(row.split(rows), block.to(ready.device).sort(dim=1).values.split(rows), strict=True):
+            value = pair_distance(ready, mine, index, metric, p)
+            order = value.sort(dim=1, stable=True).indices
+            indices.append(index.gather(1, order))
+            distances.append(value.gather(1, order))
     distance = torch.cat(distances)
     if metric in ("cosine", "centred cosine"):
         distance = distance.square() / 2

@@ -128,7 +128,8 @@ def _rows(points: Tensor, k: int, method: str, metric: str, p: float) -> Callabl
     ):  # Hara et al. 2016, "Flattening the density gradient for eliminating spatial centrality"
         index, _ = neighbours(points, k, device=points.device)
         centred = centre(ready)  # far from the origin a mean of k points loses the digits that tell them apart
-        off = torch.cat([(centred[a:b] - centred[index[a:b]].mean(1)).square().sum(1) for a, b in _spans(n)])
+        spans = index.split(max(1, 2**20 // index.shape[1] // points.shape[1]))
+        off = (centred - torch.cat([centred[some].mean(1) for some in spans])).square().sum(1)
         return lambda start, stop: primary(start, stop).square() - off[start:stop, None] - off
     # Conneau et al. 2018, "Word translation without parallel data", equation (3), one set of points. With squared chords
     # c = 2 - 2 cos it is c less both points' mean of c / 2, in which no 1 hides what is small.

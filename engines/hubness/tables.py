@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from array import array as numbers_of
 from collections.abc import Iterator
@@ -18,10 +19,14 @@ MOST_ROWS = 100_000
 MOST_NUMBERS = 50_000_000
 MOST_LINE = 2_000_000  # bytes
 SAMPLE = 4_000_000  # characters of the first rows, by which the columns are judged
-WHOLE = 40_000_000  # of a table that can be judged by all its rows
+WHOLE = 10_000_000  # of a table that can be judged by all its rows
+MOST_BYTES = 50_000_000  # of a text, and
+MOST_CELLS = 10_000_000  # numbers in it: two or three seconds
 SEPARATORS = {"tab": "\t", "semicolon": ";", "comma": ",", "space": " "}
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "--", "?", "#n/a"}
 INDEX_NAMES = {"", "index", "unnamed: 0", "id", "row"}
+DECIMAL = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
+DECIMALS = re.compile(rf"{DECIMAL.pattern}(;{DECIMAL.pattern})*", re.ASCII)  # cells of a row
 LABEL_NAMES = {"word", "token", "term", "label", "name", "text", "title", "id", "key", "class", "item"}
 
 
@@ -63,7 +68,7 @@ class Reading:
     copies: int = 0
 
 
-def too_many(rows: int, numbers: int) -> None:
+def too_many(rows: int, numbers: int, most: int = MOST_NUMBERS) -> None:
     if rows > MOST_ROWS:
         raise Refusal(
             "{parameter}: the table has {rows} rows; at most {most} are taken. Save a sample of them.",
@@ -71,12 +76,12 @@ def too_many(rows: int, numbers: int) -> None:
             rows=rows,
             most=MOST_ROWS,
         )
-    if numbers > MOST_NUMBERS:
+    if numbers > most:
         raise Refusal(
             "{parameter}: the table has {numbers} numbers; at most {most} are taken. Save fewer rows or columns.",
             parameter="path",
             numbers=numbers,
-            most=MOST_NUMBERS,
+            most=most,
         )
 
 
@@ -85,6 +90,13 @@ Row = tuple[int, list[str]]  # line number and cells
 
 def read_text(file: Path) -> tuple[np.ndarray, tuple[str, ...], Reading]:
     """The points, the labels and what was taken for what, of a text table."""
+    if (size := file.stat().st_size) > MOST_BYTES:
+        raise Refusal(
+            "{parameter}: the text has {size} MB; at most {most} MB of text are read. Save the table with numpy.save, as .npy.",
+            parameter="path",
+            size=math.ceil(size / 1e6),
+            most=MOST_BYTES // 10**6,
+        )
     raw = file.read_bytes()
     try:
         if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -175,18 +187,23 @@ def _table(
     if not coordinates:
         raise Refusal("{parameter}: the table holds texts, no numbers.", parameter="path")
     lines = lines[1:] if heading else lines
-    too_many(len(lines), len(lines) * len(coordinates))
+    too_many(len(lines), len(lines) * len(coordinates), MOST_CELLS)
     numbers, labels, order = numbers_of("d"), [], []
     commas, thousands = False, True
+    in_a_row = coordinates == [*range(coordinates[0], width)]
     for line, cells in _rows(lines, separator) if len(lines) > len(body) else body:
         cells = _fitted((line, cells), width, separator)[1]
         if any(cells[column] for column in empty):
             return None
-        labels.append(" · ".join(cells[column] for column in texts))
+        if texts:
+            labels.append(" · ".join([cells[column] for column in texts]))
         if index is not None:
             order.append(cells[index])
-        held = [cells[column] for column in coordinates]
-        whole = "".join(held)
+        held = cells[coordinates[0] :] if in_a_row else [cells[column] for column in coordinates]
+        whole = ";".join(held)
+        if commas and not thousands and DECIMALS.fullmatch(whole):
+            numbers.extend(map(float, whole.replace(",", ".").split(";")))
+            continue
         if whole.isascii() and "_" not in whole and "," not in whole:
             try:
                 numbers.extend(map(float, held))
@@ -239,7 +256,7 @@ def _comment(line: str) -> bool:
 def _number(cell: str) -> float | None:
     """A cell as a number, None if it is none: Unicode's minus and a decimal comma are taken, Python's 1_000 is not."""
     cell = cell.strip().replace("−", "-")
-    if re.fullmatch(r"[+-]?\d+,\d+([eE][+-]?\d+)?", cell, re.ASCII):
+    if DECIMAL.fullmatch(cell):
         return float(cell.replace(",", "."))
     try:
         return float(cell) if cell.isascii() and "_" not in cell else None
@@ -287,6 +304,12 @@ def _rows(lines: list[tuple[int, str]], separator: str) -> Iterator[Row]:
     if separator == "space" and not (quoted and len(lines) > 1):
         for number, line in lines:
             yield number, line.split() if "  " in line.strip() or "\t" in line else line.strip().split(" ")
+        return
+    if not any('"' in line or len(line) > csv.field_size_limit() for _, line in lines):  # many times as fast as csv
+        blank = re.compile(r"[^\S\t]" if separator == "tab" else r"\s")
+        for number, line in lines:
+            cells = line.split(SEPARATORS[separator])
+            yield number, [cell.strip() for cell in cells] if blank.search(line) else cells
         return
 
     def reader(some: list[tuple[int, str]], quoting: int) -> Iterator[Row]:

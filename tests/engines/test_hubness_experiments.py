@@ -108,6 +108,12 @@ def test_skewness_grows_with_dimension_but_not_on_the_sphere():
     assert np.abs(mean[2]).max() < 0.7
 
 
+def test_a_long_curve_can_be_stopped_after_every_set():
+    reports = list(skewness_against_dimension(("normal", "sphere"), 100, seeds=2))
+    assert len(reports) == reports[-1].total == 9 * 2 * 2
+    assert [report.step for report in reports if report.result] == [*range(4, 37, 4)]
+
+
 def test_every_reduction_evens_out_normal_points():
     result = last(compare_reductions("normal", 600))
     assert result.methods[0] == "none"
@@ -234,6 +240,10 @@ def test_the_followers_of_a_hub_are_those_that_have_it_as_a_neighbour():
         (lambda: last(skewness_against_dimension(laws=())), "laws must be a list"),
         (lambda: last(skewness_against_dimension(points=20)), "points must"),
         (lambda: last(compare_reductions(points=20, k=20)), "at least 21 points"),
+        (
+            lambda: last(compare_reductions("normal", 3000, dimension=1000)),
+            "3,000 in 1,000 dimensions take too long.*2,000",
+        ),
         (lambda: last(compare_reductions(methods=["magic"])), "methods must"),
         (lambda: last(boundary(share=0.0)), "share must"),
         (lambda: last(latent_filter(latents=10)), "latents must"),

@@ -1,6 +1,7 @@
 """Tables as people save them: what is read, what it is taken for, and what is refused."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas
 import pytest
 import torch
 
-from engines.hubness import read_points, survey
+from engines.hubness import data, read_points, survey
 from engines.hubness.files import Reading
 
 READ = [
@@ -222,3 +223,39 @@ def saved(table):
 def test_bad_files_are_refused_in_a_sentence(tmp_path, make, words):
     with pytest.raises(ValueError, match=words):
         read_points(str(make(tmp_path)))
+
+
+def test_a_text_that_takes_long_to_read_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "p.csv").write_text("1,2.5\n" * 500)
+    monkeypatch.setattr("engines.hubness.tables.MOST_CELLS", 999)
+    with pytest.raises(ValueError, match="1,000 numbers; at most 999"):
+        read_points(str(tmp_path / "p.csv"))
+    monkeypatch.setattr("engines.hubness.tables.MOST_BYTES", 2000)
+    with pytest.raises(ValueError, match=r"Save the table with numpy.save, as \.npy"):
+        read_points(str(tmp_path / "p.csv"))
+
+
+def test_cells_are_the_same_with_and_without_quotes_blanks_and_decimal_commas(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(30, 4)).round(5).tolist()
+    lines = [[f"{x:+.5f}" for x in row] for row in rows]
+    for name, text in {
+        "plain.csv": "\n".join(",".join(line) for line in lines),
+        "quoted.csv": "\n".join(",".join(f'"{x}"' for x in line) for line in lines),
+        "blanks.csv": "\n".join(" , ".join(line) for line in lines),
+        "commas.csv": "\n".join("; ".join(line).replace(".", ",") for line in lines),
+        "some.csv": "\n".join(";".join(line).replace(".", "," if i % 2 else ".") for i, line in enumerate(lines)),
+    }.items():
+        (tmp_path / name).write_text(text)
+        np.testing.assert_array_equal(read_points(str(tmp_path / name)).points, rows)
+
+
+def test_a_file_is_read_again_only_where_it_or_what_is_asked_of_it_changed(tmp_path, monkeypatch):
+    path, came = tmp_path / "p.csv", []
+    path.write_text("1,2.5\n2,2.5\n" * 20)
+    monkeypatch.setattr(data, "read_points", lambda *asked: came.append(asked) or read_points(*asked))
+    first = data.load_set("file", path=str(path))
+    assert data.load_set("file", path=str(path)) is first and len(came) == 1
+    assert len(data.load_set("file", 10, path=str(path)).points) == 10 and len(came) == 2
+    path.write_text("1,2.5\n2,4.5\n" * 20)
+    os.utime(path, ns=(1, 1))
+    assert data.load_set("file", 10, path=str(path)).points.max() == 4.5

@@ -54,7 +54,7 @@ FILE = Upload(
     "Table of points",
     KINDS,
     200,
-    help="One point a row: numpy's .npy or .npz, a table with commas, semicolons or tabs, word2vec or GloVe text.",
+    help="One point a row: numpy's .npy or .npz, a table with commas, semicolons or tabs, word2vec or GloVe text (up to 50 MB).",
     when={"data": ["file"]},
 )
 ARRAY = Text("Array of the .npz", help="Empty: the largest table of fractions.", when={"data": ["file"]})
