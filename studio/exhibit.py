@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from math import isnan, nan
@@ -115,6 +115,11 @@ class Drawing(Control):
     under: Gallery | None = None
 
 
+def each(names: Iterable[Any], numbers: Iterable[Any]) -> dict[str, Any]:
+    """A number for each of these, such as the methods that a view compares."""
+    return {str(name): number for name, number in zip(names, numbers, strict=True)}
+
+
 @dataclass(frozen=True)
 class View:
     """One question asked of a subject.
@@ -129,7 +134,8 @@ class View:
     brief: settings with which it takes a moment, for the tests of a view that takes long
     gpu: whether it is worth asking a shared GPU for
     appendix: drawn in the menu at the row's end, for those who want more
-    scalars: number in the result, by its dotted name, -> its label: what a sweep draws as a curve
+    scalars: label, with the unit, -> a number of the result: what a sweep follows, as a curve and in its table. Its dotted name,
+        or a function of the result, which may give several numbers by name (`each`)
     """
 
     slug: str
@@ -144,7 +150,7 @@ class View:
     brief: Mapping[str, Any] = field(default_factory=dict)
     gpu: bool = False
     appendix: bool = False
-    scalars: Mapping[str, str] = field(default_factory=dict)
+    scalars: Mapping[str, str | Callable[[Any], Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (_, rule) in rules(self.compute).items():

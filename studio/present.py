@@ -8,15 +8,14 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from operator import attrgetter
 from typing import Any
 
 from engines.progress import Progress
 from studio import link
-from studio.exhibit import Drawing, Exhibit, Upload, View
-from studio.language import say, sentence, speaking
+from studio.exhibit import Choice, Drawing, Exhibit, Upload, View
+from studio.language import drawn, say, sentence, speaking
 from studio.panels import draw_panels, overlaid, pack
-from studio.results import key, known, run
+from studio.results import key, known, run, scalars
 from studio.snippet import in_python
 
 _RUNS = itertools.count(1)
@@ -45,7 +44,7 @@ def stage(
     status: str = "",
     progress: Progress | None = None,
     seconds: float | None = None,
-    scalars: Mapping[str, float] | None = None,
+    followed: Mapping[str, Mapping[str, float | None]] | None = None,
     run: int = 0,
     waits: bool = False,
 ) -> str:
@@ -67,7 +66,7 @@ def stage(
         "busy": progress is not None,
         "progress": progress.step / progress.total if progress and progress.total else None,
         "seconds": seconds,
-        "scalars": scalars or {},
+        "scalars": followed or {},
         "run": run,
         "waits": waits,
         "prepared": packed is not None,
@@ -113,6 +112,21 @@ def waiting(exhibit: Exhibit, view: View, ahead: int, language: str) -> str:
         )
     said = {"exhibit": exhibit.slug, "view": view.slug, "error": "", "status": text, "busy": True, "progress": None}
     return json.dumps(said | {"panels": None})
+
+
+def followed(view: View, result: Any) -> dict[str, dict[str, float | None]]:
+    """What a sweep draws: for each label its numbers by name, as a visitor reads them; None where one is not finite."""
+    options = {}
+    for control in view.settings.values():
+        options |= dict(control.options) if isinstance(control, Choice) and isinstance(control.options, Mapping) else {}
+    made = {}
+    for label, found in scalars(view, result).items():
+        numbers = found if isinstance(found, dict) else {"": found}
+        made[str(drawn(label))] = {
+            str(drawn(options.get(name, name))): number if math.isfinite(number) else None
+            for name, number in numbers.items()
+        }
+    return made
 
 
 def labels(view: View) -> dict[str, str]:
@@ -175,10 +189,7 @@ def _present(
             drawn_at = time.perf_counter()
             shown = None if progress.result is None else panels(view, progress.result, settings, behind, pinned)
             if last:
-                scalars = {
-                    str(say(label)): float(attrgetter(name)(progress.result)) for name, label in view.scalars.items()
-                }
-                yield made(shown=shown, seconds=seconds, scalars=scalars)
+                yield made(shown=shown, seconds=seconds, followed=followed(view, progress.result))
             else:
                 count = (
                     say("{step} of {total}", step=progress.step, total=progress.total)

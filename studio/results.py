@@ -10,6 +10,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,18 @@ def arrays(result: Any, name: str = "") -> dict[str, np.ndarray]:
     for key, value in parts:
         found |= arrays(value, f"{name}.{key}" if name else key)
     return found
+
+
+def scalars(view: View, result: Any) -> dict[str, float | dict[str, float]]:
+    """The numbers of a result that a sweep follows, by label; where there are several of a label, by name."""
+    found = {
+        label: attrgetter(wanted)(result) if isinstance(wanted, str) else wanted(result)
+        for label, wanted in view.scalars.items()
+    }
+    return {
+        label: {name: float(one) for name, one in number.items()} if isinstance(number, dict) else float(number)
+        for label, number in found.items()
+    }
 
 
 def key(view: View, settings: Mapping[str, Any]) -> str:

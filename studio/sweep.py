@@ -38,7 +38,7 @@ from studio.exhibit import Choice, Control, Drawing, Exhibit, Gallery, Numbers, 
 from studio.exhibits import EXHIBITS
 from studio.language import sentence
 from studio.present import labels
-from studio.results import arrays, key
+from studio.results import arrays, key, scalars
 
 MOST = 100_000  # runs of one sweep
 
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
     """How a run ended.
 
     file: the .npz, b"" where there is no result
-    scalars: numbers and texts of the result, by dotted name
+    scalars: numbers and texts of the result by dotted name, and what its view follows (View.scalars) by label
     seconds: of the engine alone
     error: a sentence, or ""
     """
@@ -145,8 +145,13 @@ def work(name: str, settings: Mapping[str, Any], threads: int) -> Outcome:
     found = arrays(result)
     file = io.BytesIO()
     np.savez_compressed(file, **found)  # pyright: ignore[reportArgumentType]
-    scalars = {name: array.item() for name, array in found.items() if array.ndim == 0 and array.dtype.kind in "biufU"}
-    return Outcome(file.getvalue(), scalars, seconds, "")
+    said = {name: array.item() for name, array in found.items() if array.ndim == 0 and array.dtype.kind in "biufU"}
+    for label, number in scalars(view, result).items():
+        if isinstance(number, dict):
+            said |= {f"{label}: {name}": one for name, one in number.items()}
+        elif view.scalars[label] not in said:
+            said[label] = number
+    return Outcome(file.getvalue(), said, seconds, "")
 
 
 @dataclass

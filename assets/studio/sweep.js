@@ -69,12 +69,16 @@ const makeSweep = (exhibit, hooks) => {
     const isWide = (values) => Math.min(...values) > 0 && Math.max(...values) > 50 * Math.min(...values);
     const axis = (values) => (isWide(values) ? "log" : "linear");
     const x = asked.map((text) => (isNumber ? Number(text) : labelOf(name, text, false)));
-    const panels = Object.keys(found[0] ?? {}).map((said) => ({ kind: "plot", figure: {
-      data: [{ type: "scatter", mode: isNumber ? "lines+markers" : "markers", x, y: found.map((one) => one[said]), name: said, marker: { size: 8 } }],
-      layout: { height: 240, showlegend: false, margin: { l: 70, r: 20, t: 20, b: 50 },
-        xaxis: { title: { text: label }, type: isNumber ? axis(x) : "category" }, yaxis: { title: { text: said }, type: axis(found.map((one) => one[said])) } },
-    } }));
-    curves.hidden = asked.length < 2 || !panels.length || found.some((one) => Object.keys(one).length !== panels.length);
+    const panels = [...new Set(found.flatMap((one) => Object.keys(one)))].map((said) => {
+      const names = [...new Set(found.flatMap((one) => Object.keys(one[said] ?? {})))];
+      const lines = names.map((one) => found.map((row) => row[said]?.[one] ?? null));
+      return { kind: "plot", figure: {
+        data: lines.map((y, i) => ({ type: "scatter", mode: isNumber ? "lines+markers" : "markers", x, y, name: names[i] || said, marker: { size: 8 } })),
+        layout: { height: 240, showlegend: names.length > 1, title: { text: said, x: 0, xref: "container" }, margin: { l: 70, r: 20, t: 40, b: 50 },
+          xaxis: { title: { text: label }, type: isNumber ? axis(x) : "category" }, yaxis: { type: axis(lines.flat().filter((y) => y !== null)) } },
+      } };
+    });
+    curves.hidden = !panels.length || found.filter((one) => Object.keys(one).length).length < 2; // (a value may be refused)
     if (!curves.hidden) await drawPanels(curves, panels, `curves/${name}`, tools, true);
   };
   const draw = async (isAsked = false) => {

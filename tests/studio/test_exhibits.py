@@ -107,6 +107,11 @@ def test_a_hidden_control_changes_nothing_that_is_seen(exhibit, view, name):
     assert seen[0] == seen[1]
 
 
+def test_every_view_but_those_of_pictures_alone_has_numbers_for_a_sweep():
+    without = {f"{e.slug}/{v.slug}" for e in EXHIBITS for v in e.views if not v.scalars}
+    assert without == {"diffusion/field", "diffusion/images", "diffusion/prompt", "ddcm/photographs"}
+
+
 @pytest.mark.parametrize("exhibit, view", VIEWS)
 def test_what_streams_is_not_live(exhibit, view):
     assert not (view.live and view.streams)  # a slider's release is answered once
@@ -162,6 +167,8 @@ def test_view_is_drawn(exhibit, view):
     assert not said["error"] and said["panels"]
     for panel in said["panels"]:
         assert len(json.dumps(panel)) < 300_000
+    numbers = [number for several in said["scalars"].values() for number in several.values()]
+    assert len(said["scalars"]) == len(view.scalars) <= 4 and (numbers or not view.scalars) and None not in numbers
 
 
 @pytest.mark.parametrize("exhibit, view", VIEWS)

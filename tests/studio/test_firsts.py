@@ -76,7 +76,8 @@ def test_a_first_figure_is_what_the_view_draws_today(exhibit, view, file, settin
     is_small = view.seconds >= LONG or ".link." in file.name
     only_kinds = is_small or view.slug in ("speed", "ladder", "critics")
     *_, last = present(exhibit, view, settings | (dict(view.brief) if is_small else {}))
-    today = json.loads(last)["panels"]
+    today, numbers = (json.loads(last)[part] for part in ("panels", "scalars"))
+    assert None not in [number for several in numbers.values() for number in several.values()]  # of a sweep: finite
     if only_kinds:
         assert kinds(kept(file)) == kinds(today)
     else:

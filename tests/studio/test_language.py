@@ -49,7 +49,7 @@ def declared_texts(exhibit):
     for control in exhibit.controls:
         yield from of_control(control)
     for view in exhibit.views:
-        yield from (view.title, view.caption, *view.scalars.values())
+        yield from (view.title, view.caption, *view.scalars)
     for story in exhibit.stories:
         yield story.title
         for step in story.steps:

@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from studio import sweep
-from studio.results import arrays
+from studio.exhibit import Choice, each
+from studio.figure import short
+from studio.present import followed
+from studio.results import arrays, scalars
 from studio.sweep import Outcome, Processes, find, plan
 from tests.conftest import ROOT
 
@@ -101,6 +105,23 @@ def test_the_table_has_settings_scalars_seconds_and_errors(folder):
     ]
     assert all(row["seconds"] > 0 and row["error"] == "" and row["tries"] == 1 for row in rows)
     assert all((folder / f"{row['run']}.npz").exists() for row in rows)
+    for row in rows:  # what the view follows, by its label and the name
+        assert row[f"least f_b over the distances: {short(row['bases'][0])}"] == row_of(folder, row["run"])["lowest"]
+
+
+def row_of(folder, run):
+    with np.load(folder / f"{run}.npz") as file:
+        return {name: file[name].item() for name in file if file[name].size == 1}
+
+
+def test_what_a_sweep_follows_is_named_and_what_is_not_finite_is_nothing():
+    view = SimpleNamespace(
+        scalars={"a": "x", "b": lambda r: each(("rk4", "own"), (r.x, np.inf))},
+        settings={"way": Choice("Way", {"rk4": "RK4"})},
+    )
+    result = SimpleNamespace(x=np.float32(0.5))
+    assert scalars(view, result) == {"a": 0.5, "b": {"rk4": 0.5, "own": np.inf}}
+    assert followed(view, result) == {"a": {"": 0.5}, "b": {"RK4": 0.5, "own": None}}
 
 
 class Here:

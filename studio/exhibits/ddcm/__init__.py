@@ -16,9 +16,22 @@ from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, resto
 from engines.ddcm.photographs import SIDES, code_photograph
 from engines.ddcm.pictures import held_back, photographs
 from engines.pictures import ENDINGS
-from studio.exhibit import Choice, Drawing, Exhibit, Former, Gallery, Numbers, Range, Text, Upload, View, read_stories
+from studio.exhibit import (
+    Choice,
+    Drawing,
+    Exhibit,
+    Former,
+    Gallery,
+    Numbers,
+    Range,
+    Text,
+    Upload,
+    View,
+    each,
+    read_stories,
+)
 from studio.exhibits.ddcm.figures import draw_code, draw_gaussian, draw_generated, draw_mixed, draw_rate, draw_restored
-from studio.exhibits.ddcm.figures_choices import BOOKS, SHOWN, draw_books, draw_choices, draw_quality
+from studio.exhibits.ddcm.figures_choices import BOOKS, RULES, SHOWN, draw_books, draw_choices, draw_quality
 from studio.exhibits.ddcm.figures_photographs import draw_photograph
 from studio.hub import LATENT
 
@@ -137,6 +150,12 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_code,
+            scalars={
+                "PSNR (dB)": "psnr",
+                "SSIM": "ssim",
+                "bytes of the choices": "payload_bytes",
+                "entropy of the indices (bits)": "entropy",
+            },
             seconds=4,
             brief={"steps": 6, "flips": 1},
             **SLOW,
@@ -162,6 +181,11 @@ EXHIBIT = Exhibit(
             },
             looks={"measure": MEASURE},
             draw=draw_rate,
+            scalars={
+                "greatest PSNR of our codes (dB)": lambda r: r.psnr.max(),
+                "greatest SSIM of our codes": lambda r: r.ssim.max(),
+                "largest file (bytes)": lambda r: r.file_bytes.max(),
+            },
             seconds=20,
             brief={"count": 2, "step_counts": (3, 5), "atom_counts": (1,), "variants": ("turbo",)},
             **SLOW,
@@ -225,6 +249,13 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_gaussian,
+            scalars={
+                "mean squared error, longest code with the largest K": lambda r: {
+                    "one codebook, shuffled": r.shuffled[-1, -1],
+                    "fresh codebooks": r.reference[-1, -1],
+                    "predicted": r.predicted[-1, -1],
+                }
+            },
             seconds=1.5,
             brief={"step_counts": (5, 20), "codebook_bits": (2, 4)},
         ),
@@ -250,6 +281,10 @@ EXHIBIT = Exhibit(
             },
             looks={"codebook": Choice("K of the density", SHOWN)},
             draw=draw_choices,
+            scalars={
+                "squared error at the largest K": lambda r: each((RULES[name][0] for name in RULES), r.error[:, -1]),
+                "least bits of a source": "least_bits",
+            },
             seconds=0.6,
             brief={"size": 2, "steps": 4},
         ),
@@ -273,6 +308,11 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_books,
+            scalars={
+                "Fréchet distance at the largest K, relative": lambda r: each(
+                    (name for name, _ in BOOKS.values()), r.distance[:, -1]
+                )
+            },
             seconds=0.5,
             brief={"size": 4, "steps": 5},
         ),
@@ -296,6 +336,12 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_quality,
+            scalars={
+                "least kernel distance of the books": lambda r: min(
+                    d for d, book in zip(r.distance, r.book, strict=True) if book != "ddpm"
+                ),
+                "kernel distance of DDPM": lambda r: r.distance[list(r.book).index("ddpm")],
+            },
             seconds=25,
             brief={"steps": 3, "count": 8, "codebook_bits": (2,)},
             **SLOW,
@@ -330,6 +376,10 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_generated,
+            scalars={
+                "mean distance of two pictures (grey levels)": lambda r: r.distance[-1],
+                "taken for the class, last row": lambda r: r.classified[-1],
+            },
             seconds=25,
             brief={"steps": 3, "count": 2, "compared": (2,)},
             **SLOW,
@@ -359,6 +409,11 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_restored,
+            scalars={
+                "PSNR of the restored picture (dB), mean of the seeds": lambda r: r.psnr.mean(),
+                "PSNR within what was measured (dB), mean of the seeds": lambda r: r.agreement.mean(),
+                "bytes of the choices": "payload_bytes",
+            },
             seconds=6,
             brief={"steps": 5, "count": 2},
             **SLOW,
@@ -381,6 +436,14 @@ EXHIBIT = Exhibit(
                 "seed": SEED,
             },
             draw=draw_mixed,
+            scalars={
+                "PSNR of the half splice (dB)": lambda r: each(
+                    ("to the first", "to the second"), r.splice_psnr[len(r.taken) // 2]
+                ),
+                "PSNR of the half blend (dB)": lambda r: each(
+                    ("to the first", "to the second"), r.blend_psnr[len(r.weights) // 2]
+                ),
+            },
             seconds=9,
             brief={"steps": 9},
             **SLOW,

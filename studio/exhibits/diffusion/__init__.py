@@ -16,9 +16,10 @@ from engines.diffusion.mixture import target_mixture
 from engines.diffusion.prompt import FEW, SIDES, prompt_grid
 from engines.diffusion.prompt import SCHEDULERS as PROMPTED
 from engines.diffusion.variances import step_variances
-from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Text, View, read_stories
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Numbers, Range, Text, View, each, read_stories
 from studio.exhibits.diffusion import figures, figures_exact
 from studio.exhibits.diffusion.figures import METHODS, SAMPLERS
+from studio.exhibits.diffusion.figures_exact import FAMILY, brightness_rows
 from studio.exhibits.diffusion.figures_prompt import SAMPLERS_HERE, draw_prompt
 from studio.figure import COLORS
 from studio.hub import LATENT
@@ -118,6 +119,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_panels,
+        scalars={
+            "sliced W₁ distance (units of the target)": lambda r: each(r.samplers, r.distance),
+            "denoiser calls": lambda r: each(r.samplers, r.nfe),
+        },
         seconds=0.2,
     ),
     View(
@@ -165,6 +170,12 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_convergence,
+        scalars={
+            "fitted order": lambda r: each(r.samplers, r.fitted),
+            "median endpoint error at the last number of steps (units of the target)": lambda r: each(
+                r.samplers, r.error[:, -1]
+            ),
+        },
         live=False,
         seconds=4,
         brief={"samplers": ("euler", "dpmpp_2m"), "steps": (10, 20)},
@@ -188,6 +199,12 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_distances,
+        scalars={
+            "sliced W₁ at the last number of calls (units of the target)": lambda r: each(
+                r.samplers, r.wasserstein[:, -1]
+            ),
+            "energy distance there (units of the target)": lambda r: each(r.samplers, r.energy[:, -1]),
+        },
         live=False,
         seconds=4,
         brief={"samplers": ("ddpm",), "budgets": (8, 16)},
@@ -212,6 +229,14 @@ VIEWS = (
             "grid": GRIDS,
         },
         draw=figures_exact.draw_variances,
+        scalars={
+            "noise added over noise removed, mean of the steps": lambda r: each(
+                (FAMILY[name] for name in r.family), r.share.mean(1)
+            ),
+            "spread of the samples over that of the data, at most steps": lambda r: each(
+                (FAMILY[name] for name in r.family), r.spread[:, -1]
+            ),
+        },
         seconds=0.1,
     ),
     View(
@@ -234,6 +259,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures_exact.draw_brightness,
+        scalars={"spread of brightness kept": lambda r: each(brightness_rows(r), r.kept)},
         seconds=0.2,
     ),
     View(
@@ -263,6 +289,13 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_few_steps,
+        scalars={
+            "W₁ to the target in one step (units of the target)": lambda r: each(r.methods, r.distance[:, 0]),
+            "W₁ to the target in eight steps (units of the target)": lambda r: each(r.methods, r.distance[:, -1]),
+            "distance to the exact flow in one step (units of the target)": lambda r: each(
+                r.methods, r.flow_distance[:, 0]
+            ),
+        },
         live=False,
         seconds=0.5,
     ),
@@ -285,6 +318,12 @@ VIEWS = (
             "std": Range("Width of a mode", step=0.05),
         },
         draw=figures_exact.draw_consistency,
+        scalars={
+            "W₂ to the data, eight levels or steps": lambda r: each(
+                ("levels of training", "steps along (x − f)/t", "steps along the exact velocity"), r.distance[:, 3]
+            ),
+            "variance lost with eight levels": lambda r: r.lost[3],
+        },
         seconds=0.3,
     ),
     View(
@@ -309,6 +348,7 @@ VIEWS = (
             "duration": Range("Duration", log=True),
         },
         draw=figures_exact.draw_identities,
+        scalars={"loss at the start": lambda r: each(r.losses, r.value), "Fisher divergence at the start": "fisher"},
         seconds=0.1,
     ),
     View(

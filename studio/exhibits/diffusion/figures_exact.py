@@ -141,10 +141,16 @@ def draw_variances(result: StepVariances) -> list:
     return [made, wide]
 
 
+STATES = ("as it is", "zero terminal SNR")
+
+
+def brightness_rows(result: Brightness) -> list[str]:
+    return [say("{state}, {spacing}", state=drawn(STATES[zero]), spacing=spacing) for zero, spacing in result.rows]
+
+
 def draw_brightness(result: Brightness) -> list:
     """Pictures of one noise in rows, how much of the spread of brightness is kept, and where schedules end."""
-    states = ("as it is", "zero terminal SNR")
-    names = [say("{state}, {spacing}", state=drawn(states[zero]), spacing=spacing) for zero, spacing in result.rows]
+    names = brightness_rows(result)
     heads = [short(grey, 2) for grey in result.brightness[0]]
     side = result.images.shape[-1]
     pictures = Pictures(
@@ -155,7 +161,7 @@ def draw_brightness(result: Brightness) -> list:
     for (zero, spacing), values, name in zip(result.rows, result.over_counts, names, strict=True):
         line(kept, result.counts, values, name, SPACING_HUES[spacing], dash=None if zero else "dot", marks=6)
     for zero, limit in enumerate(result.limit):
-        across(kept, y=limit, text=say("{state}, many steps", state=drawn(states[zero])))
+        across(kept, y=limit, text=say("{state}, many steps", state=drawn(STATES[zero])))
     kept.y(range=[0, 1.12])
     rows = [
         [name, start, share, *greys]

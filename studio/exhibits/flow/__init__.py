@@ -5,8 +5,9 @@ from engines.flow.codes import SIDES, codes
 from engines.flow.experiments import denoise, heads, order, train
 from engines.flow.pictures import digits, guide, likelihood, test_names, test_pictures
 from engines.pictures import ENDINGS
-from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, Upload, View, read_stories
+from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, Upload, View, each, read_stories
 from studio.exhibits.flow.figures import (
+    HEADS,
     STACKS,
     draw_codes,
     draw_denoise,
@@ -52,6 +53,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_order,
+        scalars={
+            "KL(exact distribution ‖ flow) (nats)": lambda r: r.gaps[list(r.stacks).index(r.stack)],
+            "least KL in one order (nats)": "floor",
+        },
         seconds=0.2,
     ),
     View(
@@ -72,6 +77,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_train,
+        scalars={
+            "KL(exact distribution ‖ flow) (nats)": "gap",
+            "−log q of the last batches (nats)": lambda r: r.nll[-1],
+        },
         live=False,
         seconds=15,
         brief={"effort": 0.02},
@@ -94,6 +103,13 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_denoise,
+        scalars={
+            "sliced W₁ to clean data": lambda r: each(
+                ("samples", "by the flow", "by the exact score", "clean data"), r.distance
+            ),
+            "relative error of the score": "score_error",
+            "KL(noised distribution ‖ flow) (nats)": "gap",
+        },
         seconds=0.2,
     ),
     View(
@@ -116,6 +132,11 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_digits,
+        scalars={
+            "−log q of the test pictures (nats a pixel)": lambda r: r.test[-1],
+            "share recognised": lambda r: r.recognised[1],
+            "Fréchet distance (ink²)": lambda r: r.frechet[1],
+        },
         live=False,
         seconds=45,
         brief={"effort": 0.02, "channels": 32, "blocks": 2},
@@ -144,8 +165,8 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_guide,
+        scalars={"Fréchet distance (ink²)": "frechet_here", "recognised": "recognised_here"},
         seconds=0.5,
-        scalars={"frechet_here": "Fréchet distance (ink²)", "recognised_here": "recognised"},
     ),
     View(
         slug="likelihood",
@@ -165,6 +186,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_likelihood,
+        scalars={
+            "log q without a label (nats)": "without",
+            "greatest posterior of a label": lambda r: r.posterior.max(),
+        },
         seconds=0.2,
     ),
     View(
@@ -188,6 +213,10 @@ VIEWS = (
             "steps": Range("Euler's steps of flow matching", step=1),
         },
         draw=draw_heads,
+        scalars={
+            "excess of −log q (nats)": lambda r: each((HEADS[name][0] for name in r.heads), r.here),
+            "entropy of x₂ given x₁ (nats)": "entropy",
+        },
         seconds=0.5,
     ),
     View(
@@ -212,6 +241,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_codes,
+        scalars={"bits a picture, entropy of the codes": "bits_code", "PSNR of the codes alone (dB)": "psnr"},
         seconds=0.5,
     ),
 )

@@ -9,9 +9,10 @@ from engines.gibbs.experiments import edit_laws, scan_laws, weigh
 from engines.gibbs.field import random_field
 from engines.gibbs.text import sample
 from engines.gibbs.unmask import decode
-from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, each, read_stories
 from studio.exhibits.gibbs.figures import (
     DECODERS,
+    KERNELS,
     draw_anneal,
     draw_edits,
     draw_field,
@@ -79,6 +80,11 @@ SAMPLE = View(
         "seed": SEED,
     },
     draw=draw_sample,
+    scalars={
+        "pseudo-log-likelihood (nats a position)": lambda r: r.pll[-1].mean(),
+        "acceptance rate": "acceptance",
+        "BLEU-2 of the chains against each other": "self_bleu",
+    },
     looks={"chain": CHAIN},
     live=False,
     seconds=8,
@@ -110,6 +116,11 @@ KEYWORDS = View(
         "seed": SEED,
     },
     draw=draw_write,
+    scalars={
+        "greatest log π (nats)": "best_log_target",
+        "share of edits accepted": lambda r: r.accepted.mean(),
+        "keywords missing in the end, mean of the chains": lambda r: r.missing.mean(),
+    },
     looks={
         "edits": Choice("Edits shown", {"accepted": "accepted ones", "all": "all that were proposed"}),
         "chain": CHAIN,
@@ -142,6 +153,14 @@ UNMASK = View(
         "seed": SEED,
     },
     draw=draw_unmask,
+    scalars={
+        "pseudo-log-likelihood at the most passes (nats a position)": lambda r: each(
+            (DECODERS[name][0] for name in r.samplers), r.pll[:, -1].mean(1)
+        ),
+        "BLEU-2 of the chains, at the most passes": lambda r: each(
+            (DECODERS[name][0] for name in r.samplers), r.self_bleu[:, -1]
+        ),
+    },
     looks={
         "shown": Choice("Text shown", {name: label for name, (label, *_) in DECODERS.items()}),
         "passes": Range("Passes of the text shown", 1, 200, step=1, log=True),
@@ -172,6 +191,10 @@ ANNEAL = View(
         "length": Range("Letters", step=1),
     },
     draw=draw_anneal,
+    scalars={
+        "chance to end at the most probable string": lambda r: r.annealed[-1],
+        "chance to end on the other hill": "trapped",
+    },
     seconds=0.3,
 )
 
@@ -191,6 +214,7 @@ PAIR = View(
         "temperature": Range("Temperature", step=0.1, log=True),
     },
     draw=draw_field,
+    scalars={"total variation of the two orders": "distance", "mismatch of the conditionals (nats)": "mismatch"},
     live=False,
     seconds=2,
 )
@@ -214,6 +238,7 @@ LAWS = View(
         "positions": Range("Positions", step=1),
     },
     draw=draw_scans,
+    scalars={"total variation from the joint": lambda r: each((KERNELS[name][0] for name in r.scans), r.distance)},
 )
 
 EDITS = View(
@@ -238,6 +263,13 @@ EDITS = View(
         "seed": SEED,
     },
     draw=draw_edits,
+    scalars={
+        "share of steps that change the string": "moved",
+        "total variation from π": lambda r: {
+            "without the ratio": float(r.distance[1]),
+            "sampled": float(r.distance[2]),
+        },
+    },
 )
 
 WEIGHING = View(
@@ -256,7 +288,7 @@ WEIGHING = View(
         "seed": SEED,
     },
     draw=draw_weigh,
-    scalars={"rate": "share accepted", "efficiency": "effective share of the weighted draws"},
+    scalars={"share accepted": "rate", "effective share of the weighted draws": "efficiency"},
 )
 
 EXHIBIT = Exhibit(

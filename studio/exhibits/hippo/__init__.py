@@ -7,7 +7,7 @@ from engines.hippo.experiments import SCHEMES, matrices, memory, orders, steps
 from engines.hippo.models import kernels, rational
 from engines.hippo.selection import copying
 from engines.hippo.timescales import forgetting, timescales
-from studio.exhibit import Choice, Drawing, Exhibit, Former, Range, Text, Upload, View, read_stories
+from studio.exhibit import Choice, Drawing, Exhibit, Former, Range, Text, Upload, View, each, read_stories
 from studio.exhibits.hippo import thumbnail
 from studio.exhibits.hippo.figures import (
     MEASURES,
@@ -94,6 +94,7 @@ VIEWS = (
         compute=memory,
         controls={**OWN, "measure": MEASURE, "order": ORDER, "window": WINDOW, **READ},
         draw=draw_memory,
+        scalars={"error at the end / root mean square of the signal": lambda r: r.error[-1] / r.scale},
     ),
     View(
         slug="orders",
@@ -108,6 +109,10 @@ VIEWS = (
         compute=orders,
         controls={"measures": SEVERAL, **OWN, "window": WINDOW, **READ},
         draw=draw_orders,
+        scalars={
+            "relative error at the largest N": lambda r: each(r.measures, r.error[:, -1]),
+            "its least value with the same functions": lambda r: each(r.measures, r.floor[:, -1]),
+        },
         seconds=0.3,
     ),
     View(
@@ -125,6 +130,11 @@ VIEWS = (
         controls={"measures": SEVERAL, "order": ORDER, "window": WINDOW, "detail": DETAIL, "seed": SEED},
         looks={"axes": Choice("Time since the impulse", {"xy": "logarithmic", "y": "linear"})},
         draw=draw_forgetting,
+        scalars={
+            "mean square error / that of recalling nothing, mean of the ages": lambda r: each(
+                r.measures, r.error.mean(1)
+            )
+        },
     ),
     View(
         slug="scales",
@@ -144,6 +154,7 @@ VIEWS = (
             "seed": Range("Seed", step=1),
         },
         draw=draw_timescales,
+        scalars={"finest period at the last moment (samples)": lambda r: r.finest[-1]},
         seconds=0.3,
     ),
     View(
@@ -157,7 +168,7 @@ VIEWS = (
         compute=matrices,
         controls={"measure": MEASURE, "order": ORDER},
         draw=draw_matrices,
-        scalars={"condition": "condition number of the eigenvectors"},
+        scalars={"condition number of the eigenvectors": "condition"},
     ),
     View(
         slug="steps",
@@ -180,6 +191,12 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_steps,
+        scalars={
+            "relative error of the final state, most samples": lambda r: each(
+                (METHODS[name] for name in r.methods), r.error[:, -1]
+            ),
+            "condition number of the eigenvectors": "condition",
+        },
         seconds=0.3,
     ),
     View(
@@ -196,6 +213,10 @@ VIEWS = (
         compute=kernels,
         controls={"order": ORDER, "delay": DELAY, "reach": Range("Time covered", step=0.1), "length": LENGTH},
         draw=draw_kernels,
+        scalars={
+            "greatest difference of the two kernels": "kernel_gap",
+            "greatest difference of the two outputs": "output_gap",
+        },
     ),
     View(
         slug="selection",
@@ -219,6 +240,10 @@ VIEWS = (
             "seed": Range("Seed", step=1),
         },
         draw=draw_copying,
+        scalars={
+            "mean square error / variance of a token": "here",
+            "the same at a fixed step": lambda r: r.by_token[1].mean(),
+        },
         seconds=0.3,
     ),
     View(
@@ -232,6 +257,11 @@ VIEWS = (
         compute=rational,
         controls={"model": MODEL, "order": ORDER, "damping": DAMPING, "length": LENGTH, "seed": SEED},
         draw=draw_rational,
+        scalars={
+            "greatest |pole|": "radius",
+            "greatest difference of the two kernels": "kernel_gap",
+            "greatest difference of the two outputs": "output_gap",
+        },
     ),
 )
 

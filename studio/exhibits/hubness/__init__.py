@@ -9,11 +9,13 @@ from engines.hubness.experiments import boundary, compare_reductions, concentrat
 from engines.hubness.files import KINDS
 from engines.hubness.latents import latent_filter
 from engines.hubness.reduction import METHODS
-from studio.exhibit import Choice, Exhibit, Former, Range, Text, Toggle, Upload, View, read_stories
+from studio.exhibit import Choice, Exhibit, Former, Range, Text, Toggle, Upload, View, each, read_stories
 from studio.exhibits.hubness import thumbnail
 from studio.exhibits.hubness.figures import (
     LAWS,
     MEASURES,
+    NORMS,
+    PLACES,
     REDUCTIONS,
     draw_approximate,
     draw_boundary,
@@ -92,7 +94,12 @@ VIEWS = (
             "log_counts": Toggle("Log axes of the histogram"),
         },
         draw=draw_survey,
-        scalars={"unequal.skewness": "skewness of N"},
+        scalars={
+            "skewness of N": "unequal.skewness",
+            "Robin Hood index": "unequal.robin_hood",
+            "share of antihubs, N = 0": "unequal.antihubs",
+            "rank correlation of N and distance to the mean": "rank_correlation",
+        },
     ),
     View(
         slug="dimension",
@@ -114,6 +121,12 @@ VIEWS = (
         },
         looks={"measure": Choice("Measure", MEASURES)},
         draw=draw_curve,
+        scalars={
+            "skewness of N in the last dimension, mean of the sets": lambda r: each(r.laws, r.skewness[:, -1].mean(1)),
+            "Robin Hood index in the last dimension, mean of the sets": lambda r: each(
+                r.laws, r.robin_hood[:, -1].mean(1)
+            ),
+        },
         live=False,
         seconds=6,
         brief={"points": 200, "seeds": 1},
@@ -140,6 +153,12 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_reductions,
+        scalars={
+            "skewness of N": lambda r: each((REDUCTIONS[name] for name in r.methods), (u.skewness for u in r.unequal)),
+            "Robin Hood index": lambda r: each(
+                (REDUCTIONS[name] for name in r.methods), (u.robin_hood for u in r.unequal)
+            ),
+        },
         live=False,
         seconds=2,
         brief={"points": 200},
@@ -160,6 +179,14 @@ VIEWS = (
         controls={"law": LAW, "pairs": Range("Pairs per dimension", step=1), "seed": SEED},
         looks={"rim": Range("Rim, share of the radius", low=0.001, high=0.9)},
         draw=draw_concentration,
+        scalars={
+            "standard deviation / mean of a distance, last dimension": lambda r: each(
+                (NORMS[p] for p in r.exponents.tolist()), r.spread[:, -1]
+            ),
+            "(farthest − nearest) / nearest, last dimension": lambda r: each(
+                (NORMS[p] for p in r.exponents.tolist()), r.contrast[:, -1]
+            ),
+        },
     ),
     View(
         slug="approximate",
@@ -183,6 +210,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_approximate,
+        scalars={
+            "share of the neighbours found": lambda r: r.recall[list(r.beams).index(r.beam)],
+            "share of the points that find themselves": lambda r: r.found.mean(),
+        },
         seconds=0.5,
     ),
     View(
@@ -202,6 +233,11 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_boundary,
+        scalars={
+            "skewness of N in the last dimension": lambda r: each(
+                (PLACES[place] for place in r.places), r.skewness[:, -1]
+            )
+        },
         live=False,
         seconds=5,
         brief={"points": 100},
@@ -235,6 +271,7 @@ VIEWS = (
         },
         looks={"threshold": Range("Threshold t", low=0, high=300, step=1)},
         draw=draw_latent,
+        scalars={"greatest N": lambda r: r.counts.max(), "mean length of the hubs / of all latents": "shortening"},
         live=False,
         seconds=8,
         brief={"latents": 100, "each": 1, "steps": 2},

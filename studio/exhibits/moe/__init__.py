@@ -12,7 +12,7 @@ from engines.moe.language import EMBEDDED, HUB, HUB_SIZES, route_text, route_tex
 from engines.moe.rules import GATES, SHARED_GATES
 from engines.moe.sequences import sequence_balance
 from engines.moe.training import TRAINED, WEIGHTS, train
-from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, each, read_stories
 from studio.exhibits.moe.figures import (
     BALANCING,
     MEASURE,
@@ -68,6 +68,11 @@ VIEWS = (
         compute=route_text,
         controls=READING,
         draw=draw_routing,
+        scalars={
+            "mean loss (nats a token)": "loss",
+            "maximum violation (F − Q)/Q, mean of the layers": lambda r: r.max.mean(),
+            "router's entropy / log n": lambda r: r.entropy.mean(),
+        },
         looks={"layer": LAYER},
     ),
     View(
@@ -83,6 +88,11 @@ VIEWS = (
         compute=route_text,
         controls=READING,
         draw=draw_experts,
+        scalars={
+            "mean loss (nats a token)": "loss",
+            "maximum violation (F − Q)/Q, mean of the layers": lambda r: r.max.mean(),
+            "router's entropy / log n": lambda r: r.entropy.mean(),
+        },
         looks={"layer": LAYER},
         seconds=0.2,
     ),
@@ -124,6 +134,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_balancing,
+        scalars={
+            "maximum violation (F − Q)/Q at the last round": lambda r: each(r.rules, r.max[:, -1]),
+            "routed score at the last round, over plain top-k's": lambda r: each(r.rules, r.score[:, -1]),
+        },
         looks={"measure": Choice("Violation shown", MEASURE)},
         live=False,
         seconds=4,
@@ -160,6 +174,15 @@ VIEWS = (
             "seed": Range("Seed", step=1),
         },
         draw=draw_dynamic,
+        scalars={
+            "experts of a token, last quarter of the batches": lambda r: each(
+                r.updates, r.spent[:, 3 * r.spent.shape[1] // 4 :].mean(1)
+            ),
+            "mean |F − Q|/Q, last quarter of the batches": lambda r: each(
+                r.updates, r.mean[:, 3 * r.mean.shape[1] // 4 :].mean(1)
+            ),
+            "mean |F − Q|/Q by chance": "floor",
+        },
         seconds=0.3,
     ),
     View(
@@ -182,6 +205,7 @@ VIEWS = (
             "seed": Range("Seed", step=1),
         },
         draw=draw_auxiliary,
+        scalars={"offset of the least loss": "best"},
         seconds=0.2,
     ),
     View(
@@ -203,6 +227,10 @@ VIEWS = (
             "sequences": Range("Sequences of each domain", step=1),
         },
         draw=draw_sequences,
+        scalars={
+            "maximum violation in a sequence, greatest λ": lambda r: each(r.estimates, r.within[:, -1]),
+            "loss at the greatest λ (nats a byte)": lambda r: each(r.estimates, r.loss[:, -1]),
+        },
         live=False,
         seconds=1,
         brief={"strengths": (1.0,), "sequences": 2, "bins": 20},
@@ -235,6 +263,11 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_training,
+        scalars={
+            "loss ÷ variance of the target": lambda r: each(r.rules, r.loss[:, -1]),
+            "maximum violation (F − Q)/Q": lambda r: each(r.rules, r.violation[:, -1]),
+            "experts in use": lambda r: each(r.rules, r.used),
+        },
         live=False,
         seconds=7,
         brief={"steps": 20, "rules": ("top-k", "loss-free")},
@@ -259,6 +292,13 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_geometry,
+        scalars={
+            "squared error ÷ ‖y‖², half of the vectors kept": lambda r: each(
+                ("best subset", "greatest norms", "linear router", "any k (mean)"),
+                (curve[r.blocks // 2] for curve in (r.best, r.norm, r.learned, r.random)),
+            ),
+            "mean |cos| of two vectors": "cosine",
+        },
     ),
     View(
         slug="shared",
@@ -279,7 +319,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_shared,
-        scalars={"value": "λ (mean)"},
+        scalars={"λ (mean)": "value"},
     ),
     View(
         slug="devices",
@@ -304,6 +344,10 @@ VIEWS = (
             "seed": Range("Seed", step=1),
         },
         draw=draw_devices,
+        scalars={
+            "routed score at the fewest devices, over plain top-k's": lambda r: r.score[0],
+            "devices of a token without a limit": lambda r: r.touched[-1],
+        },
     ),
     View(
         slug="models",
@@ -322,6 +366,10 @@ VIEWS = (
             "text": TYPED,
         },
         draw=draw_models,
+        scalars={
+            "maximum violation (F − Q)/Q, mean of the layers": lambda r: r.max.mean(),
+            "router's entropy / log n": lambda r: r.entropy.mean(),
+        },
         looks={
             "layer": Range(
                 "Layer", low=0, high=max(layers for layers, *_ in HUB_SIZES.values()), step=1, help="0: the last."

@@ -6,7 +6,7 @@ from engines.objectives.checks import CHECKS
 from engines.objectives.experiments import directions, multilabel, multiway_descent, shift, valley
 from engines.objectives.training import imbalance, two_digits
 from engines.objectives.validation import validation
-from studio.exhibit import Choice, Exhibit, Numbers, Range, View, read_stories
+from studio.exhibit import Choice, Exhibit, Numbers, Range, View, each, read_stories
 from studio.exhibits.objectives.figures import (
     FORMS,
     LOSSES,
@@ -48,6 +48,10 @@ VIEWS = (
             "losses": Numbers("Losses L", help="Of the three tasks; only 1/L reads them."),
         },
         draw=draw_directions,
+        scalars={
+            "turned by the scale of L₁ (degrees)": lambda r: each(r.rules, r.turned_by_scale),
+            "turned by the shift of L₁ (degrees)": lambda r: each(r.rules, r.turned_by_shift),
+        },
         seconds=0.2,
     ),
     View(
@@ -67,6 +71,12 @@ VIEWS = (
             "c": C,
         },
         draw=draw_valley,
+        scalars={
+            "distance of the end from the Pareto front, mean of the starts": lambda r: each(
+                r.rules, r.to_front.mean(1)
+            ),
+            "end moved by the scale, mean of the starts": lambda r: each(r.rules, r.moved.mean(1)),
+        },
         live=False,
         seconds=3,
         brief={"steps": 500},
@@ -89,6 +99,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_two_digits,
+        scalars={
+            "test accuracy at the scale and shift": lambda r: each(r.rules, r.accuracy[:, 1, :, -1].mean((1, 2))),
+            "share of steps in which the gradients conflict": lambda r: each(r.rules, r.conflict[:, 1]),
+        },
         live=False,
         seconds=6,
         brief={"steps": 100, "seeds": 2},
@@ -108,6 +122,7 @@ VIEWS = (
             "gamma": Range("γ of the focal loss", step=0.25, when={"losses": ["focal"]}),
         },
         draw=draw_multilabel,
+        scalars={"loss (nats)": lambda r: each(r.losses, r.value)},
     ),
     View(
         slug="multiway",
@@ -126,6 +141,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_multiway,
+        scalars={
+            "loss, median (nats)": lambda r: each(r.forms, r.loss[:, -1]),
+            "share of the starts that end right": lambda r: each(r.forms, r.right[:, -1]),
+        },
         seconds=0.3,
     ),
     View(
@@ -145,6 +164,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_imbalance,
+        scalars={
+            "micro-F1 with the best threshold": lambda r: each(r.losses, r.at_best[:, :, -1].mean(1)),
+            "micro-F1 with threshold 0": lambda r: each(r.losses, r.at_zero[:, :, -1].mean(1)),
+        },
         live=False,
         seconds=6,
         brief={"steps": 100, "seeds": 2, "tiles": 6},
@@ -163,6 +186,11 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_shift,
+        scalars={
+            "estimate of the test loss": lambda r: each((WEIGHTS[name] for name in r.weights), r.estimate),
+            "effective share of the examples": lambda r: r.share[1],
+            "AUC of the classifier": lambda r: r.auc[1],
+        },
         looks={"weight": Choice("Weight shown", WEIGHTS)},
         seconds=0.3,
     ),
@@ -191,6 +219,12 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_validation,
+        scalars={
+            "|validation − test error|, mean of the splits": lambda r: each(
+                (WEIGHTS[name] for name in r.weights), r.miss.mean(0)
+            ),
+            "AUC of the classifier": lambda r: r.auc.mean(),
+        },
         live=False,
         seconds=3,
         brief={"splits": 4, "data": "wine"},

@@ -8,7 +8,7 @@ from engines.rope.extrapolation import extrapolation
 from engines.rope.frequencies import wavelengths
 from engines.rope.partial import partial_rotation
 from engines.rope.passkey import retrieval
-from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Toggle, View, read_stories
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Toggle, View, each, read_stories
 from studio.exhibits.rope.figures import (
     NUMERAL,
     SCALING,
@@ -18,7 +18,16 @@ from studio.exhibits.rope.figures import (
     draw_similarity,
     draw_wavelengths,
 )
-from studio.exhibits.rope.figures_decoders import FORM, LOG_N, READER, WAY, draw_extrapolation, draw_retrieval
+from studio.exhibits.rope.figures_decoders import (
+    FORM,
+    LOG_N,
+    READER,
+    WAY,
+    curve_names,
+    draw_extrapolation,
+    draw_retrieval,
+)
+from studio.figure import short
 
 HEAD_DIM = Range("Head dimension d", step=2, help="Rotated in d/2 pairs; 128 in Llama.")
 SCALINGS = Choice("Scalings", SCALING, several=True)
@@ -70,6 +79,10 @@ VIEWS = (
             "context_length": CONTEXT,
         },
         draw=draw_similarity,
+        scalars={
+            "least f_b over the distances": lambda r: each(map(short, r.bases), r.lowest),
+            "distance of the least f_b (tokens)": lambda r: each(map(short, r.bases), r.lowest_distance),
+        },
         looks={
             "integral": Toggle("Su's integral (Ci) beside it", help="An integral in place of the sum over the pairs.")
         },
@@ -92,6 +105,7 @@ VIEWS = (
             "base_high": Range("Bases to", log=True),
         },
         draw=draw_partial,
+        scalars={"pairs that must stay unrotated": lambda r: each(map(short, r.lengths), r.at_base)},
         seconds=0.5,
     ),
     View(
@@ -120,6 +134,10 @@ VIEWS = (
             "seed": Range("Seed", step=1),
         },
         draw=draw_retrieval,
+        scalars={
+            "chance to find the key at the greatest distance": lambda r: each(r.scalings, r.found[:, -1]),
+            "its share of the attention there": lambda r: each(r.scalings, r.attention[:, -1]),
+        },
     ),
     View(
         slug="feasible-bases",
@@ -140,8 +158,8 @@ VIEWS = (
             "limit": Range("Lengths up to (tokens)", step=1, log=True),
         },
         draw=draw_bases,
+        scalars={"least base b*": "base", "distance at which f is 0 (tokens)": "touching"},
         seconds=0.2,
-        scalars={"base": "least base b*"},
     ),
     View(
         slug="wavelengths",
@@ -163,6 +181,10 @@ VIEWS = (
             "longrope_factors": LONG_FACTORS,
         },
         draw=draw_wavelengths,
+        scalars={
+            "pairs that meet unseen angles": lambda r: each(r.scalings, r.unseen.sum(1)),
+            "factor on cos and sin": lambda r: each(r.scalings, r.attention),
+        },
     ),
     View(
         slug="dials",
@@ -184,6 +206,10 @@ VIEWS = (
             "exponent": EXPONENT,
         },
         draw=draw_dials,
+        scalars={
+            "least part of a pair's dial seen in training": lambda r: r.rotary_seen.min(),
+            "least part of a digit's dial seen in training": lambda r: r.digit_seen.min(),
+        },
     ),
     View(
         slug="extrapolation",
@@ -222,6 +248,11 @@ VIEWS = (
             "exponent": EXPONENT,
         },
         draw=draw_extrapolation,
+        scalars={
+            "loss in the second half of the whole length (nats a byte)": lambda r: each(curve_names(r), r.beyond),
+            "loss in the second half of the trained length (nats a byte)": lambda r: each(curve_names(r), r.inside),
+            "share of bytes right in the second half of the whole length": lambda r: each(curve_names(r), r.accuracy),
+        },
         live=False,
         seconds=3,
         brief={"scalings": ("none",), "length": 256, "texts": 1},

@@ -42,6 +42,10 @@ def curves(models: Sequence[str], ways: Sequence[str], logs: Sequence[str]) -> l
     return found
 
 
+def curve_names(result: Extrapolation) -> list[str]:
+    return [name for name, *_ in curves(result.models, result.scalings, result.log_n)]
+
+
 def draw_extrapolation(result: Extrapolation) -> list:
     """What context beyond the trained length costs the embedded models, and their loss itself."""
     excess = _over_position(result, result.excess, "excess loss (nats a byte)", 500)

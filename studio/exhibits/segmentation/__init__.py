@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.segmentation.checks import CHECKS
 from engines.segmentation.experiments import compare, lattice, read, throughput
-from studio.exhibit import Choice, Exhibit, Former, Range, Text, Upload, View, read_stories
+from studio.exhibit import Choice, Exhibit, Former, Range, Text, Upload, View, each, read_stories
 from studio.exhibits.segmentation.figures import SAMPLERS, draw_lattice, draw_law, draw_reading, draw_throughput
 
 TEXT = Text("Text", help="A word or two. Chinese needs the Chinese vocabulary.")
@@ -58,6 +58,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_law,
+        scalars={
+            "total variation from the exact distribution": lambda r: each(r.methods, r.distance),
+            "total variation by chance": "chance",
+        },
         seconds=0.2,
     ),
     View(
@@ -73,7 +77,11 @@ VIEWS = (
             "unknown": UNKNOWN,
         },
         draw=draw_lattice,
-        scalars={"entropy": "entropy of the segmentation (nats)"},
+        scalars={
+            "entropy of the segmentation (nats)": "entropy",
+            "expected number of pieces": "pieces",
+            "probability of the best segmentation": "best_probability",
+        },
     ),
     View(
         slug="passage",
@@ -92,6 +100,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_reading,
+        scalars={"mean number of pieces": "pieces", "different segmentations drawn": "distinct"},
         seconds=0.2,
     ),
     View(
@@ -108,6 +117,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_throughput,
+        scalars={"bytes a second": lambda r: each((SAMPLERS[name] for name in r.methods), r.sizes / r.seconds)},
         live=False,
         seconds=2,
         brief={"kilobytes": 10},

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from engines.softmax.checks import CHECKS
 from engines.softmax.experiments import attention, compare, losses, perturb, sensitivity, simplex_map, sparsity, speed
 from engines.softmax.learning import descend, relax, relu_family
-from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, read_stories
+from studio.exhibit import Choice, Exhibit, Former, Numbers, Range, Text, Toggle, View, each, read_stories
 from studio.exhibits.softmax.figures import (
     LABELS,
     NOISES,
@@ -20,7 +22,7 @@ from studio.exhibits.softmax.figures import (
     draw_sparsity,
     draw_speed,
 )
-from studio.exhibits.softmax.figures_learning import draw_descent, draw_family, draw_relaxed
+from studio.exhibits.softmax.figures_learning import GRADIENTS, draw_descent, draw_family, draw_relaxed
 
 MAP = Choice("Map", LABELS)
 MAPS = Choice("Maps", LABELS, several=True)
@@ -55,6 +57,10 @@ VIEWS = (
         compute=compare,
         controls={"scores": SCORES, "maps": MAPS, "temperature": TEMPERATURE, **OWN},
         draw=draw_compare,
+        scalars={
+            "support (entries > 0)": lambda r: each(r.maps, r.support),
+            "entropy (nats)": lambda r: each(r.maps, r.entropy),
+        },
         looks={"log": Toggle("Log axis", help="Shows probabilities down to 10⁻⁶.")},
     ),
     View(
@@ -64,6 +70,7 @@ VIEWS = (
         compute=relu_family,
         controls={"beta": Range("β = α − 1", step=0.05), "scores": SCORES},
         draw=draw_family,
+        scalars={"support (entries > 0)": lambda r: (r.probabilities > 0).sum(), "threshold λ": "threshold"},
         seconds=0.2,
     ),
     View(
@@ -80,6 +87,10 @@ VIEWS = (
             **{name: control for name, control in OWN.items() if name != "alpha"},
         },
         draw=draw_simplex,
+        scalars={
+            "share of the square with support 1": lambda r: r.share[0],
+            "share of the square with support 3": lambda r: r.share[2],
+        },
     ),
     View(
         slug="jacobian",
@@ -88,6 +99,10 @@ VIEWS = (
         compute=sensitivity,
         controls={"map": MAP, "scores": SCORES, "temperature": TEMPERATURE, **ALWAYS},
         draw=draw_jacobian,
+        scalars={
+            "half the sum of |J|": lambda r: each(r.maps, r.half_norm),
+            "zeros in J, share": lambda r: each(r.maps, r.zeros),
+        },
     ),
     View(
         slug="sparsity",
@@ -102,6 +117,14 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_sparsity,
+        scalars={
+            "support (entries > 0) of 16 scores, mean": lambda r: each(
+                r.maps, r.support_by_size[:, np.searchsorted(r.sizes, 16)]
+            ),
+            "entropy of 16 scores (nats), mean": lambda r: each(
+                r.maps, r.entropy_by_size[:, np.searchsorted(r.sizes, 16)]
+            ),
+        },
         seconds=0.2,
     ),
     View(
@@ -111,6 +134,11 @@ VIEWS = (
         compute=losses,
         controls={"maps": MAPS, "classes": Range("Classes", step=1), **OWN},
         draw=draw_losses,
+        scalars={
+            "Fenchel–Young loss of a target that scores 0": lambda r: each(
+                (f"α = {alpha:g}" for alpha in r.alphas), r.fenchel_young[:, np.abs(r.t).argmin()]
+            )
+        },
     ),
     View(
         slug="descent",
@@ -126,6 +154,11 @@ VIEWS = (
             **OWN,
         },
         draw=draw_descent,
+        scalars={
+            "target's probability after the last step": lambda r: each(
+                (GRADIENTS[kind] for kind in r.kinds), r.probability[:, -1]
+            )
+        },
         seconds=0.2,
     ),
     View(
@@ -141,6 +174,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_perturb,
+        scalars={
+            "greatest difference of draws and closed form": lambda r: np.abs(r.frequency - r.exact).max(),
+            "total variation from softmax": lambda r: np.abs(r.exact - r.softmax).sum() / 2,
+        },
     ),
     View(
         slug="relaxed",
@@ -154,6 +191,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_relaxed,
+        scalars={
+            "total variation of mean and softmax": lambda r: np.abs(r.mean - r.softmax).sum() / 2,
+            "deviation of REINFORCE's gradient, relative": "score_function",
+        },
         seconds=0.3,
     ),
     View(
@@ -169,6 +210,10 @@ VIEWS = (
             **ALWAYS,
         },
         draw=draw_attention,
+        scalars={
+            "support (entries > 0), mean": lambda r: each(r.maps, r.support),
+            "entropy (nats), mean": lambda r: each(r.maps, r.entropy),
+        },
     ),
     View(
         slug="speed",
@@ -183,6 +228,7 @@ VIEWS = (
             "alpha": Range("α of the third pair", step=0.05),
         },
         draw=draw_speed,
+        scalars={"time of a call (s)": lambda r: each((name.replace("_", " ") for name in r.methods), r.seconds)},
         live=False,
         seconds=5,
         brief={"rows": 4, "columns": 256},

@@ -7,11 +7,13 @@ from engines.training.inside import MODELS, TENSORS, inside
 from engines.training.ladder import ladder
 from engines.training.optimisers import assumptions, optimise, schedules
 from engines.training.penalties import penalties
-from studio.exhibit import Choice, Exhibit, Numbers, Range, Text, View, read_stories
+from studio.exhibit import Choice, Exhibit, Numbers, Range, Text, View, each, read_stories
 from studio.exhibits.training.figures import (
+    AVERAGE,
     LAW,
     METHOD,
     RULE,
+    TUNING,
     draw_assumptions,
     draw_averaging,
     draw_child,
@@ -47,6 +49,7 @@ VIEWS = (
             "q": Range("q in θ·ε = q|ε|²", step=0.1, help="Divides the weight decay."),
         },
         draw=draw_schedules,
+        scalars={"step of half the learning rate": "half"},
     ),
     View(
         slug="optimisers",
@@ -69,6 +72,11 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_optimisers,
+        scalars={
+            "test loss (nats)": lambda r: each(r.rules, r.loss[:, 0, -1]),
+            "test accuracy": lambda r: each(r.rules, r.accuracy[:, 0]),
+            "greatest difference of the two storages": lambda r: each(r.rules, r.difference),
+        },
         live=False,
         seconds=6,
         brief={"rules": ("adamw", "su", "amos-rows"), "steps": 100, "seeds": 2},
@@ -93,6 +101,11 @@ VIEWS = (
         },
         looks={"layer": Choice("Layer shown", {"0": "first", "1": "second", "2": "third"})},
         draw=draw_assumptions,
+        scalars={
+            "cos(u, ε) at the end, mean of the kernels": lambda r: r.p[:, -1].mean(),
+            "|ε|/|ε₀| at the end, mean of the kernels": lambda r: r.shrink[:, -1].mean(),
+            "test accuracy": "accuracy",
+        },
         live=False,
         seconds=3,
         brief={"steps": 500},
@@ -121,6 +134,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_dropout,
+        scalars={
+            "mean of the simulated updates": lambda r: r.simulated_mean[-1],
+            "variance of the simulated updates": lambda r: r.simulated_variance[-1],
+        },
         seconds=0.3,
     ),
     View(
@@ -144,6 +161,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_child,
+        scalars={
+            "test accuracy": lambda r: each((TUNING[name] for name in r.tunings), r.accuracy[:, -1]),
+            "accuracy minus plain Adam's": lambda r: each((TUNING[name] for name in r.tunings), r.gain[:, -1]),
+        },
         live=False,
         seconds=5,
         brief={"steps": 50, "episodes": 4},
@@ -174,6 +195,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_ladder,
+        scalars={
+            "bytes kept for the backward pass": lambda r: each(r.methods, r.kept),
+            "time of a backward pass (s)": lambda r: each(r.methods, r.backward_seconds),
+        },
         live=False,
         seconds=4,
         brief={"methods": ("full", "ladder"), "batch": 1, "length": 16},
@@ -198,6 +223,11 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_penalties,
+        scalars={
+            "left / right at the end": lambda r: r.ratio[-1],
+            "correlation of log left and log right at the end": lambda r: r.correlation[-1],
+            "test accuracy": lambda r: r.accuracy[-1],
+        },
         live=False,
         seconds=3,
         brief={"steps": 100},
@@ -226,6 +256,7 @@ VIEWS = (
             "seed": SEED,
         },
         draw=draw_averaging,
+        scalars={"test loss": lambda r: each((AVERAGE[name] for name in r.averages), r.loss[:, -1])},
         live=False,
         seconds=4,
         brief={"source": "quadratic", "steps": 300},
@@ -247,6 +278,10 @@ VIEWS = (
         },
         looks={"head": Choice("Head shown", ("1", "2", "3", "4"))},
         draw=draw_inside,
+        scalars={
+            "root mean square of the tensor": lambda r: r.root_mean_square[list(r.names).index(r.tensor)],
+            "mean of the tensor": lambda r: r.mean[list(r.names).index(r.tensor)],
+        },
         seconds=0.1,
     ),
 )

@@ -9,9 +9,9 @@ from engines.transport.descent import descent
 from engines.transport.downhill import downhill
 from engines.transport.downhill_plane import STARTS
 from engines.transport.experiments import critics, distance, generators, minibatch, train
-from studio.exhibit import Choice, Drawing, Exhibit, Numbers, Range, Text, Toggle, View, read_stories
+from studio.exhibit import Choice, Drawing, Exhibit, Numbers, Range, Text, Toggle, View, each, read_stories
 from studio.exhibits.transport import figures
-from studio.exhibits.transport.figures import CRITICS, GENERATORS, LAWS, STEPPERS, WAYS
+from studio.exhibits.transport.figures import CRITICS, GENERATORS, KINDS, LAWS, STEPPERS, WAYS
 
 TARGETS = {
     "ring": "ring of eight",
@@ -62,9 +62,13 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_distance,
+        scalars={
+            "mean cost of the best matching": "value",
+            "mean cost of random pairs": "random",
+            "lower bound from the moments": "bound",
+        },
         looks={"lines": Toggle("Lines of the matching", when=PLANE)},
         seconds=0.1,
-        scalars={"value": "mean cost of the best matching"},
     ),
     View(
         slug="critics",
@@ -97,6 +101,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_critics,
+        scalars={
+            "estimate of W₁ on fresh data": lambda r: each(r.names, r.fresh[-1]),
+            "exact W₁ of the fresh data": "w1_fresh",
+        },
         looks={"shown": Choice("Level lines of", CRITICS, when={"pair": ["ring_gaussian", "shifted"]})},
         live=False,
         seconds=6,
@@ -123,6 +131,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_minibatch,
+        scalars={
+            "mean W₁ of two batches of size n": lambda r: r.real[list(r.sizes).index(r.n)],
+            "mean W₁ of a batch to n copies of the median": lambda r: r.copies[list(r.sizes).index(r.n)],
+        },
         live=False,
         seconds=2,
         brief={"n": 4, "repeats": 2},
@@ -144,6 +156,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_generators,
+        scalars={
+            "exact W₁ to fresh pictures (ink)": lambda r: each((GENERATORS[name] for name in r.names), r.w1),
+            "Fréchet distance (ink²)": lambda r: each((GENERATORS[name] for name in r.names), r.frechet),
+        },
         seconds=0.2,
     ),
     View(
@@ -163,6 +179,10 @@ VIEWS = (
             "seed": SEED,
         },
         draw=figures.draw_train,
+        scalars={
+            "exact W₁ to fresh pictures (ink)": lambda r: r.w1[-1],
+            "Fréchet distance (ink²)": lambda r: r.frechet[-1],
+        },
         live=False,
         seconds=6,
         brief={"batch": 16, "steps": 50},
@@ -193,6 +213,10 @@ VIEWS = (
             "std": Range("Width of the real distribution", step=0.05, when={"case": ["gaussians"]}),
         },
         draw=figures.draw_critic_flow,
+        scalars={
+            "E D(x) − E D(y)": lambda r: each((KINDS[name] for name in r.kinds), r.now),
+            "ReFlow's least loss": "least",
+        },
         seconds=0.5,
     ),
     View(
@@ -219,6 +243,7 @@ VIEWS = (
             "y": Range("Start, y", step=0.05),
         },
         draw=figures.draw_descent,
+        scalars={"f − min f after the last step": lambda r: each(r.methods, r.value[:, -1])},
         looks={"log": Toggle("Log axis of the value")},
         seconds=0.1,
     ),
@@ -257,6 +282,7 @@ VIEWS = (
             "seed": Range("Seed", step=1, when={"methods": ["langevin"]}),
         },
         draw=figures.draw_downhill,
+        scalars={"W₁ to the exact flow at the end": lambda r: each(r.methods, r.distance[:, -1])},
         seconds=0.2,
     ),
 )
