@@ -166,6 +166,39 @@ const legend = (holder, canvas, data, redraw) => {
 const barredAt = (x, data) => data.map((trace) => (trace.colorbar ? { ...trace, colorbar: { ...trace.colorbar, x } }
   : trace.marker?.colorbar ? { ...trace, marker: { ...trace.marker, colorbar: { ...trace.marker.colorbar, x } } } : trace));
 
+// A colour bar outside the axes reserves room. Plotly keeps that room when the bar is gone, and measures a bar that was
+// upright and now lies by what is left of the former: at last the axes have no room, and it fails ("axis scaling").
+// So room is reserved anew, and a canvas is cleared when a phone is turned, or after a fault.
+const react = async (holder, canvas, { data, layout }) => {
+  const spec = { data, layout, config: CONFIG };
+  const clear = () => { window.Plotly.purge(canvas); canvas.watched = false; };
+  if (canvas.spec && canvas.isPhone !== isPhone()) clear();
+  Object.assign(canvas, { spec, isPhone: isPhone() });
+  if (canvas._fullLayout) canvas._fullLayout._reservedMargin = {};
+  try {
+    await window.Plotly.react(canvas, spec);
+  } catch (fault) {
+    if (canvas.spec !== spec) return; // a later drawing has begun
+    console.warn(fault);
+    clear();
+    await window.Plotly.newPlot(canvas, spec);
+  }
+  if (!canvas.watched) watchZoom(holder, canvas);
+  canvas.watched = true;
+};
+
+// Zooms are kept in `holder.zoom`, for the next drawing.
+const watchZoom = (holder, canvas) => {
+  canvas.on("plotly_relayout", (change) => {
+    for (const [key, value] of Object.entries(change)) {
+      const [, axis, end] = key.match(/^([xy]axis\d*)\.(range\[[01]\]|autorange)$/) ?? [];
+      if (end === "autorange") delete holder.zoom[axis];
+      else if (axis) (holder.zoom[axis] ??= [])[Number(end[6])] = value;
+    }
+  });
+  canvas.on("plotly_doubleclick", () => setTimeout(() => { holder.zoom = {}; }));
+};
+
 const drawPlot = async (holder, figure, name, tools) => {
   const refit = () => {
     if (holder.refit !== refit || !holder.isConnected) return;
@@ -174,7 +207,7 @@ const drawPlot = async (holder, figure, name, tools) => {
   };
   clearTimeout(holder.rest);
   holder.refit = refit;
-  const Plotly = await loadPlotly();
+  await loadPlotly();
   // a scrubbed frame stays, unless another is now the one to begin with
   const first = figure.scrub?.labels[figure.scrub.start];
   if (holder.dataset.name !== name || holder.first !== first || holder.frame >= figure.frames?.length) holder.frame = undefined;
@@ -199,7 +232,7 @@ const drawPlot = async (holder, figure, name, tools) => {
   heading(holder, figure.layout.title?.text);
   legend(holder, canvas, spec.data, () => drawPlot(holder, figure, name, tools));
   if (isKnown && holder.fit.bar) spec.data = barredAt(holder.fit.bar, spec.data);
-  await Plotly.react(canvas, { data: spec.data, layout: spec.layout, config: CONFIG });
+  await react(holder, canvas, spec);
   if (holder.refit !== refit) return; // a later drawing has begun
   const { l, r, t: top, b } = canvas._fullLayout._size;
   if (isKnown) holder.rest = setTimeout(refit, 400);
@@ -209,21 +242,13 @@ const drawPlot = async (holder, figure, name, tools) => {
     const bar = 0.5 + (canvas._fullLayout.xaxis._length / 2 + 14) / room;
     if (bar * room + 70 < room) {
       holder.fit = { width, margin: { l, r: 20, t: top, b }, bar };
-      await Plotly.react(canvas, { data: barredAt(bar, spec.data), layout: { ...spec.layout, margin: { ...holder.fit.margin, autoexpand: false } }, config: CONFIG });
+      await react(holder, canvas, { data: barredAt(bar, spec.data), layout: { ...spec.layout, margin: { ...holder.fit.margin, autoexpand: false } } });
       if (holder.refit !== refit) return;
     }
   }
   scrubber(holder, figure, () => drawPlot(holder, figure, name, tools));
   if (!holder.dataset.watched) {
     holder.dataset.watched = "yes";
-    canvas.on("plotly_relayout", (change) => {
-      for (const [key, value] of Object.entries(change)) {
-        const [, axis, end] = key.match(/^([xy]axis\d*)\.(range\[[01]\]|autorange)$/) ?? [];
-        if (end === "autorange") delete holder.zoom[axis];
-        else if (axis) (holder.zoom[axis] ??= [])[Number(end[6])] = value;
-      }
-    });
-    canvas.on("plotly_doubleclick", () => setTimeout(() => { holder.zoom = {}; }));
     draggable(holder, canvas, tools);
     new ResizeObserver(() => {
       if (!holder.offsetWidth || holder.offsetWidth === holder.fit?.width) return;

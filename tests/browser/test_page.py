@@ -138,9 +138,24 @@ def test_every_exhibit_opens_figure_first_and_fits_a_phone(page, studio, exhibit
     assert page.evaluate(top) <= 200
     controls = page.locator(".side > .controls-list:visible > .control")
     assert controls.count() <= 6
+    # every view, as soon as it is chosen
+    tops = f"""async () => {{
+        const found = {{}};
+        const chosen = [...document.querySelectorAll('.exhibit:not([hidden]) .exhibit-head [data-view]')];
+        for (const one of chosen) {{
+            one.click();
+            await new Promise(requestAnimationFrame);
+            await new Promise(requestAnimationFrame);
+            found[one.dataset.view] = {top};
+        }}
+        return found;
+    }}"""
+    page.set_viewport_size({"width": 1400, "height": 900})
+    assert len(found := page.evaluate(tops)) == len(exhibit.views) and max(found.values()) <= 200, found
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function("document.documentElement.scrollWidth <= 390")
     page.wait_for_function(f"{top} <= 260")
+    assert max((found := page.evaluate(tops)).values()) <= 260, found
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
