@@ -22,28 +22,32 @@ from studio.exhibit import Exhibit, View
 
 
 class Cache:
-    """The latest results, at most `limit` bytes of arrays together; safe between threads."""
+    """The latest results, at most `limit` bytes of arrays together; of live views a sixteenth of that, for they are soon
+    computed again, and come by the thousand. Safe between threads."""
 
     def __init__(self, limit: int):
-        self._limit, self._held, self._lock = limit, 0, threading.Lock()
-        self._entries: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._limits, self._held = {False: limit, True: limit // 16}, {False: 0, True: 0}
+        self._entries: dict[bool, OrderedDict[str, tuple[int, Any]]] = {False: OrderedDict(), True: OrderedDict()}
 
     def get(self, key: str) -> Any:
         """The result of that key, or None."""
         with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            return self._entries[key][1]
+            for entries in self._entries.values():
+                if key in entries:
+                    entries.move_to_end(key)
+                    return entries[key][1]
+        return None
 
-    def put(self, key: str, result: Any) -> None:
+    def put(self, key: str, result: Any, is_live: bool = False) -> None:
         """Remember a result, and forget the oldest where it becomes too much."""
-        size = 1024 + sum(array.nbytes for array in arrays(result).values())
+        size = 1024 + sum(200 + array.nbytes for array in arrays(result).values())
         with self._lock:
-            self._held += size - self._entries.pop(key, (0, None))[0]
-            self._entries[key] = (size, result)
-            while self._held > self._limit:
-                self._held -= self._entries.popitem(last=False)[1][0]
+            entries = self._entries[is_live]
+            self._held[is_live] += size - entries.pop(key, (0, None))[0]
+            entries[key] = (size, result)
+            while self._held[is_live] > self._limits[is_live]:
+                self._held[is_live] -= entries.popitem(last=False)[1][0]
 
 
 RESULTS = Cache(256 << 20)
@@ -104,7 +108,7 @@ def run(exhibit: Exhibit, view: View, settings: Mapping[str, Any]) -> Iterator[P
     for progress in gpu.compute(exhibit.slug, view, {name: settings[name] for name in view.controls}):
         result = progress.result
         yield progress
-    RESULTS.put(name, result)
+    RESULTS.put(name, result, view.live)
 
 
 def npz(name: str) -> str | None:

@@ -26,6 +26,7 @@ from engines.arguments import Refusal
 CROWD = 200  # short answers that may wait
 EACH = 8  # long runs of one visitor that may
 SHORT = ThreadPoolExecutor(os.cpu_count() or 1, "short")  # more at once would only slow each other down
+ARENAS = -8  # M_ARENA_MAX of malloc.h
 _END = object()
 
 
@@ -39,7 +40,9 @@ def bound_threads() -> None:
 def give_back(seconds: float = 10) -> None:
     """Every so often return to the system what glibc keeps of arrays that are gone (a third of all memory after 2,500 redraws)."""
     try:
-        trim = ctypes.CDLL("libc.so.6").malloc_trim
+        libc = ctypes.CDLL("libc.so.6")
+        trim = libc.malloc_trim
+        libc.mallopt(ARENAS, 2)  # each thread would have its own, eight a core
     except (OSError, AttributeError):  # another system's memory is its own affair
         return
 
