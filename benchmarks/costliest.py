@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("views", nargs="*")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--trials", type=int, default=12, help="of a view, beyond those with files")
+    parser.add_argument("--trials", type=int, default=12, help="of a view, beyond those with files and those refused")
     parser.add_argument(
         "--view", type=float, default=120, help="seconds of a view after which no more settings are tried"
     )
@@ -188,12 +188,12 @@ def main() -> None:
             worst, most, others, began = None, 0.0, 0, time.monotonic()
             for settings in trials(view, exhibit.slug):
                 has_file = any(str(value).startswith(FOLDER.name) for value in settings.values())
-                others += not has_file
-                if worst and (time.monotonic() - began > options.view or (not has_file and others > options.trials)):
+                if worst and (time.monotonic() - began > options.view or (not has_file and others >= options.trials)):
                     break
                 seconds, grown, rest, said = measure(view, settings, options.seconds)
                 if said and said != "given up" and not said.startswith("died"):
                     said = "refused"
+                others += not has_file and said != "refused"
                 most = max(most, grown)
                 if worst is None or seconds > worst[0]:
                     worst = (seconds, rest, settings, said)

@@ -47,9 +47,12 @@ def give_back(seconds: float = 10) -> None:
         return
 
     def forever() -> None:
+        spent = 0.0
         while True:
             time.sleep(seconds)
-            trim(0)
+            if time.process_time() - spent > 1:  # there is nothing to give back where nothing is computed
+                trim(0)
+                spent = time.process_time()
 
     threading.Thread(target=forever, name="memory", daemon=True).start()
 
