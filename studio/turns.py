@@ -60,7 +60,7 @@ def give_back(seconds: float = 10) -> None:
 def stand_back() -> None:
     """Let short answers go before what this thread, and the threads that torch starts for it, compute."""
     if sys.platform == "linux":  # elsewhere threads have no priority of their own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 async def inside(pool: Executor, function: Callable, *arguments: Any) -> Any:
