@@ -36,9 +36,9 @@ OPEN = """async (address) => {
         const stage = hero?.closest(".exhibit");
         const chosen = stage?.querySelector(".views [aria-selected=true], .appendix [aria-checked=true]")?.dataset.view;
         const plot = hero?.querySelector(".panel-plot");
-        if (chosen === view && Number(hero.dataset.drawn ?? 0) > (window.drawnBefore[stage.dataset.exhibit] ?? 0)
+        if (chosen === view && Number(hero.dataset.shown ?? 0) > (window.drawnBefore[stage.dataset.exhibit] ?? 0)
             && (!plot || plot.querySelector(".main-svg"))) {
-            window.drawnBefore[stage.dataset.exhibit] = Number(hero.dataset.drawn);
+            window.drawnBefore[stage.dataset.exhibit] = Number(hero.dataset.shown);
             return performance.now() - start;
         }
         if (performance.now() - start > 60000) return null;

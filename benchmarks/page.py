@@ -29,14 +29,14 @@ DRAG = """async ([name, share]) => {
     const range = slider.querySelector('[type=range]');
     const hero = HERO;
     const error = hero.parentElement.querySelector('.stage-error');
-    const drawn = hero.dataset.drawn;
+    const drawn = hero.dataset.shown;
     const before = range.value;
     range.value = Number(range.min) + share * (Number(range.max) - Number(range.min));
     if (range.value === before) return null;
     const start = performance.now();
     range.dispatchEvent(new Event('input', {bubbles: true}));
     // a setting that is refused is answered by a sentence instead
-    while (hero.dataset.drawn === drawn && error.hidden && performance.now() - start < 2000) await new Promise(r => setTimeout(r, 1));
+    while (hero.dataset.shown === drawn && error.hidden && performance.now() - start < 2000) await new Promise(r => setTimeout(r, 1));
     const took = performance.now() - start;
     range.dispatchEvent(new Event('change', {bubbles: true}));
     return took;

@@ -44,7 +44,7 @@ from studio.language import LANGUAGES, translate
 from studio.markup import plain
 from studio.page import page
 from studio.theme import ASSETS, theme
-from studio.turns import bound_threads, give_back
+from studio.turns import give_back, switch_often
 from studio.uploads import FULL, held
 
 SCRIPTS = (
@@ -306,7 +306,7 @@ class Session(state_holder.SessionState):
 
 def blocks() -> gr.Blocks:
     """The page with its queue: gradio lets all in, and studio/turns.py has them wait."""
-    bound_threads()
+    switch_often()
     give_back()
     held()
     state_holder.SessionState = Session

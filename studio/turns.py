@@ -25,16 +25,27 @@ from engines.arguments import Refusal
 
 CROWD = 200  # short answers that may wait
 EACH = 8  # long runs of one visitor that may
-SHORT = ThreadPoolExecutor(os.cpu_count() or 1, "short")  # more at once would only slow each other down
 ARENAS = -8  # M_ARENA_MAX of malloc.h
 _END = object()
 
 
-def bound_threads() -> None:
-    """Two threads of torch for each of ours, where the host has not said otherwise (more are slower for such arrays)."""
+def limit_torch(threads: int) -> None:
+    """How many threads torch has for this one, where the host has not said otherwise.
+
+    They wait for one another wherever a core is taken: on a busy machine HiPPO's views take half as long again with two.
+    """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(2, os.cpu_count() or 1))
-    sys.setswitchinterval(5e-4)  # a short answer takes the interpreter many times, and waits so long each time
+        torch.set_num_threads(min(threads, os.cpu_count() or 1))
+
+
+SHORT = ThreadPoolExecutor(
+    os.cpu_count() or 1, "short", limit_torch, (1,)
+)  # more at once would only slow each other down
+
+
+def switch_often() -> None:
+    """A short answer takes the interpreter many times, and waits so long each time."""
+    sys.setswitchinterval(5e-4)
 
 
 def give_back(seconds: float = 10) -> None:
@@ -59,6 +70,7 @@ def give_back(seconds: float = 10) -> None:
 
 def stand_back() -> None:
     """Let short answers go before what this thread, and the threads that torch starts for it, compute."""
+    limit_torch(2)
     if sys.platform == "linux":  # elsewhere threads have no priority of their own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 

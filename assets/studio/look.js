@@ -84,12 +84,13 @@ const painted = (value, theme) => {
   return value;
 };
 
+// Where the margins are kept, plotly need not measure each label to hide those that stick out.
 const template = (theme, automargin) => {
   const { ink, grid, line, paper } = theme;
   const clear = "rgba(0,0,0,0)";
   const axis = {
     gridcolor: grid, linecolor: line, zerolinecolor: line, tickcolor: line, ticks: "outside", ticklen: 4,
-    automargin, title: { standoff: 8 }, zerolinewidth: 1, exponentformat: "power", minexponent: 4,
+    automargin, ...(automargin ? {} : { ticklabeloverflow: "allow" }), title: { standoff: 8 }, zerolinewidth: 1, exponentformat: "power", minexponent: 4,
   };
   const space = { ...axis, backgroundcolor: clear, showbackground: false };
   return {

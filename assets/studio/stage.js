@@ -27,21 +27,34 @@ const makeStage = (exhibit, hooks) => {
   let mark = { mark: "", said: "" }; // a trace by its English name, or a heading in the visitor's language
   let pace = 0;
 
+  // The next frame is on the screen; a page that is not seen has none.
+  const afterPaint = () => new Promise((resolve) => {
+    setTimeout(resolve, 50);
+    requestAnimationFrame(() => setTimeout(resolve));
+  });
   const shared = { mark: () => mark, alt: () => hooks.alt(), set: hooks.set, settle: hooks.settle };
   const drawAll = async (isAnew = false) => {
     const begun = performance.now();
-    const id = `${last.exhibit}/${last.view}`;
-    await drawPanels(hero, panels.slice(0, 1), id, { ...shared, hero: true }, isAnew);
-    rest.classList.toggle("several", panels.length > 2); // first, for figures take the width that they find
-    await drawPanels(rest, panels.slice(1), `${id}/more`, shared, isAnew);
-    tools.hidden = panels.length === 0;
-    const figures = [...inside(panels)].some((panel) => panel.kind === "plot");
-    const pictures = [...inside(panels)].some((panel) => panel.kind === "pictures");
+    const ofView = () => `${last.exhibit}/${last.view}`;
+    const [id, all] = [ofView(), panels];
+    rest.classList.toggle("several", all.length > 2); // first, for figures take the width that they find
+    const held = hero.firstChild?.content;
+    await drawPanels(hero, all.slice(0, 1), id, { ...shared, hero: true }, isAnew);
+    const isSeen = hero.firstChild?.content !== held;
+    const seen = () => { hero.dataset.shown = String(Number(hero.dataset.shown ?? 0) + 1); };
+    if (isSeen) seen();
+    if (isSeen && all.length > 1) await afterPaint();
+    if (id !== ofView()) return;
+    await drawPanels(rest, all.slice(1), `${id}/more`, shared, isAnew);
+    tools.hidden = all.length === 0;
+    const figures = [...inside(all)].some((panel) => panel.kind === "plot");
+    const pictures = [...inside(all)].some((panel) => panel.kind === "pictures");
     for (const [kind, isOffered] of [["svg", figures], ["png", figures || pictures], ["html", figures || pictures]]) {
       tools.querySelector(`[data-do=${kind}]`).hidden = !isOffered;
     }
     colourWords(hooks.words(), hero, rest);
     pace = performance.now() - begun;
+    if (!isSeen) seen();
     hero.dataset.drawn = String(Number(hero.dataset.drawn ?? 0) + 1);
   };
   function* inside(list) {

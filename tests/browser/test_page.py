@@ -300,6 +300,23 @@ def test_a_figure_answers_while_the_hand_still_moves(page, studio):
     assert plot(page, "JSON.stringify(p._fullData.map(t => [...t.y]))") != seen
 
 
+def test_the_first_figure_is_drawn_before_the_others(page, studio):
+    open_at(page, studio, "?tab=rope&view=similarity&lang=en")
+    order = page.evaluate(f"""async () => {{
+        const hero = {HERO};
+        const seen = [];
+        new MutationObserver((changes) => changes.forEach((one) => seen.push(one.attributeName)))
+            .observe(hero, {{attributes: true, attributeFilter: ["data-shown", "data-drawn"]}});
+        hero.closest(".stage").querySelector(".stage-panels .js-plotly-plot").once("plotly_afterplot", () => seen.push("second"));
+        const range = document.querySelector(".exhibit:not([hidden]) .control[data-name=head_dim] [type=range]");
+        range.value = range.max;
+        range.dispatchEvent(new Event("input"));
+        while (!seen.includes("data-drawn")) await new Promise((resolve) => {{ setTimeout(resolve, 5); }});
+        return seen;
+    }}""")
+    assert order == ["data-shown", "second", "data-drawn"]
+
+
 def test_a_pin_stays_behind_and_in_the_link(page, studio):
     open_at(page, studio, "?tab=rope&view=similarity")
     traces = plot(page, "p.data.length")

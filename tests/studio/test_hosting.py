@@ -174,6 +174,25 @@ def test_a_fault_of_ours_is_no_wrong_question(client, monkeypatch):
         client.post("/gradio_api/component_server", json=asked)
 
 
+def test_an_answer_is_compressed_for_a_browser_that_reads_brotli(client):
+    config = client.get("/config").json()
+    desk = next(c["id"] for c in config["components"] if "fetch_npz" in str(c["props"]))
+    asked = {
+        "data": ["rope", "similarity", {}, None, "zh"],
+        "fn_name": "draw",
+        "component_id": desk,
+        "session_hash": "a",
+    }
+    made = {}
+    for coding in ("br", "identity"):
+        answer = client.post("/gradio_api/component_server/", json=asked, headers={"Accept-Encoding": coding})
+        assert answer.headers.get("content-encoding", "identity") == coding
+        made[coding] = {
+            name: said for name, said in json.loads(answer.json()).items() if name not in ("run", "seconds")
+        }
+    assert made["br"] == made["identity"] and made["br"]["panels"]
+
+
 def test_replicas_are_left_out_while_they_do_not_answer(client):
     read = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
     routes = yaml.safe_load(read["configs"]["routes"]["content"])["http"]

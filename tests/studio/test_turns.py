@@ -72,6 +72,19 @@ def test_one_visitor_and_one_address_leave_places_to_others():
     assert asyncio.run(visit([*several, ("b", "5.6.7.8")])) == [True] * 21 + [False] * 3 + [True]
 
 
+def test_a_short_answer_takes_one_thread_of_torch_and_a_long_run_two(monkeypatch):
+    asked = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("studio.turns.os.cpu_count", lambda: 8)
+    monkeypatch.setattr("studio.turns.torch.set_num_threads", asked.append)
+    SHORT._initializer(*SHORT._initargs)
+    asyncio.run(collect(Turns(1, 60), "a", counted("a", 1), []))
+    assert asked == [1, 2]
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # the host's word
+    SHORT._initializer(*SHORT._initargs)
+    assert asked == [1, 2]
+
+
 def test_more_short_answers_than_may_wait_are_refused():
     go_on = threading.Event()
 
