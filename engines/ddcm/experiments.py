@@ -527,7 +527,7 @@ def gaussian_rate(
 ) -> GaussianRate:
     """Encode draws from N(0, I) with every combination of T and log2 K, both kinds of codebook, and 3 atoms."""
     times, bits = sorted(set(step_counts)), sorted(set(codebook_bits))
-    if sum(times) * sum(1 << b for b in bits) * size * (4 + sources) > 2**29:
+    if sum(times) * sum(1 << b for b in bits) * size * (4 + sources) > 2**28:
         raise Refusal(
             "That is too much to draw: take fewer or smaller {parameter}, smaller codebooks or a smaller source.",
             parameter="step_counts",
