@@ -132,12 +132,11 @@ def ddcm(s: Setting) -> Iterator[Row]:
     for name in PIXEL_MODELS:
         model = open_model(name)
         target = to_tensor(held_back()[: s.pictures], model.device)
-        x = target.contiguous(memory_format=torch.channels_last)
         t = torch.full((), 500, device=model.device)
         labels = (torch.zeros(s.pictures, dtype=torch.int64, device=model.device),) if model.labels else ()
 
         @torch.inference_mode()
-        def bare(model=model, x=x, t=t, labels=labels) -> None:
+        def bare(model=model, x=target, t=t, labels=labels) -> None:
             for _ in range(steps):
                 model._forward(x, t, *labels)
 

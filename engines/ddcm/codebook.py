@@ -1,7 +1,7 @@
 """The codebooks of noise. They come from numpy's Philox, a counter-based generator, on the CPU: every machine makes the same.
 
 The reference has K fresh atoms at each step. The default has one codebook for all, and shows each step the same atoms
-with their entries in another order and with other signs: each atom has the same law as a fresh one, and the inner
+with their entries in another order and with other signs: each atom is distributed as a fresh one, and the inner
 products of all atoms with a residual are one matrix product of the fixed codebook with the residual shuffled back.
 """
 
@@ -21,6 +21,8 @@ from engines.ddcm.plan import Plan
 BLOCK = 16  # atoms of one counter: the reference decoder makes a block, not the codebook, to have one atom
 # numbers of a codebook, in single precision; 1,024 atoms of SD3's latents of 768 x 768 pixels are 150 million
 MOST_NUMBERS, MOST_ON_A_CARD = 3 << 26, 1 << 29
+MOST_KEPT = 1 << 24  # numbers of a table that is kept from one code to the next: 64 MB
+TOGETHER = 16  # steps whose shuffles go to the device at once: a copy to a card costs as much as five of its kernels
 _START, _CODEBOOK, _SHUFFLE = range(3)
 
 
@@ -40,6 +42,25 @@ def make_table(plan: Plan, size: int, step: int = 0) -> np.ndarray:
         rows = table[block : block + BLOCK]
         rows[:] = normals(plan.seed, _CODEBOOK, step, block // BLOCK, rows.shape)
     return table
+
+
+def make_shuffle(seed: int, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(order int64 [size], signs float32 [size]) in which step `step` sees the entries of all atoms."""
+    bits = _philox(seed, _SHUFFLE, step).random_raw(size)
+    return bits.argsort(kind="stable"), 1 - 2 * (bits & np.uint64(1)).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _kept_shuffles(seed: int, block: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Orders, the orders that undo them (int32) and signs of TOGETHER steps, each [TOGETHER, size]."""
+    made = [make_shuffle(seed, step, size) for step in range(block * TOGETHER, (block + 1) * TOGETHER)]
+    order, signs = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
+    return order.int().to(device), order.argsort(1).int().to(device), signs.to(device)
+
+
+@lru_cache(maxsize=1)
+def _kept_table(seed: int, codebook_size: int, size: int, device: torch.device) -> Tensor:
+    return torch.from_numpy(make_table(Plan(codebook_size=codebook_size, seed=seed), size)).to(device)
 
 
 def check_table(plan: Plan, size: int, device: torch.device) -> None:
@@ -71,7 +92,9 @@ class Codebook:
     def table(self) -> Tensor:
         """[K, size], the one codebook."""
         if self._table is None:
-            self._table = torch.from_numpy(make_table(self.plan, self.size)).to(self.device)
+            seed, count = self.plan.seed, self.plan.codebook_size
+            make = _kept_table if count * self.size <= MOST_KEPT else _kept_table.__wrapped__
+            self._table = make(seed, count, self.size, self.device)
         return self._table
 
     @property
@@ -80,6 +103,11 @@ class Codebook:
         if self._squares is None:
             self._squares = self.table.square().sum(1)
         return self._squares
+
+    def shuffle(self, step: int) -> list[Tensor]:
+        """A step's order, the order that undoes it, and signs, each [size]."""
+        block, place = divmod(step, TOGETHER)
+        return [part[place] for part in _kept_shuffles(self.plan.seed, block, self.size, self.device)]
 
     def at(self, step: int) -> StepCodebook:
         """The codebook as step `step` (from 0) sees it."""
@@ -106,12 +134,13 @@ class StepCodebook:
     def noise(self, symbols: Tensor) -> Tensor:
         """The noise of given symbols. With one atom it is the atom itself; a combination is scaled to norm √size."""
         atoms, rest = symbols[:, : self.plan.atoms], symbols[:, self.plan.atoms :]
-        noise = self._atoms(atoms[:, 0])
         if self.plan.variant == "turbo":
-            noise = noise * (1 - 2 * rest[:, :1])
+            signs = 1 - 2 * rest.T.unsqueeze(2).float()
+            noise = self._atoms(atoms[:, 0]) * signs[0]
             for m in range(1, self.plan.atoms):
-                noise = noise + self._atoms(atoms[:, m]) * (1 - 2 * rest[:, m : m + 1])
+                noise = torch.addcmul(noise, self._atoms(atoms[:, m]), signs[m])
             return self._shuffle(noise if self.plan.atoms == 1 else _normalise(noise))
+        noise = self._atoms(atoms[:, 0])
         for m in range(1, self.plan.atoms):
             level = rest[:, m - 1 : m]
             gamma = level.float() / ((1 << self.plan.coefficient_bits) - 1)
@@ -168,11 +197,7 @@ class ShuffledCodebook(StepCodebook):
 
     def __init__(self, codebook: Codebook, step: int):
         super().__init__(codebook, step)
-        bits = _philox(codebook.plan.seed, _SHUFFLE, step).random_raw(codebook.size)
-        order, signs = bits.argsort(kind="stable"), 1 - 2 * (bits & np.uint64(1)).astype(np.float32)
-        # a copy that waits for the card would stop it at each step
-        self._order = torch.from_numpy(order).to(codebook.device, non_blocking=True)
-        self._signs = torch.from_numpy(signs).to(codebook.device, non_blocking=True)
+        self._order, self._inverse, self._signs = codebook.shuffle(step)
 
     def _table(self) -> Tensor:
         return self.codebook.table
@@ -181,15 +206,13 @@ class ShuffledCodebook(StepCodebook):
         return self.codebook.squares
 
     def _atoms(self, indices: Tensor) -> Tensor:
-        return self.codebook.table[indices]
+        return self.codebook.table.index_select(0, indices)
 
     def _shuffle_back(self, residual: Tensor) -> Tensor:
-        back = torch.empty_like(residual)
-        back[:, self._order] = residual * self._signs
-        return back
+        return (residual * self._signs).index_select(1, self._inverse)
 
     def _shuffle(self, noise: Tensor) -> Tensor:
-        return noise[:, self._order] * self._signs
+        return noise.index_select(1, self._order) * self._signs
 
 
 def _products(residual: Tensor, table: Tensor) -> Tensor:

@@ -64,16 +64,22 @@ class PixelModel:
         return next(self.net.parameters()).device
 
     @cached_property
+    def _numbers(self) -> Tensor:
+        """0, 1, ... on the device: a timestep or a class is a place in it, and nothing is sent."""
+        return torch.arange(max(len(self.alphas_cumprod), len(self.labels) + 1), device=self.device)
+
+    @cached_property
     def _forward(self) -> Callable[..., Tensor]:
         return network(self.net)
 
     def denoise(self, x: Tensor, t: int, label: int | None = None) -> Tensor:
         """x̂0 [n, 3, side, side], within the range of pixels, from the state at timestep t, of a class if one is given."""
-        x = x.contiguous(memory_format=torch.channels_last)  # an eighth less time on a CPU
+        if x.device.type == "cpu":  # an eighth less time there
+            x = x.contiguous(memory_format=torch.channels_last)
         classes = ()
         if self.labels:
-            classes = (torch.full((len(x),), len(self.labels) if label is None else label, device=x.device),)
-        output = self._forward(x, torch.full((), t, device=x.device), *classes)
+            classes = (self._numbers[len(self.labels) if label is None else label].expand(len(x)),)
+        output = self._forward(x, self._numbers[t], *classes)
         signal, noise = float(self.alphas_cumprod[t]) ** 0.5, float(1 - self.alphas_cumprod[t]) ** 0.5
         if self.prediction == "v_prediction":
             output = signal * x - noise * output

@@ -171,7 +171,7 @@ def test_codebooks_are_pinned():
 
 
 @pytest.mark.parametrize("variant", ["shuffled", "reference"])
-def test_atoms_have_the_law_of_normals(variant):
+def test_atoms_are_distributed_as_normals(variant):
     """Moments of one atom over 400 steps, and its correlation from step to step."""
     codebook = Codebook(Plan(codebook_size=2, variant=variant), 256, torch.device("cpu"))
     drawn = torch.cat([codebook.at(step).noise(torch.tensor([[1]])) for step in range(400)]).double()
