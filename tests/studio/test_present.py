@@ -265,7 +265,7 @@ def test_a_check_can_fail():
 
 
 def test_starting_the_page_imports_no_heavy_library():
-    code = "import sys, studio.serve; print(*sys.modules)"
+    code = "import sys, studio.serve; studio.serve.options(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" in loaded
     assert sorted({"diffusers", "transformers", "tokenizers", "scipy", "sklearn"} & set(loaded)) == []
