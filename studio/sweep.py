@@ -19,13 +19,15 @@ import io
 import itertools
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +95,8 @@ def plan(exhibit: Exhibit, view: View, said: Sequence[str], is_zip: bool = False
     for text in said:
         name, equals, given = text.partition("=")
         name = former.get(name, name)
+        if name in asked:
+            raise ValueError(f"{text}: {name} is given twice; give its values in one list.")
         control = view.controls.get(name)
         if not equals or control is None or isinstance(control, Upload | Drawing):
             known = [n for n, c in view.controls.items() if not isinstance(c, Upload | Drawing)]
@@ -196,7 +200,21 @@ class Processes:
                 worker.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=get_context("spawn"))  # torch does not survive a fork
+        # (torch does not survive a fork)
+        return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_follow)
+
+
+def _follow() -> None:
+    """A worker ends with the process that started it, however that ends, and leaves a Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 DIED = "The worker died."
@@ -354,12 +372,18 @@ def main(arguments: list[str] | None = None) -> int:
         workers = Processes(processes, options.retries, options.threads)
     try:
         rows = sweep(options.view, runs, options.out, workers)
+    except (ValueError, OSError) as fault:  # no cluster there, or no folder
+        parser.error(str(fault))
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         return 130
     failed = [row for row in rows if row["error"]]
+    names = [said.partition("=")[0] for said in options.settings]
     for row in failed[:5]:
-        print(f"{row['run']}: {row['error']}", file=sys.stderr)
+        at = ", ".join(f"{name}={link.text(row[name])}" for name in names if name in row)
+        print(f"{at or row['run']}: {row['error']}", file=sys.stderr)
+    if failed[5:]:
+        print(f"and {len(failed) - 5:,} more: see the column error of the table", file=sys.stderr)
     print(f"{len(rows):,} runs, {len(failed):,} failed: {options.out / 'runs.parquet'}")
     return int(bool(failed))
 

@@ -26,6 +26,7 @@ const makeSweep = (exhibit, hooks) => {
   const tools = { mark: () => "", alt: () => "", set: () => {}, settle: () => {} };
 
   const kindOf = (name) => exhibit.controls[name];
+  const parameterOf = (name) => hooks.view().controls.find((one) => one.name === name)?.parameter;
   const offered = (view) => view.controls.map(({ name }) => name)
     .filter((name) => kindOf(name).kind === "Range" || kindOf(name).kind === "Toggle" || (kindOf(name).kind === "Choice" && !kindOf(name).several));
   const values = () => typed.value.split(/[,;，；]\s*/).map((text) => text.trim()).filter(Boolean).slice(0, MOST);
@@ -63,19 +64,20 @@ const makeSweep = (exhibit, hooks) => {
     if (Object.keys(change).length) for (const plot of plots) window.Plotly.relayout(plot, change);
   };
   // Where a result has numbers, each over the control.
-  const drawCurves = async (name, asked, found) => {
-    const { kind, label } = kindOf(name);
+  const drawCurves = async (name, asked, found, hues) => {
+    const { kind, label, log } = kindOf(name);
     const isNumber = kind === "Range";
     const isWide = (values) => Math.min(...values) > 0 && Math.max(...values) > 50 * Math.min(...values);
-    const axis = (values) => (isWide(values) ? "log" : "linear");
+    const axis = (values, isLog = false) => (isLog && Math.min(...values) > 0 || isWide(values) ? "log" : "linear");
     const x = asked.map((text) => (isNumber ? Number(text) : labelOf(name, text, false)));
     const panels = [...new Set(found.flatMap((one) => Object.keys(one)))].map((said) => {
       const names = [...new Set(found.flatMap((one) => Object.keys(one[said] ?? {})))];
       const lines = names.map((one) => found.map((row) => row[said]?.[one] ?? null));
       return { kind: "plot", figure: {
-        data: lines.map((y, i) => ({ type: "scatter", mode: isNumber ? "lines+markers" : "markers", x, y, name: names[i] || said, marker: { size: 8 } })),
-        layout: { height: 240, showlegend: names.length > 1, title: { text: said, x: 0, xref: "container" }, margin: { l: 70, r: 20, t: 40, b: 50 },
-          xaxis: { title: { text: label }, type: isNumber ? axis(x) : "category" }, yaxis: { type: axis(lines.flat().filter((y) => y !== null)) } },
+        data: lines.map((y, i) => ({ type: "scatter", mode: isNumber ? "lines+markers" : "markers", x, y, name: names[i] || said, marker: { size: 8, color: hues[names[i]] }, showlegend: names.length > 1 })),
+        layout: { height: 240 + 20 * (names.length > 1 ? Math.ceil(names.length / 2) : 0), showlegend: names.length > 1, title: { text: said },
+          legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" }, margin: { l: 70, r: 20, t: 20, b: 50 },
+          xaxis: { title: { text: label }, type: isNumber ? axis(x, log) : "category" }, yaxis: { type: axis(lines.flat().filter((y) => y !== null)) } },
       } };
     });
     curves.hidden = !panels.length || found.filter((one) => Object.keys(one).length).length < 2; // (a value may be refused)
@@ -91,6 +93,7 @@ const makeSweep = (exhibit, hooks) => {
     while (grid.children.length > asked.length) grid.lastChild.remove();
     grid.style.setProperty("--cells", Math.min(asked.length, 3));
     const found = [];
+    const hues = {}; // a name has the colour that it has in the figure
     for (const [i, text] of asked.entries()) {
       let cell = grid.children[i];
       if (!cell) {
@@ -108,7 +111,10 @@ const makeSweep = (exhibit, hooks) => {
         cell.firstChild.textContent = [labelOf(swept, text), now.waits ? t("not computed yet") : now.busy && now.status].filter(Boolean).join(" · ");
         const panels = (now.panels ?? []).slice(0, 1);
         // (the large figure has the legend)
-        if (panels[0]?.kind === "plot") Object.assign(panels[0].figure.layout, { height: 280, showlegend: false });
+        if (panels[0]?.kind === "plot") {
+          Object.assign(panels[0].figure.layout, { height: 280, showlegend: false });
+          for (const trace of panels[0].figure.data) trace.showlegend = false; // a phone's legend goes by these
+        }
         if (now.error) cell.lastChild.replaceChildren(node("p", "stage-error", now.error));
         else if (panels.length || now.waits) {
           for (const holder of cell.lastChild.children) holder.zoom = {}; // axes of its own again, until all are there
@@ -124,17 +130,22 @@ const makeSweep = (exhibit, hooks) => {
       await show(said);
       if (mine !== turn) return;
       found.push(said.scalars ?? {});
+      for (const { name: trace, line, marker } of said.panels?.[0]?.figure?.data ?? []) {
+        const hue = line?.color ?? marker?.color;
+        if (trace && typeof hue === "string") hues[trace] ??= hue;
+      }
     }
     isRunning = false;
     name(t("Run all (about {seconds} s)", { seconds: Math.max(1, Math.round(hooks.view().seconds * asked.length)) }));
     share();
-    await drawCurves(swept, asked, found);
+    await drawCurves(swept, asked, found, hues);
   };
-  // "name:value,value" as in the address; "" closes
+  // "parameter:value,value" as in the address; "" closes. (A control's name on the page may change with its exhibit.)
   const set = (said, view = hooks.view()) => {
     turn += 1;
     halt();
-    const [chose, list = ""] = said.split(/:(.*)/s);
+    const [asked, list = ""] = said.split(/:(.*)/s);
+    const chose = (view.controls.find(({ parameter }) => parameter === asked) ?? view.controls.find(({ name }) => name === asked))?.name;
     const names = offered(view);
     root.hidden = !names.includes(chose);
     if (root.hidden) { grid.replaceChildren(); curves.replaceChildren(); return; }
@@ -147,14 +158,14 @@ const makeSweep = (exhibit, hooks) => {
     typed.value = (list ? list.split(",") : spread(chose)).slice(0, MOST).join(", ");
     draw();
   };
-  chosen.addEventListener("change", () => { set(chosen.value); hooks.written(); });
+  chosen.addEventListener("change", () => { set(parameterOf(chosen.value)); hooks.written(); });
   typed.addEventListener("change", () => { draw(); hooks.written(); }); // (nothing that takes long runs unasked)
   return {
     root, draw: () => draw(), set, offered, halt, isRunning: () => isRunning,
-    said: () => (root.hidden ? "" : `${chosen.value}:${values().join(",")}`),
+    said: () => (root.hidden ? "" : `${parameterOf(chosen.value)}:${values().join(",")}`),
     open: () => {
       const [name] = offered(hooks.view());
-      set(name ?? "");
+      set(name ? parameterOf(name) : "");
       if (!root.hidden) root.scrollIntoView({ block: "nearest" });
       hooks.written();
     },

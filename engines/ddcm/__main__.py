@@ -2,8 +2,9 @@
 
 encode writes picture.ddcm beside each picture.png (.jpg, .jpeg, .webp, .gif, .bmp, in any case), or picture.png.ddcm where
 another picture has the same name; decode writes picture.decoded.png beside each picture.ddcm, and says how near it is to
-the picture if that is still there. What exists is not written over unless --overwrite is given. Codes of latents (see
-engines.ddcm.photographs) are decoded with --model and the name of the text-to-image model that made them.
+the picture if that is still there. What exists is not written over unless --overwrite is given; with --resume it is left
+out, so that the same command goes on after a kill. Codes of latents (see engines.ddcm.photographs) are decoded with --model
+and the name of the text-to-image model that made them.
 
 With --ray ADDRESS the pictures, or codes, are shared among the machines of a Ray cluster (requirements-ray.txt); files are
 read and written here alone, and are the same as without.
@@ -12,6 +13,8 @@ read and written here alone, and are the same as without.
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 import time
 from collections import Counter, deque
@@ -137,10 +140,23 @@ class Cluster:
             return path, fault
 
 
+def keep(path: Path, data: bytes) -> None:
+    """Write a file at once: one that is there is whole."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
 def encode_folder(
-    pictures: Sequence[Path], model: str | PixelModel, side: int, plan: Plan, overwrite: bool, where: Here | Cluster
+    pictures: Sequence[Path],
+    model: str | PixelModel,
+    side: int,
+    plan: Plan,
+    overwrite: bool,
+    where: Here | Cluster,
+    resume: bool = False,
 ) -> Iterator[tuple[str, bool]]:
-    """Write the code of each picture; the lines of the table, and whether each went through."""
+    """Write the code of each picture; the lines of the table, and whether each went through. resume: but for those that have one"""
     # some file systems take photo and Photo for one name
     named = Counter(path.stem.lower() for path in pictures)
     open_pictures: dict[Path, np.ndarray] = {}
@@ -151,6 +167,8 @@ def encode_folder(
 
     def jobs() -> Iterator[Job]:
         for path in pictures:
+            if resume and written(path).exists():
+                continue
             try:
                 target(written(path), overwrite)
                 picture = open_picture(path)
@@ -167,7 +185,7 @@ def encode_folder(
         pixels = open_pictures.pop(path, None)
         if not isinstance(found, Exception):
             try:
-                written(path).write_bytes(found.code)
+                keep(written(path), found.code)
             except OSError as fault:
                 found = fault
         if isinstance(found, Exception):
@@ -183,6 +201,7 @@ def decode_folder(
     side: int,
     overwrite: bool,
     where: Here | Cluster,
+    resume: bool = False,
 ) -> Iterator[tuple[str, bool]]:
     """Write the picture of each code; as encode_folder."""
     from PIL import Image
@@ -192,6 +211,8 @@ def decode_folder(
 
     def jobs() -> Iterator[Job]:
         for path in codes:
+            if resume and written(path).exists():
+                continue
             try:
                 target(written(path), overwrite)
                 code = path.read_bytes()
@@ -202,7 +223,9 @@ def decode_folder(
     for path, found in where.results(decode_picture, jobs()):
         if not isinstance(found, Exception):
             try:
-                Image.fromarray(found).save(written(path))
+                file = io.BytesIO()
+                Image.fromarray(found).save(file, "PNG")
+                keep(written(path), file.getvalue())
             except (ValueError, OSError) as fault:
                 found = fault
         if isinstance(found, Exception):
@@ -234,6 +257,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--variant", choices=VARIANTS, default="shuffled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="write over files that exist")
+    parser.add_argument("--resume", action="store_true", help="leave out what is done already")
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="share the files among a Ray cluster (auto: the one found here)"
     )
@@ -254,17 +278,24 @@ def main(argv: list[str] | None = None) -> int:
     if not (pictures if a.do == "encode" else codes):
         parser.error(f"{a.folder} holds no {', '.join(ENDINGS if a.do == 'encode' else ('.ddcm',))}")
     print(f"{'file':32} {'size':>9} {'bytes':>7} {'bpp':>8} {'PSNR dB':>8} {'SSIM':>6}")
-    where = Cluster(a.ray) if a.ray else Here()
+    try:
+        where = Cluster(a.ray) if a.ray else Here()
+    except ValueError as fault:
+        parser.error(str(fault))
     own = a.model if a.ray else model  # the machines of a cluster open their own
     side = getattr(model, "side", 32)  # a code of latents has no tiles
     if a.do == "encode":
-        rows = encode_folder(pictures, own, side, plan, a.overwrite, where)
+        rows = encode_folder(pictures, own, side, plan, a.overwrite, where, a.resume)
     else:
-        rows = decode_folder(codes, pictures, own, side, a.overwrite, where)
+        rows = decode_folder(codes, pictures, own, side, a.overwrite, where, a.resume)
     failed = 0
-    for line, is_right in rows:
-        failed += not is_right
-        print(line, flush=True)
+    try:
+        for line, is_right in rows:
+            failed += not is_right
+            print(line, flush=True)
+    except KeyboardInterrupt:
+        print("\nStopped; the same command with --resume goes on from here.", file=sys.stderr)
+        return 130
     return int(failed > 0)
 
 

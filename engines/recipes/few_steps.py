@@ -7,10 +7,12 @@ import sys
 
 from engines.diffusion.fewstep import METHODS, SHIPPED, save, train
 from engines.diffusion.mixture import TARGETS
+from engines.recipes.training import alone
 
 
 def main(targets: list[str]) -> None:
     """Every method on every named target with seed 0, its full number of steps; α of SHIPPED."""
+    alone()
     for target in targets:
         for method, spec in METHODS.items():
             *_, state = train(method, TARGETS[target](), spec.steps, alpha=SHIPPED.get(target, 1.0))

@@ -16,7 +16,7 @@ import torch
 
 from engines.diffusion.mixture import target_mixture
 from engines.flow import digits, plane
-from engines.recipes.training import card_table, half, save_weights, write_card
+from engines.recipes.training import alone, card_table, half, save_weights, write_card
 
 PLANE = {
     f"{target}-{name}": (target, blocks, alternate, steps)
@@ -108,6 +108,7 @@ seeds, `python -m benchmarks.flow 6`).""",
 
 
 def main(argv: list[str] | None = None) -> None:
+    alone()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and card")
     parser.add_argument("--data", type=Path, help="not needed")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.recipes.training import alone
+
 ASSETS = Path(__file__).parents[2] / "assets" / "hubness"
 
 
@@ -52,6 +54,7 @@ def sentences(data: Path) -> None:
 
 
 def main() -> None:
+    alone()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.recipes.training import alone
+
 ASSETS = Path(__file__).parents[2] / "assets" / "training"
 COUNT = 2000
 
@@ -24,6 +26,7 @@ def fragments(paragraphs: list[str]) -> list[str]:
 
 
 def main() -> None:
+    alone()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     text = (parser.parse_args().data / "storybook.txt").read_text(encoding="utf-8")

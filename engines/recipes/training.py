@@ -1,8 +1,9 @@
 """What every recipe shares: the arguments, the clock, the optimiser, checkpoints, and the model card.
 
-Every recipe runs on several cards, unchanged, when it is started by accelerate (requirements-cards.txt):
+A recipe that trains by a Run runs on several cards, unchanged, when it is started by accelerate (requirements-cards.txt):
     accelerate launch -m engines.recipes.ddpm_emoji --data DATA --out OUT
-Each process draws batches of its own, so that a step sees as many times the images; gradients are averaged.
+Each process draws batches of its own, so that a step sees as many times the images; gradients are averaged. The others
+(few_steps, flow_weights, transport_generators, and those that make data) refuse to be more than one process.
 """
 
 import argparse
@@ -25,6 +26,7 @@ class Team:
     """The processes that train together: those of `accelerate launch`, one a card, or this one alone.
 
     number: of this process; the first, 0, alone saves, prints and writes the card
+    count: of them all; 1 once the training has ended, and the first is alone
     """
 
     def __init__(self):
@@ -60,6 +62,12 @@ class Team:
 def team() -> Team:
     """The one that this process belongs to."""
     return Team()
+
+
+def alone() -> None:
+    """End where there are several processes: each would do the whole, and write the same files."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise SystemExit("This recipe is one process: start it with python -m, without accelerate.")
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
@@ -143,6 +151,7 @@ class Run:
                 saved = wall
         if team().number > 0:
             sys.exit(0)  # the first process goes on, and measures what was trained
+        team().count = 1  # nobody is there to average with: a judge of the samples is trained alone
 
     def record(self, **values: float | list | Tensor) -> None:
         """Numbers, or tensors of one number, which are read at the next report: reading one waits for the card."""

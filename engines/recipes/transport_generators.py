@@ -7,7 +7,7 @@ import sys
 import time
 
 from engines.digits import frechet
-from engines.recipes.training import write_checksums
+from engines.recipes.training import alone, write_checksums
 from engines.transport.data import halves, spread
 from engines.transport.generators import GENERATORS, WEIGHTS, pictures, save, train_generator
 from engines.transport.matching import wasserstein
@@ -15,6 +15,7 @@ from engines.transport.matching import wasserstein
 
 def main(names: list[str]) -> None:
     """Every named generator with seed 0 and its own number of steps."""
+    alone()
     known, fresh = halves()
     row = "{:12} W1 {:.4f}  Frechet {:.3f}  spread {:.3f}  {:.0f} s"
     print(row.format("real", wasserstein(known[:512], fresh[:512]).value, frechet(known, fresh), spread(fresh), 0))

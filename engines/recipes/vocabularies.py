@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+from engines.recipes.training import alone
 from engines.segmentation.vocabulary import ASSETS
 
 PIECES = 8000
@@ -38,6 +39,7 @@ def train(data: Path, out: Path, name: str) -> None:
 
 
 def main() -> None:
+    alone()
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=ASSETS)

@@ -711,8 +711,18 @@ def test_a_sweep_shows_one_figure_a_value_with_shared_axes_and_is_in_the_link(pa
     page.reload()
     page.wait_for_function("document.querySelectorAll('.sweep-cell .main-svg').length > 2")
     assert "sweep=head_dim:32,64,3" in page.evaluate("location.search")
+    page.wait_for_function(  # what the view follows, where it is not refused: a line a base, in the colours of the figure
+        "(() => { const [one, other] = document.querySelectorAll('.sweep-curves .js-plotly-plot'); const d = one?._fullData;"
+        " return other && d?.length === 3 && d[0].y.length === 3 && d[0].y[2] == null && d[0].name === 'b = 10,000'; })()"
+    )
     page.locator(".sweep .walk-close").click()
     page.wait_for_function("!location.search.includes('sweep')")
+
+
+def test_a_sweep_in_a_link_has_the_name_that_its_setting_has_there(page, studio):
+    open_at(page, studio, "?tab=rope&view=partial&sweep=head_dim:32,64&lang=en")  # one of two controls of that name
+    page.wait_for_function("document.querySelectorAll('.sweep-cell .main-svg').length >= 2")
+    assert page.evaluate("location.search").endswith("sweep=head_dim:32,64")
 
 
 def test_on_a_phone_titles_do_not_collide_and_a_matrix_has_the_width(page, studio):

@@ -258,6 +258,36 @@ def test_nothing_is_written_over(tmp_path, capsys):
     assert (tmp_path / "clover.decoded.png").read_text() == "mine"
 
 
+def test_a_folder_goes_on_after_a_kill(tmp_path, capsys, monkeypatch):
+    for name in ("a", "b", "c"):
+        Image.fromarray(held_back()[5]).save(tmp_path / f"{name}.png")
+    assert encoded(tmp_path) == 0
+    whole = (tmp_path / "c.ddcm").read_bytes()
+    (tmp_path / "b.ddcm").unlink()
+    (tmp_path / "c.ddcm").rename(tmp_path / "c.ddcm.part")  # as a kill leaves it
+    capsys.readouterr()
+    done, encode_picture = [], __main__.encode_picture
+
+    def interrupted(*given):
+        done.append(encode_picture(*given))
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return done[-1]
+
+    monkeypatch.setattr(__main__, "encode_picture", interrupted)
+    assert encoded(tmp_path, "--resume") == 130
+    said = capsys.readouterr()
+    assert "a.png" not in said.out and "b.png" in said.out and "--resume" in said.err
+    assert not (tmp_path / "c.ddcm").exists()
+    assert encoded(tmp_path, "--resume") == 0
+    assert (tmp_path / "c.ddcm").read_bytes() == whole and not list(tmp_path.glob("*.part"))
+    assert __main__.main(["decode", str(tmp_path)]) == 0
+    (tmp_path / "b.decoded.png").unlink()
+    capsys.readouterr()
+    assert __main__.main(["decode", str(tmp_path), "--resume"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 and (tmp_path / "b.decoded.png").exists()
+
+
 def test_endings_in_any_case(tmp_path, capsys):
     Image.fromarray(held_back()[5]).save(tmp_path / "CLOVER.JPEG", quality=95)
     assert encoded(tmp_path) == 0

@@ -27,8 +27,18 @@ KEPT = [
 KEPT_BARE = {
     id(view): file for _, view, file, _ in (param.values for param in KEPT)
 }  # the last of each: what a bare link shows
-LONG = 10  # s, from which on only the kinds of panels are compared
+LONG = 10  # s, from which on only the kinds of panels are compared, and the numbers with -m slow
 NUMBER = re.compile(r"[-−]?\d[\d,.]*(?:×10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?|–|∞")
+
+
+def is_long(view, file):
+    """Drawn small unless with -m slow; so is what an old link means, which few ask for."""
+    return view.seconds >= LONG or ".link." in file.name
+
+
+def is_measured(view):
+    """A measured time is never the same twice, and critics that chase each other follow the number of threads."""
+    return view.slug in ("speed", "ladder", "critics")
 
 
 def kept(file, language="en"):
@@ -71,17 +81,24 @@ def assert_alike(ours, theirs, where=""):
 
 @pytest.mark.parametrize("exhibit, view, file, settings", KEPT)
 def test_a_first_figure_is_what_the_view_draws_today(exhibit, view, file, settings):
-    # a long one is drawn small, and with another default only its kinds of panels are compared too; a measured time is
-    # never the same twice, and critics that chase each other follow the number of threads
-    is_small = view.seconds >= LONG or ".link." in file.name
-    only_kinds = is_small or view.slug in ("speed", "ladder", "critics")
+    is_small = is_long(view, file)
     *_, last = present(exhibit, view, settings | (dict(view.brief) if is_small else {}))
     today, numbers = (json.loads(last)[part] for part in ("panels", "scalars"))
     assert None not in [number for several in numbers.values() for number in several.values()]  # of a sweep: finite
-    if only_kinds:
+    if is_small or is_measured(view):
         assert kinds(kept(file)) == kinds(today)
     else:
         assert_alike(kept(file), today)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "exhibit, view, file, settings",
+    [one for one in KEPT if is_long(*one.values[1:3]) and not is_measured(one.values[1])],
+)
+def test_the_numbers_of_a_long_one_are_those_of_today(exhibit, view, file, settings):
+    *_, last = present(exhibit, view, settings)
+    assert_alike(kept(file), json.loads(last)["panels"])
 
 
 @pytest.mark.parametrize("exhibit, view, file, settings", KEPT)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,6 +63,7 @@ def test_a_sweep_of_nothing_is_the_default_alone():
         (["head_dim=32:64:1"], "LOW:HIGH:COUNT"),
         (["head_dim=32:64"], "is not a number"),
         (["scaling=nosuch"], "choose among"),
+        (["head_dim=32", "head_dim=64"], "given twice"),
         (["head_dim=32:512:400", "distance=64:60000:4000", "bases=1e4:1e6:9log"], "more than 100,000 runs"),
     ],
 )
@@ -106,7 +108,9 @@ def test_the_table_has_settings_scalars_seconds_and_errors(folder):
     assert all(row["seconds"] > 0 and row["error"] == "" and row["tries"] == 1 for row in rows)
     assert all((folder / f"{row['run']}.npz").exists() for row in rows)
     for row in rows:  # what the view follows, by its label and the name
-        assert row[f"least f_b over the distances: {short(row['bases'][0])}"] == row_of(folder, row["run"])["lowest"]
+        assert (
+            row[f"least f_b over the distances: b = {short(row['bases'][0])}"] == row_of(folder, row["run"])["lowest"]
+        )
 
 
 def row_of(folder, run):
@@ -169,6 +173,7 @@ class Doomed(str):
 
 
 def _die(path):
+    os.kill(os.getpid(), signal.SIGINT)  # a Ctrl-C reaches all processes of a terminal, and is for the first of them
     if os.path.exists(path):
         os.remove(path)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -192,9 +197,11 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     asked = [NAME, "head_dim=32:512:121", "distance=60000", "--out", str(tmp_path), "--processes", "1"]
     process = subprocess.Popen([sys.executable, "-m", "studio.sweep", *asked], cwd=ROOT, stderr=subprocess.DEVNULL)
     log = tmp_path / "runs.jsonl"
-    until = time.monotonic() + 120
+    until = time.monotonic() + 400  # on a loaded machine a process starts slowly
     while time.monotonic() < until and not (log.exists() and log.read_text().count("\n") > 3):
         time.sleep(0.01)
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = [int(pid) for pid in tasks.read_text().split()] if tasks.exists() else []
     process.kill()
     process.wait()
     before = log.read_text().count("\n")
@@ -203,3 +210,22 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     rows = [json.loads(line) for line in log.read_text().splitlines() if line]
     assert len({row["run"] for row in rows}) == 121 and len(rows) <= 122  # one may have ended unheard
     assert len(pq.read_table(tmp_path / "runs.parquet")) == 121
+    until = time.monotonic() + 60
+    while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < until, f"{alive} outlive the sweep that started them"
+        time.sleep(0.1)
+
+
+def test_runs_that_failed_are_named_by_their_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "Processes", lambda *_: Here(lambda run: "no" if run.settings["head_dim"] < 80 else ""))
+    assert sweep.main([NAME, "head_dim=32:96:33", "distance=60000", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "head_dim=32, distance=60000: no\n" in said and "and 19 more" in said
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "Processes", lambda *_: Here())
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as end:
+        sweep.main([NAME, "--out", str(tmp_path / "file")])
+    assert end.value.code == 2 and "file" in capsys.readouterr().err

@@ -28,6 +28,7 @@ from studio.exhibits.rope.figures_decoders import (
     draw_retrieval,
 )
 from studio.figure import short
+from studio.language import say
 
 HEAD_DIM = Range("Head dimension d", step=2, help="Rotated in d/2 pairs; 128 in Llama.")
 SCALINGS = Choice("Scalings", SCALING, several=True)
@@ -80,8 +81,12 @@ VIEWS = (
         },
         draw=draw_similarity,
         scalars={
-            "least f_b over the distances": lambda r: each(map(short, r.bases), r.lowest),
-            "distance of the least f_b (tokens)": lambda r: each(map(short, r.bases), r.lowest_distance),
+            "least f_b over the distances": lambda r: each(
+                (say("b = {base}", base=short(base)) for base in r.bases), r.lowest
+            ),
+            "distance of the least f_b (tokens)": lambda r: each(
+                (say("b = {base}", base=short(base)) for base in r.bases), r.lowest_distance
+            ),
         },
         looks={
             "integral": Toggle("Su's integral (Ci) beside it", help="An integral in place of the sum over the pairs.")
@@ -105,7 +110,11 @@ VIEWS = (
             "base_high": Range("Bases to", log=True),
         },
         draw=draw_partial,
-        scalars={"pairs that must stay unrotated": lambda r: each(map(short, r.lengths), r.at_base)},
+        scalars={
+            "pairs that must stay unrotated": lambda r: each(
+                (say("L = {length}", length=int(length)) for length in r.lengths), r.at_base
+            )
+        },
         seconds=0.5,
     ),
     View(
