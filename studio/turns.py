@@ -38,9 +38,8 @@ def limit_torch(threads: int) -> None:
         torch.set_num_threads(min(threads, os.cpu_count() or 1))
 
 
-SHORT = ThreadPoolExecutor(
-    os.cpu_count() or 1, "short", limit_torch, (1,)
-)  # more at once would only slow each other down
+# more at once would only slow each other down
+SHORT = ThreadPoolExecutor(os.cpu_count() or 1, "short", limit_torch, (1,))
 
 
 def switch_often() -> None:

@@ -73,7 +73,7 @@ def book_distance(
 ) -> BookDistance:
     """Vectors that random codes decode to, with fresh books, one shuffled book and one book for all steps, K from 2 to 16,384.
 
-    Fréchet distance (W2² of two normal laws, as in FID): ‖m‖² + tr(S + v I − 2 (v S)^½), over v and the size; v I is DDPM's
+    Fréchet distance (W2² of two normal distributions, as in FID): ‖m‖² + tr(S + v I − 2 (v S)^½), over v and the size; v I is DDPM's
     covariance with the same first state. Means and covariances are exact over all K^(T−1) codes; the books are drawn.
     """
     c = coefficients(steps, schedule)

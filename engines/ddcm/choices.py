@@ -3,7 +3,7 @@
 K noises come from DDPM's own step p(x_s | x_t); DDPM's forward process, run backwards from the picture x0, is q(x_s | x_t, x0).
 Both are normal with the same variance and differ in the mean by δ standard deviations along the residual r = x0 − x̂0, so the
 weight q/p of a noise z is e^(δ ⟨z, r⟩/‖r‖) up to a constant. A noise drawn with a probability proportional to it has, as K grows,
-the law of q (sampling importance resampling); the one of largest weight, which DDCM takes, has another.
+the distribution of q (sampling importance resampling); the one of largest weight, which DDCM takes, has another.
 
 The source is N(0, I), whose best denoiser is known. Only the K inner products of a step matter, so they are drawn instead of noises.
 """
@@ -25,7 +25,7 @@ from engines.ddcm.gaussian import SCHEDULES
 
 RULES = ("largest", "sampled")
 SIZES = (1, 4, 16, 64, 256, 1024)
-VALUES, SOURCES = 1024, 256  # of the states, at least, that their law is taken from; of the vectors, at least
+VALUES, SOURCES = 1024, 256  # of the states, at least, that their distribution is taken from; of the vectors, at least
 EDGES = np.linspace(-5, 5, 51)
 
 
@@ -59,12 +59,12 @@ class ChoiceLaw:
     """What is decoded where the noise is the best of K, and where it is drawn by importance sampling.
 
     codebook_size: int64 [B]; K
-    distance: float64 [2, B, T − 1]; Wasserstein distance of the law of ε = (x − √ᾱ x0)/√(1 − ᾱ), a number of the state after each
-        choice, to N(0, 1), its law in DDPM's forward process; for each of RULES
+    distance: float64 [2, B, T − 1]; Wasserstein distance of the distribution of ε = (x − √ᾱ x0)/√(1 − ᾱ), a number of the state after each
+        choice, to N(0, 1), its distribution in DDPM's forward process; for each of RULES
     chance: float; the same distance for as many draws from N(0, 1): what counts as none
     error: float64 [2, B]; mean squared error of the decoded vector, a number
     uniform_bits: float64 [B]; bits of a code with an index of log2 K bits for each choice
-    coded_bits: float64 [B]; the same law with the noises in an order by which small indices are likelier, and a code for that
+    coded_bits: float64 [B]; the same distribution with the noises in an order by which small indices are likelier, and a code for that
     least_bits: float, bits; Σ KL(q, p) over the steps of DDPM's forward process
     step_bits: float64 [T − 1], bits; its terms
     edges: float64 [51]; of a histogram's bins
@@ -162,7 +162,7 @@ def least_bits(size: int, steps: int, schedule: str) -> np.ndarray:
 
 
 def power_law_bits(index: np.ndarray, size: int, bits: float) -> float:
-    """Mean bits of indices from 1 to `size`, by a code for the law that is proportional to index^−(1 + 1/(bits + log2(e)/e + 1))."""
+    """Mean bits of indices from 1 to `size`, by a code for the distribution that is proportional to index^−(1 + 1/(bits + log2(e)/e + 1))."""
     exponent = 1 + 1 / (bits + 1 / (math.e * math.log(2)) + 1)
     total = (np.arange(1, size + 1) ** -exponent).sum()
     return float(exponent * np.log2(index).mean() + math.log2(total))

@@ -108,7 +108,7 @@ MADE, SCALE, NOISE = 0.7, 0.3, 0.6  # a generator N(0.7, 0.3²), and the level a
 
 
 def sid_value() -> float:
-    """SiD's loss over |Δ|² for a generator whose law is known, so that the fake denoiser is the optimal one."""
+    """SiD's loss over |Δ|² for a generator whose distribution is known, so that the fake denoiser is the optimal one."""
     real, made = gaussian(0.5), GaussianMixture([1.0], [[MADE]], [SCALE])
     truth = made.sample(200_000, 0)
     noise = torch.randn(truth.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

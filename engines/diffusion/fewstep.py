@@ -87,7 +87,7 @@ def identity_loss(real: Tensor, fake: Tensor, truth: Tensor, alpha: float) -> Te
 
     `truth` is what the fake network regresses on. As E[Δ·(fake* − truth)] = 0 for the optimal fake*, the mean is then
     (1 − α) F, F = E|Δ|². The fake network is held while the generator is trained. F's own gradient is ∇₁F + ∇₂F, through
-    the law of x_t and through fake*, which moves with it; that of this loss is (1 − α) ∇₁F + ½ ∇₂F. So it is ½ ∇F, at no
+    the distribution of x_t and through fake*, which moves with it; that of this loss is (1 − α) ∇₁F + ½ ∇₂F. So it is ½ ∇F, at no
     derivative of fake*, only at α = ½; at α = 1 it is ½ ∇₂F.
     With denoisers and α near 1 it is SiD (Zhou et al. 2024, arXiv 2404.04057, Eq. 23), with velocities and α = ½ FGM
     (Huang et al. 2024, arXiv 2410.19310, Eq. 4.12).

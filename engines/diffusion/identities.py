@@ -7,7 +7,7 @@ and 10567 (with Zhou et al. 2024, arXiv 2404.04057, and Huang et al. 2024, arXiv
     L1 = E|φ − ψ|²,  L2 = E(φ − ψ)(φ − ε),  L3 = E[φ² − 2φε + ψε],  L4 = 2 L2 − L1,  L5 = 2 (L2 − L1).
 
 The first four have one value, the Fisher divergence F, for E ψ f(x) = E ε f(x). A generator is trained with ψ held, and then they
-have four gradients: that of L4 is ∇F, that of L5 is the gradient of F⁺, which is F with the law of x held.
+have four gradients: that of L4 is ∇F, that of L5 is the gradient of F⁺, which is F with the distribution of x held.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def identities(
 ) -> Identities:
     """Values, gradients and gradient flows of SiD's losses from a generator N(mean, std²).
 
-    lam: λ of L2 − λ L1; noise: σ, the level at which laws are compared; duration: of the gradient flows.
+    lam: λ of L2 − λ L1; noise: σ, the level at which distributions are compared; duration: of the gradient flows.
     """
     terms = np.array([terms_of(loss, lam) for loss in losses])
     a, b, variance = noise / (1 + noise**2), noise / (std**2 + noise**2), std**2 + noise**2

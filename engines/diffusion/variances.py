@@ -1,7 +1,7 @@
 """The variance of a step's noise between DDIM and DDPM, with the best one for each step: Analytic-DPM, exact.
 
 In unscaled coordinates x = data + σ ε a step to σ' puts x' at D + (σ_down/σ)(x − D) plus noise of variance σ_up², where
-σ_down² + σ_up² = σ'². Given x the data are not D but vary about it, with mean covariance C a dimension; the law of x' that is
+σ_down² + σ_up² = σ'². Given x the data are not D but vary about it, with mean covariance C a dimension; the distribution of x' that is
 closest in KL among Gaussians with this mean has the variance σ_up² + (1 − σ_down/σ)² C (Bao et al. 2022, arXiv 2201.06503,
 Theorem 1). For data that are one point it is σ_up²; at η = 1 that is DDPM's small variance. For N(0, I) it is the large one.
 """

@@ -1,4 +1,4 @@
-"""Text sampled by walking: Gibbs sampling and edits with masked language models, and tiny chains whose law is known."""
+"""Text sampled by walking: Gibbs sampling and edits with masked language models, and tiny chains whose distribution is known."""
 
 from engines.gibbs.text import GibbsSample, sample
 

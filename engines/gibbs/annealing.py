@@ -1,4 +1,4 @@
-"""Annealing as search: a chain that keeps p^(1/T) while T falls, its law followed exactly on a landscape with two hills.
+"""Annealing as search: a chain that keeps p^(1/T) while T falls, its distribution followed exactly on a landscape with two hills.
 
 The second of kexue.fm's "searched text" posts (archives/8084) turns sampling into search: p^α, α = 1/T, gathers at the most probable
 text as T falls (Kirkpatrick et al. 1983; Geman & Geman 1984). Whether the chain gathers there too depends on how fast T falls.
@@ -38,7 +38,7 @@ def two_hills(
 
 
 def cool(law: np.ndarray, log_p: np.ndarray, temperature: float) -> np.ndarray:
-    """The law after one sweep from left to right, each letter drawn from p^(1/T) given the others; at T = 0 from its maxima."""
+    """The distribution after one sweep from left to right, each letter drawn from p^(1/T) given the others; at T = 0 from its maxima."""
     law, log_p = inputs.floats("law", law), inputs.floats("log_p", log_p)
     temperature = number("temperature", temperature, 0, 1e300)
     if law.shape != log_p.shape or not law.ndim or not law.size:
@@ -108,7 +108,7 @@ def anneal(
     lead: Annotated[float, Between(0.1, 5)] = 2.0,
     slope: Annotated[float, Between(1, 5)] = 2.0,
 ) -> Annealing:
-    """Gibbs sweeps from a uniform start on `two_hills`, their law followed exactly: annealed, at constant temperatures, greedy.
+    """Gibbs sweeps from a uniform start on `two_hills`, their distribution followed exactly: annealed, at constant temperatures, greedy.
 
     first, last, schedule: of the temperature, see `cooling`
     """

@@ -1,4 +1,4 @@
-"""What these samplers must reproduce: kernels against closed forms, the text samplers against laws that are known."""
+"""What these samplers must reproduce: kernels against closed forms, the text samplers against distributions that are known."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def without_letters() -> float:
 
 
 def order_gap(other: float) -> float:
-    """Total variation between the laws of the two sweep orders, p(y | x) having coupling `other` and p(x | y) 1."""
+    """Total variation between the distributions of the two sweep orders, p(y | x) having coupling `other` and p(x | y) 1."""
     return scan_laws("mixed", coupling=1.0, other_coupling=other, positions=2).orders
 
 
@@ -73,7 +73,7 @@ def product_distance() -> float:
 
 
 def quatrain_orders() -> float:
-    """Total variation between the laws of two marked words when either is drawn last."""
+    """Total variation between the distributions of two marked words when either is drawn last."""
     *_, last = random_field()
     return last.result.distance
 

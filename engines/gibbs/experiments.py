@@ -1,4 +1,4 @@
-"""Chains on state spaces small enough to compute their laws exactly: scans, edits, importance and rejection."""
+"""Chains on state spaces small enough to compute their distributions exactly: scans, edits, importance and rejection."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ DRAWS = Between(100, 50_000)
 
 @dataclass(frozen=True)
 class ScanLaws:
-    """The laws that K scans keep on L positions of 3 values: S = 3^L states.
+    """The distributions that K scans keep on L positions of 3 values: S = 3^L states.
 
     states: S texts; "a", "b", "c" for the values
-    law: float64 [S]; the joint, or where there is none ("mixed") the law that the random scan keeps
+    law: float64 [S]; the joint, or where there is none ("mixed") the distribution that the random scan keeps
     scans: K keys; "random", "sweep" (left to right), "backwards", "joint blocks", "blocks", "parallel", "metropolis"
-    stationary: float64 [K, S]; the law each keeps
+    stationary: float64 [K, S]; the distribution each keeps
     distance: float64 [K]; total variation between that and `law`
     balance: float64 [K]; the greatest |p_i k_ij - p_j k_ji| under the kept law: 0 for a reversible chain
     approach: float64 [K, sweeps + 1]; total variation from `law` after 0, 1, ... sweeps, from the least likely state
-    orders: float; total variation between the laws of the sweeps from left to right and back
+    orders: float; total variation between the distributions of the sweeps from left to right and back
     conditionals: as given
     """
 
@@ -53,7 +53,7 @@ def scan_laws(
     positions: Annotated[int, Between(2, 4)] = 3,
     sweeps: Annotated[int, Between(1, 100)] = 20,
 ) -> ScanLaws:
-    """Which law each scan keeps on p ∝ exp(coupling Σ 1[x_i = x_{i+1}] + Σ h(x_i)), h = (0, field, -field).
+    """Which distribution each scan keeps on p ∝ exp(coupling Σ 1[x_i = x_{i+1}] + Σ h(x_i)), h = (0, field, -field).
 
     conditionals: "joint", all of this p; or "mixed": those of the second, fourth, ... position belong to the p with
         `other_coupling`, so that no joint has them all, as with a masked language model
@@ -105,13 +105,13 @@ class EditLaws:
 
     states: S texts; the empty one first
     law: float64 [S]; π
-    with_ratio: float64 [S]; the law kept with the true acceptance
-    without_ratio: float64 [S]; the law kept where the probability of the proposed letters is left out of it
+    with_ratio: float64 [S]; the distribution kept with the true acceptance
+    without_ratio: float64 [S]; the distribution kept where the probability of the proposed letters is left out of it
     sampled: float64 [S]; shares in a chain of n steps with the true acceptance
     published: float64 [S]; shares in the chain of CGMH's published code (`kernels.published_edit_law`), which is never empty
     moved: float; share of its steps that changed the string
     balance: float; greatest |π_i k_ij - π_j k_ji| with the true acceptance
-    distance: four floats; total variation of with_ratio, without_ratio and sampled from the law, and of published from the law of
+    distance: four floats; total variation of with_ratio, without_ratio and sampled from the distribution, and of published from the distribution of
         strings that are not empty
     n: steps, as given
     """

@@ -1,4 +1,4 @@
-"""Why BERT is no Markov random field: two of its words, drawn in turn, have a law for each order."""
+"""Why BERT is no Markov random field: two of its words, drawn in turn, have a distribution for each order."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class PairField:
     y_words: K tokens; likewise for the second
     x_given_y: float64 [K, K] (x, y); columns sum to 1
     y_given_x: float64 [K, K] (x, y); rows sum to 1
-    x_last: float64 [K, K] (x, y); the law that Gibbs sampling keeps when x is drawn last in each sweep
-    y_last: float64 [K, K] (x, y); the law that it keeps when y is
+    x_last: float64 [K, K] (x, y); the distribution that Gibbs sampling keeps when x is drawn last in each sweep
+    y_last: float64 [K, K] (x, y); the distribution that it keeps when y is
     distance: float; total variation between the two
-    mismatch: float, nats; standard deviation, under the mean of both laws, of log p(x|y) / p(y|x) about the best sum f(x) + g(y):
+    mismatch: float, nats; standard deviation, under the mean of both distributions, of log p(x|y) / p(y|x) about the best sum f(x) + g(y):
         0 for the conditionals of one joint
     covered: two floats; probability that both masked give to the candidates, of x and of y
     model: name of the model

@@ -1,4 +1,4 @@
-"""What the functions of this package take: numbers as float64, laws, kernels and token numbers, or a sentence."""
+"""What the functions of this package take: numbers as float64, distributions, kernels and token numbers, or a sentence."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def floats(name: str, values: Any, axes: int | None = None, finite: bool = True)
 
 
 def law(name: str, values: Any, size: int | None = None) -> np.ndarray:
-    """Probabilities as float64, made to sum to 1 (any positive multiple of a law is the same law)."""
+    """Probabilities as float64, made to sum to 1 (any positive multiple of a distribution is the same distribution)."""
     found = floats(name, values)
     if found.ndim == 0 or (size is not None and found.size != size):
         raise Refusal("{parameter} must give a probability for each state.", parameter=name)

@@ -1,4 +1,4 @@
-"""Markov chains whose law can be written down: Gibbs scans, Metropolis-Hastings and edits on tiny joints, float64.
+"""Markov chains whose distribution can be written down: Gibbs scans, Metropolis-Hastings and edits on tiny joints, float64.
 
 A joint over L positions of V values is an array of shape (V,) * L that sums to 1; its states are numbered as the array
 is raveled. A kernel is a row-stochastic matrix [states, states]. What holds here to machine precision is what the text
@@ -118,7 +118,7 @@ def block_scan(law: np.ndarray, size: Annotated[int, Between(1, 10)], at_once: b
 
 
 def pseudo_likelihood(tables: Sequence[np.ndarray]) -> np.ndarray:
-    """The law ∝ Π p(x_i | others): what a Metropolis correction towards the pseudo-log-likelihood samples."""
+    """The distribution ∝ Π p(x_i | others): what a Metropolis correction towards the pseudo-log-likelihood samples."""
     return inputs.law("tables", math.prod(_tables(tables)))
 
 
@@ -134,7 +134,7 @@ def metropolis(proposal: np.ndarray, law: np.ndarray, ratio: bool = True) -> np.
 
 
 def stationary(kernel: np.ndarray) -> np.ndarray:
-    """The law [states] that the kernel keeps, each entry to its own relative precision: the elimination of Grassmann,
+    """The distribution [states] that the kernel keeps, each entry to its own relative precision: the elimination of Grassmann,
     Taksar & Heyman (1985), which subtracts nothing. Refusal where the kernel has more than one."""
     kernel = inputs.kernel("kernel", kernel)
     from scipy.sparse.csgraph import connected_components  # slow to load, and asked for by one view
@@ -162,7 +162,7 @@ def stationary(kernel: np.ndarray) -> np.ndarray:
 
 
 def total_variation(p: np.ndarray, q: np.ndarray) -> float:
-    """Half the sum of |p - q|: the greatest difference of the two laws on any event."""
+    """Half the sum of |p - q|: the greatest difference of the two distributions on any event."""
     p, q = inputs.law("p", p), inputs.law("q", q)
     if p.size != q.size:
         raise Refusal("{parameter} must be a distribution on as many states as the other.", parameter="q")

@@ -1,8 +1,8 @@
 """Gibbs sampling of text from a masked language model.
 
-Each step masks one position (or a block), asks the model for its law given the rest, and draws: "BERT has a mouth, and
+Each step masks one position (or a block), asks the model for its distribution given the rest, and draws: "BERT has a mouth, and
 it must speak" (Wang & Cho, arXiv 1902.04094) and the third of kexue.fm's "searched text" posts (archives/8119). BERT's conditionals
-are no conditionals of one joint, so the chain's law depends on the scan; a Metropolis correction (Goyal et al., arXiv 2106.02736)
+are no conditionals of one joint, so the chain's distribution depends on the scan; a Metropolis correction (Goyal et al., arXiv 2106.02736)
 makes it sample exp(pseudo-log-likelihood) instead, whatever the scan.
 """
 
@@ -80,7 +80,7 @@ def _laws(name: str, values: Tensor) -> Tensor:
 
 
 def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
-    """One word for each law [..., words], by its inverse distribution function (one random number a word)."""
+    """One word for each distribution [..., words], by its inverse distribution function (one random number a word)."""
     log_probs = _laws("log_probs", log_probs)
     if not isinstance(generator, torch.Generator):
         raise Refusal("{parameter} must be a torch.Generator.", parameter="generator")
@@ -89,16 +89,16 @@ def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _drawn(log_probs: Tensor, u: Tensor) -> Tensor:
-    """The word of each law [..., words], float64, at u [..., 1] of its distribution function."""
+    """The word of each distribution [..., words], float64, at u [..., 1] of its distribution function."""
     total = (log_probs - log_probs.amax(-1, keepdim=True)).exp().cumsum(-1)  # float32 would lose rare words in the sum
     # kept below the sum: a word of probability 0 stands after it
     at = (u * total[..., -1:]).minimum(total[..., -1:].nextafter(torch.zeros_like(u)))
     return torch.searchsorted(total, at, right=True).squeeze(-1)
 
 
-@lru_cache(maxsize=2)  # a walk has one law while it burns in, and another after that
+@lru_cache(maxsize=2)  # a walk has one distribution while it burns in, and another after that
 def _drawing(top_k: int, top_p: float) -> Captured:
-    """(logits, u, temperature) -> (words drawn, their log-probabilities at temperature 1, the law they were drawn from)."""
+    """(logits, u, temperature) -> (words drawn, their log-probabilities at temperature 1, the distribution they were drawn from)."""
 
     def draw_from(logits: Tensor, u: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = logits.double()
@@ -185,9 +185,9 @@ def walk(
 
     free: int64 [F], positions that move; temperature: of each sweep
     scan: "sweep" draws them in the order given; "random" draws F uniform positions a sweep, each chain its own; "blocks"
-        masks `block` neighbours together and draws each from its own law; "parallel" draws all at once, each given the
+        masks `block` neighbours together and draws each from its own distribution; "parallel" draws all at once, each given the
         others as they were
-    top_k, top_p: truncate the law after `burn_in` sweeps
+    top_k, top_p: truncate the distribution after `burn_in` sweeps
     metropolis: accept with the Metropolis-Hastings probability of the target exp(pseudo-log-likelihood / temperature)
     """
     model = masked_model(model)
@@ -229,7 +229,7 @@ def walk(
                 back = tempered(ahead, now, *cut) if scan == "parallel" else log_law
                 here, there = _log_probability(known, ids[:, free]), _log_probability(ahead, proposal[:, free])
                 ratio = (there - here) / now + _sum_at(back, old) - _sum_at(log_law, new)
-                # a mask, which no law draws, is left at once: the chain proper begins where the target is above 0
+                # a mask, which no distribution draws, is left at once: the chain proper begins where the target is above 0
                 accept = torch.rand(chains, generator=generator, dtype=torch.float64).log() < ratio
                 accept |= here.isneginf()
                 ids[accept] = proposal[accept]

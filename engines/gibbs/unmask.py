@@ -29,7 +29,7 @@ from engines.progress import Progress
 
 SAMPLERS = ("gibbs", "diffusion", "remask", "confident", "mask-predict")
 MOST_FORWARDS = 200
-TOY = (4, 3)  # positions and values of the joint whose laws are exact
+TOY = (4, 3)  # positions and values of the joint whose distributions are exact
 TOY_FORWARDS = 12
 Remasked = Annotated[int, Between(1, 16)]
 

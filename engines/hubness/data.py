@@ -1,4 +1,4 @@
-"""Point sets: laws with a chosen intrinsic dimension, embedded sets with pictures or texts, and a file of one's own."""
+"""Point sets: distributions with a chosen intrinsic dimension, embedded sets with pictures or texts, and a file of one's own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PointSet:
 
 
 def draw_law(law: str, n: int, dimension: int, intrinsic: int = 0, seed: int = 0) -> np.ndarray:
-    """n points, float64 [n, dimension], of a law in `intrinsic` dimensions (0: all), turned into the ambient space.
+    """n points, float64 [n, dimension], of a distribution in `intrinsic` dimensions (0: all), turned into the ambient space.
 
     uniform: on the unit cube; normal: standard; sphere: uniform on the unit sphere; mixture: eight equal standard normals
     whose centres are drawn with standard deviation 4. Drawn by numpy's RandomState(seed).
@@ -67,7 +67,7 @@ def load_set(
     path: str | None = None,
     array: str = "",
 ) -> PointSet:
-    """A point set by name: a law of LAWS, or an embedded set or a file, then at most n of its points, chosen by the seed.
+    """A point set by name: a distribution of LAWS, or an embedded set or a file, then at most n of its points, chosen by the seed.
 
     digits: scikit-learn's 1,797 handwritten digits, 8 x 8 pixels; emoji and sentences: see assets/hubness; file: the table at
     `path` (`array` of an .npz), as `read_points` takes it

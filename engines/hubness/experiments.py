@@ -128,7 +128,7 @@ def survey(
 ) -> Survey:
     """N_k of a set of points: its histogram and measures, hubs and antihubs (Radovanović et al. 2010, section 2).
 
-    data: a law (uniform, normal, sphere, mixture) in `intrinsic` dimensions (0: all) turned into `dimension`; digits, emoji,
+    data: a distribution (uniform, normal, sphere, mixture) in `intrinsic` dimensions (0: all) turned into `dimension`; digits, emoji,
         sentences; or the file at `path` (`array` of an .npz), see `read_points`
     points: how many; of an embedded set or a file at most that many, chosen by the seed
     metric, p: as in `k_occurrence`
@@ -207,10 +207,10 @@ class SkewnessCurve:
     points: int; points of a set
     k: int; neighbours of a point
     metric: str; the distance
-    skewness: float64 [laws, j, seeds]; nan where not computed yet
-    robin_hood: float64 [laws, j, seeds]; nan where not computed yet
-    top_fifth: float64 [laws, j, seeds]; share of the slots held by the fifth with the greatest N_k, likewise
-    antihubs: float64 [laws, j, seeds]; share of the points with N_k = 0, likewise
+    skewness: float64 [distributions, j, seeds]; nan where not computed yet
+    robin_hood: float64 [distributions, j, seeds]; nan where not computed yet
+    top_fifth: float64 [distributions, j, seeds]; share of the slots held by the fifth with the greatest N_k, likewise
+    antihubs: float64 [distributions, j, seeds]; share of the points with N_k = 0, likewise
     """
 
     laws: tuple[str, ...]
@@ -234,9 +234,9 @@ def skewness_against_dimension(
     p: Annotated[float, Between(0.1, 10)] = 0.5,
     seed: Annotated[int, Between(0, 999)] = 0,
 ) -> Iterator[Progress[SkewnessCurve]]:
-    """Skewness and other measures of N_k as the dimension grows, for each law and seed; a report a set, the curve a dimension.
+    """Skewness and other measures of N_k as the dimension grows, for each distribution and seed; a report a set, the curve a dimension.
 
-    seeds: sets drawn of each law, with seeds `seed`, `seed` + 1, ...
+    seeds: sets drawn of each distribution, with seeds `seed`, `seed` + 1, ...
     After Radovanović, Nanopoulos and Ivanović 2009 (ICML) and 2010 (JMLR, section 2.1).
     """
     work = sum(DIMENSIONS) * len(laws) * seeds
@@ -354,7 +354,7 @@ class Concentration:
     angle_law: float64 [shown, a]; its density for directions at random, sin^(d - 2), averaged over each bin; nan for d = 1
     cosine_spread: float64 [j]; standard deviation of the cosine of that angle
     angle_limit: float; degrees, where all angles tend to; nan for the mixture
-    limit: float64 [j]; 1 / sqrt(2 d) for the normal law's Euclidean spread, nan elsewhere
+    limit: float64 [j]; 1 / sqrt(2 d) for the normal distribution's Euclidean spread, nan elsewhere
     ball_dimension: int32 [m]
     ball_volume: float64 [m]; of the unit ball
     ball_share: float64 [m]; of the ball in its cube [-1, 1]^d
@@ -448,7 +448,7 @@ def _angle_law(d: int, edges: np.ndarray) -> np.ndarray:
         return np.full(len(edges) - 1, np.nan)
     import scipy.special  # a second to load
 
-    # (1 - cos) / 2 of the angle has a beta law
+    # (1 - cos) / 2 of the angle has a beta distribution
     below = scipy.special.betainc((d - 1) / 2, (d - 1) / 2, (1 - np.cos(np.radians(edges))) / 2)
     return np.diff(below) / np.diff(edges)
 

@@ -34,7 +34,7 @@ class LatentFilter:
     thresholds: int32 [t]
     share_above: float64 [t]; share of the latents with N_k >= threshold
     norm_above: float64 [t]; their mean length, nan if there are none
-    chi_mean: float; the mean length under the law, sqrt(2) Gamma((d + 1) / 2) / Gamma(d / 2)
+    chi_mean: float; the mean length under the distribution, sqrt(2) Gamma((d + 1) / 2) / Gamma(d / 2)
     groups: GROUPS
     group_counts: int32 [4, each]; N_k of the latents shown (of the shortened ones, before)
     group_norms: float32 [4, each]; their lengths

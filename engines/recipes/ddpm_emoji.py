@@ -157,7 +157,7 @@ def fit(
         if flips:
             clean = torch.where(random(batch, 1, 1, 1) < 0.5, clean.flip(-1), clean)
         noise = torch.randn(clean.shape, generator=generator, device=device)
-        # one time from each of `batch` equal strata: the same law, less noise in the gradient
+        # one time from each of `batch` equal strata: the same distribution, less noise in the gradient
         times = ((torch.arange(batch, device=device) + random(batch)) * (1_000 / batch)).long().clamp_max(999)
         told = None
         if labels is not None:

@@ -1,6 +1,6 @@
 """A small classifier that judges samples: does it name what they were asked to be, and how far are they from photographs.
 
-The distance is Fréchet's between normal laws of the classifier's last features, |m − m'|² + tr(C + C' − 2 √(C C')) (Heusel et
+The distance is Fréchet's between normal distributions of the classifier's last features, |m − m'|² + tr(C + C' − 2 √(C C')) (Heusel et
 al. 2017, arXiv 1706.08500, eq. 6), with this classifier in place of Inception: good for comparing models that one judge has
 seen, not with published figures.
 """
@@ -80,7 +80,7 @@ def look(judge: Judge, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frechet(one: np.ndarray, other: np.ndarray) -> float:
-    """The Fréchet distance (squared, as is usual) of normal laws with the means and covariances of two sets [n, d]."""
+    """The Fréchet distance (squared, as is usual) of normal distributions with the means and covariances of two sets [n, d]."""
     gap = one.mean(0) - other.mean(0)
     a, b = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
     # tr √(A B) = tr √(√A B √A): symmetric, so by eigenvalues

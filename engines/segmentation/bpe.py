@@ -22,7 +22,7 @@ from engines.arguments import Refusal, number, one_of, whole
 from engines.segmentation.vocabulary import MOST_CHARACTERS, UNKNOWN, Prepared, Vocabulary, prepare
 
 MOST_CELLS = 40_000_000
-MOST_STATES = 20_000  # segmentations that the exact law of a word may pass through
+MOST_STATES = 20_000  # segmentations that the exact distribution of a word may pass through
 MOST_WORK = 400_000_000  # draws times the square of a word's length, summed over the words
 
 
@@ -114,7 +114,7 @@ class BytePairs:
         return cuts
 
     def law(self, word: str, dropout: float) -> tuple[np.ndarray, np.ndarray]:
-        """The exact law of `draw`: cuts, bool [K, length + 1], and their probabilities, float64 [K].
+        """The exact distribution of `draw`: cuts, bool [K, length + 1], and their probabilities, float64 [K].
 
         What may be merged depends on the present pieces alone: a chain of states, followed from the characters on. Of r merges
         that apply, in order of rank, the i-th is made with probability p^(i - 1) (1 - p), and none with p^r.
@@ -163,7 +163,7 @@ def words_of(prepared: Prepared) -> list[str]:
 
 
 def bpe_law(prepared: Prepared, tokenizer: BytePairs, dropout: float) -> tuple[np.ndarray, np.ndarray]:
-    """The exact law of `draw_bpe`: cuts, bool [K, characters + 1], and probabilities [K]; those of the words, multiplied."""
+    """The exact distribution of `draw_bpe`: cuts, bool [K, characters + 1], and probabilities [K]; those of the words, multiplied."""
     cuts, law = np.ones((1, 1), bool), np.ones(1)
     for word in words_of(prepared):
         rows, chances = tokenizer.law(word, dropout)

@@ -25,14 +25,14 @@ WATCHING = "watch=1, ing=1, wat=1, ching=1, w=1, atching=1"
 
 
 def sampled_distance(method: str, n: int = 20_000) -> float:
-    """Total variation between n draws of "ababab" and the exact law."""
+    """Total variation between n draws of "ababab" and the exact distribution."""
     pieces, law = enumerate_segmentations("ababab", parse_pieces(ABABAB))
     counts = Counter(map(tuple, sample("ababab", parse_pieces(ABABAB), method, 1.0, n, seed=0)))
     return sum(abs(counts[tuple(p)] / n - q) for p, q in zip(pieces, law, strict=True)) / 2
 
 
 def published_distance() -> float:
-    """Total variation of Viterbi Sampling's own law on "ababab" from the exact one."""
+    """Total variation of Viterbi Sampling's own distribution on "ababab" from the exact one."""
     pieces, law = enumerate_segmentations("ababab", parse_pieces(ABABAB))
     published, own = viterbi_sampling_law("ababab", parse_pieces(ABABAB))
     share = dict(zip(map(tuple, published), own, strict=True))
@@ -40,7 +40,7 @@ def published_distance() -> float:
 
 
 def merged_distance(n: int = 20_000) -> float:
-    """Total variation between n draws of "ababab" by BPE-dropout and the law that follows its states."""
+    """Total variation between n draws of "ababab" by BPE-dropout and the distribution that follows its states."""
     merges = merges_of(parse_pieces(ABABAB))
     cuts, law = merges.law("ababab", 0.3)
     counts = Counter(row.tobytes() for row in merges.draw("ababab", 0.3, n, np.random.default_rng(0)))

@@ -26,7 +26,7 @@ OWN_PIECES = "a=0.2, b=0.2, ab=0.25, ba=0.15, aba=0.1, bab=0.1"
 SAMPLERS = (*METHODS, "bpe-dropout")
 EXACT = ("perfect", "ffbs")
 TIMED_BEST = 5_000  # characters of which the n best are timed
-LAW_OF_WORD = 16  # characters of a word whose law under BPE-dropout is followed in a passage
+LAW_OF_WORD = 16  # characters of a word whose distribution under BPE-dropout is followed in a passage
 
 Text = Annotated[str, Characters(MOST_WORD)]
 Name = Annotated[str, OneOf(VOCABULARIES)]
@@ -105,7 +105,7 @@ def lattice(
     alpha: Alpha = 0.3,
     alpha_max: Annotated[float, Between(0.01, 10)] = 2.0,
 ) -> LatticeView:
-    """The lattice of a text with the probability of every piece (forward-backward), the best segmentation, and how the law
+    """The lattice of a text with the probability of every piece (forward-backward), the best segmentation, and how the distribution
     changes from all segmentations alike (alpha = 0) towards the best one alone.
 
     Here and below: vocabulary "own" reads `pieces`, "file" the tokenizer's file `file`; unknown: see `Vocabulary.prepare`.
@@ -147,19 +147,19 @@ def lattice(
 
 @dataclass(frozen=True)
 class Comparison:
-    """The exact law of a text's segmentations beside the draws of M methods; the K most probable are listed.
+    """The exact distribution of a text's segmentations beside the draws of M methods; the K most probable are listed.
 
     text: the prepared text, N characters
     cuts: bool [K, N + 1]; the segmentations, the most probable first
     exact: float64 [K]; their probabilities
     methods: M names from SAMPLERS
     frequency: float64 [M, K]; shares among the n draws
-    published: float64 [K]; the exact law of Viterbi Sampling as first published, NaN where too long to follow
-    published_best: the place in the list of all segmentations of the one that this law gives most, -1 where too long
-    bpe: float64 [K]; the exact law of BPE-dropout with the same pieces, NaN where it is not asked for
-    distance: float64 [M]; total variation between all draws and the exact law
-    own_distance: float64 [M]; between all draws and the method's own law, NaN where that is not known
-    published_distance: of the published law itself from the exact one, NaN likewise
+    published: float64 [K]; the exact distribution of Viterbi Sampling as first published, NaN where too long to follow
+    published_best: the place in the list of all segmentations of the one that this distribution gives most, -1 where too long
+    bpe: float64 [K]; the exact distribution of BPE-dropout with the same pieces, NaN where it is not asked for
+    distance: float64 [M]; total variation between all draws and the exact distribution
+    own_distance: float64 [M]; between all draws and the method's own distribution, NaN where that is not known
+    published_distance: of the published distribution itself from the exact one, NaN likewise
     chance: the distance to expect from n exact draws
     count: number of segmentations
     n: draws of each method
@@ -199,7 +199,7 @@ def compare(
     dropout: Dropout = 0.1,
     seed: Seed = 0,
 ) -> Comparison:
-    """The exact law of the segmentations, enumerated, beside the shares among n draws of each method.
+    """The exact distribution of the segmentations, enumerated, beside the shares among n draws of each method.
 
     methods: "bpe-dropout" merges the same pieces, the most probable first, and leaves out each merge with probability `dropout`
     """
@@ -268,7 +268,7 @@ class Reading:
     alphas: float64 [21]; from 0 to 2, or to alpha
     sweep_pieces: float64 [21]; expected number of pieces at each of them; NaN for BPE-dropout
     best_pieces: number of pieces of a most probable segmentation; 0 for BPE-dropout
-    entropy: bits, of the exact law; NaN for BPE-dropout
+    entropy: bits, of the exact distribution; NaN for BPE-dropout
     log10_count: decimal logarithm of the number of segmentations; NaN likewise
     method: as given
     alpha: as given

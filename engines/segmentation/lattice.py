@@ -129,7 +129,7 @@ class Lattice:
     def backward_sampler(
         self, alpha: float, rng: np.random.Generator
     ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """Forward filtering, backward sampling: a `last_edge` that makes `trace` draw from the exact law."""
+        """Forward filtering, backward sampling: a `last_edge` that makes `trace` draw from the exact distribution."""
         weights = alpha * self.log_probs
         total = self.forward(weights)
         with np.errstate(invalid="ignore"):

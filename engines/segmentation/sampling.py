@@ -6,7 +6,7 @@ The law: a segmentation of the text into pieces w_1 ... w_m has probability prop
 sampler" (archives/9811), which is exact.
 
 Speed comes from two facts. A character that occurs in pieces only at their start (or end) forces a cut, so the lattice
-falls into independent chunks (words, mostly); and equal chunks have equal laws, so each is worked out once.
+falls into independent chunks (words, mostly); and equal chunks have equal distributions, so each is worked out once.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def all_paths(prepared: Prepared, vocabulary: Vocabulary, most: int) -> tuple[np
 def viterbi_sampling_law(
     text: str, vocabulary: Vocabularies = "english", alpha: float = 1.0, unknown: str = "refuse"
 ) -> tuple[list[list[str]], np.ndarray]:
-    """The exact law of Viterbi Sampling as first published: segmentations and probabilities, the most probable first.
+    """The exact distribution of Viterbi Sampling as first published: segmentations and probabilities, the most probable first.
 
     Follows every outcome of every comparison at once, so ValueError where the lattice has more than 14 of them.
     """

@@ -21,7 +21,7 @@ SHOWN = {str(k): raw(f"K = {k:,}") for k in SIZES[1:]}
 
 
 def draw_choices(result: ChoiceLaw, codebook: str = "1024") -> list:
-    """The distance of both rules' laws to DDPM's over K, the law itself, and the bits."""
+    """The distance of both rules' distributions to DDPM's over K, the distribution itself, and the bits."""
     shown = SIZES.index(int(codebook))
     drawn = figure(x="codebook size K", y="distance of the distribution to DDPM's", height=460, log="xy")
     law = figure(x="noise ε in the last state", y="density", height=360)

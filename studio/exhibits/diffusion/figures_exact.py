@@ -85,7 +85,7 @@ def draw_identities(result: Identities) -> list:
 
 
 def draw_consistency(result: Consistency) -> list:
-    """Maps from noise to data, their laws, their distances, and the bound."""
+    """Maps from noise to data, their distributions, their distances, and the bound."""
     names = (
         say("consistency training, n = {levels}", levels=result.levels),
         say("(x − f)/t as a field, n = {steps}", steps=result.steps),

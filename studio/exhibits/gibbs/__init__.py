@@ -1,4 +1,4 @@
-"""Gibbs sampling and edits with masked language models, and chains whose law is known."""
+"""Gibbs sampling and edits with masked language models, and chains whose distribution is known."""
 
 from __future__ import annotations
 

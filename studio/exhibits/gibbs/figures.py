@@ -250,7 +250,7 @@ def draw_field(result: PairField) -> list:
 
 
 def draw_scans(result: ScanLaws) -> list:
-    """The law that each scan keeps, and how fast it is reached."""
+    """The distribution that each scan keeps, and how fast it is reached."""
     order = np.argsort(-result.law, kind="stable")[:27]
     names = [raw(result.states[i]) for i in order]
     drawn = figure(x="state", y="probability", height=440)

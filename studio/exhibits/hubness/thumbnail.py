@@ -35,7 +35,7 @@ def draw() -> str:
 
 
 def sets() -> dict:
-    """Each law as points in the plane, the others as one of their own."""
+    """Each distribution as points in the plane, the others as one of their own."""
     icons = {}
     for law in LAWS:
         points = torch.from_numpy(draw_law(law, 90, 2, 0, 1))

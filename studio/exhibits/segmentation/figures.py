@@ -101,7 +101,7 @@ def draw_law(result: Comparison) -> list:
 
 
 def draw_lattice(result: LatticeView) -> list:
-    """Places on a line, pieces as arcs over them, as heavy as they are probable; the law over alpha."""
+    """Places on a line, pieces as arcs over them, as heavy as they are probable; the distribution over alpha."""
     size, top = len(result.text), float((result.target - result.source).max()) ** 0.8
     drawn = figure(height=460, margin={"l": 16, "r": 16, "b": 40})
     angle = np.linspace(0, math.pi, 33)
