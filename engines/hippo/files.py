@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 
@@ -220,6 +220,19 @@ def table(path: str, count: int) -> Signal:
     Times count from the first: seconds, milliseconds or nanoseconds since 1970 are all read to their last digit.
     """
     count = whole("count", count, 2, 2**20)
+    changed = os.stat(path).st_mtime_ns if os.path.isfile(path) else 0
+    values, time, facts = _table(str(path), changed)
+    duration = float(len(values))
+    if time is not None:
+        duration = float(time[-1])
+        even = max(count, min(len(time), 64 * count))
+        values = np.interp((np.arange(even) + 0.5) / even * duration, time, values)
+    return Signal(fit(values, count), duration, "s" if facts["dated"] else "", "table", dict(facts))
+
+
+@lru_cache(maxsize=2)  # one view asks for several lengths, and a slider that is dragged for the same again
+def _table(path: str, changed: int) -> tuple[np.ndarray, np.ndarray | None, dict[str, float]]:
+    """The values, their times where there are any, and the facts."""
     content = _bytes("upload", path)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = content.decode("utf-16", errors="replace")
@@ -256,16 +269,16 @@ def table(path: str, count: int) -> Signal:
                 most=MOST_VALUE,
             )
         numbers.append(value)
-    values, duration, dated = np.array(numbers), float(len(rows)), False
+    time, dated = None, False
     if width == 2:
         time, dated = _since([cells[0] for _, cells in rows], [line for line, _ in rows])
         if not np.isfinite(time).all() or (np.diff(time) <= 0).any():
             raise Refusal("{parameter}: the times in the first column of the .csv must ascend.", parameter="upload")
-        duration = float(time[-1])
-        even = max(count, min(len(time), 64 * count))
-        values = np.interp((np.arange(even) + 0.5) / even * duration, time, values)
-    facts = {"rows": len(rows), "columns": width, "headings": headings, "dated": float(dated)}
-    return Signal(fit(values, count), duration, "s" if dated else "", "table", facts)
+    return (
+        np.array(numbers),
+        time,
+        {"rows": len(rows), "columns": width, "headings": headings, "dated": float(dated)},
+    )
 
 
 def upload(path: str, count: int) -> Signal:
@@ -277,14 +290,7 @@ def upload(path: str, count: int) -> Signal:
         raise Refusal(
             "{parameter}: a .wav or .csv file is needed, not {given}.", parameter="upload", given=ending or "…"
         )
-    changed = os.stat(path).st_mtime_ns if os.path.isfile(path) else 0
-    found = _file(str(path), changed, whole("count", count, 2, 2**20))
-    return replace(found, values=found.values.copy())
-
-
-@lru_cache(maxsize=4)  # a slider that is dragged asks for the same file again
-def _file(path: str, changed: int, count: int) -> Signal:
-    return (wav if path.lower().endswith(".wav") else table)(path, count)
+    return (wav if ending == ".wav" else table)(path, count)
 
 
 def drawing(path: str, count: int) -> Signal | None:

@@ -27,6 +27,7 @@ from engines.rope.frequencies import HeadDim, check_base, check_head_dim, expone
 RESOLUTION = 1e-12
 MOST_SEARCHED = 1e12
 MOST_TOKENS = 1 << 20
+MOST_MAPPED = 1 << 24  # length times head dimension of a map, where the least bases are searched: three seconds
 # The first zero of the cosine integral Ci.
 COSINE_INTEGRAL_ZERO = 0.6165054856207162
 LENGTHS = tuple(1024 << i for i in range(11))
@@ -189,6 +190,14 @@ def feasible_bases(
     (kexue.fm/archives/10122) and the published tables."""
     if base_high <= base_low:
         raise Refusal("{parameter} must be above {low}, the lowest base.", parameter="base_high", low=base_low)
+    if head_dim != 128 and length * head_dim > MOST_MAPPED:  # for 128 the least bases are known
+        raise Refusal(
+            "{parameter}: {length} distances in {head_dim} dimensions take too long here; take at most {most}.",
+            parameter="length",
+            length=length,
+            head_dim=head_dim,
+            most=MOST_MAPPED // head_dim,
+        )
     s, shorter = exponents(head_dim), [n for n in LENGTHS if n <= length]
     if head_dim == 128:
         base = _search(length, head_dim, LEAST[len(shorter) - 1] if shorter else 1.0)

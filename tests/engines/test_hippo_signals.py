@@ -356,13 +356,13 @@ def test_a_first_row_of_numbers_with_a_fault_is_no_heading(tmp_path):
             read(tmp_path, f"{first}\n2,2\n3,5\n".encode(), "a.csv")
 
 
-def test_a_file_is_read_again_only_where_it_changed(tmp_path, monkeypatch):
-    path, came = tmp_path / "a.csv", []
+def test_a_table_is_read_again_only_where_it_changed(tmp_path, monkeypatch):
+    path, came, rows = tmp_path / "a.csv", [], files._rows
     path.write_text("1\n2\n3\n")
-    table = files.table
-    monkeypatch.setattr(files, "table", lambda *asked: came.append(asked) or table(*asked))
+    monkeypatch.setattr(files, "_rows", lambda text: came.append(text) or rows(text))
     files.upload(str(path), 3).values[:] = 0
-    assert files.upload(str(path), 3).values.tolist() == [1, 2, 3] and len(came) == 1
+    assert files.upload(str(path), 3).values.tolist() == [1, 2, 3] and len(files.upload(str(path), 9).values) == 9
+    assert len(came) == 1
     path.write_text("1\n2\n4\n")
     os.utime(path, ns=(1, 1))
     assert files.upload(str(path), 3).values.tolist() == [1, 2, 4]

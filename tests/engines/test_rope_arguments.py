@@ -112,6 +112,7 @@ def test_every_public_function_is_called():
         (frequencies.wavelengths, {"head_dim": 8, "partial_rotary_factor": 0.1}),
         (bases.feasible_bases, {"base_low": 1000.0, "base_high": 500.0}),
         (bases.feasible_bases, {"head_dim": 2}),
+        (bases.feasible_bases, {"length": 65_536, "head_dim": 258}),
         (curves.similarity_curves, {"scaling": "longrope"}),
         (extrapolation.near_losses, {"model": MODEL, "tokens": TOKENS[:, :1]}),
     ],
