@@ -84,6 +84,8 @@ const painted = (value, theme) => {
   return value;
 };
 
+// The house colours, as in studio/figure.py.
+const COLORS = ["#0077bb", "#d9631e", "#009988", "#cc3311", "#8866cc", "#2b93c0", "#a07d00", "#d6438a"];
 // Where the margins are kept, plotly need not measure each label to hide those that stick out.
 const template = (theme, automargin) => {
   const { ink, grid, line, paper } = theme;

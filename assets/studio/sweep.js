@@ -74,7 +74,7 @@ const makeSweep = (exhibit, hooks) => {
       const names = [...new Set(found.flatMap((one) => Object.keys(one[said] ?? {})))];
       const lines = names.map((one) => found.map((row) => row[said]?.[one] ?? null));
       return { kind: "plot", figure: {
-        data: lines.map((y, i) => ({ type: "scatter", mode: isNumber ? "lines+markers" : "markers", x, y, name: names[i] || said, marker: { size: 8, color: hues[names[i]] }, showlegend: names.length > 1 })),
+        data: lines.map((y, i) => ({ type: "scatter", mode: isNumber ? "lines+markers" : "markers", x, y, name: names[i] || said, marker: { size: 8, color: hues[names[i]] ?? COLORS[i % COLORS.length] }, showlegend: names.length > 1 })),
         layout: { height: 240 + 20 * (names.length > 1 ? Math.ceil(names.length / 2) : 0), showlegend: names.length > 1, title: { text: said },
           legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" }, margin: { l: 70, r: 20, t: 20, b: 50 },
           xaxis: { title: { text: label }, type: isNumber ? axis(x, log) : "category" }, yaxis: { type: axis(lines.flat().filter((y) => y !== null)) } },

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -13,7 +14,9 @@ from studio import page, results
 from studio.declared import declared
 from studio.exhibit import Drawing, Upload
 from studio.exhibits import EXHIBITS
+from studio.figure import COLORS
 from studio.present import present, shown_values
+from studio.theme import ASSETS
 from studio.uploads import sent_file
 
 ROPE = page.BY_SLUG["rope"]
@@ -120,6 +123,11 @@ def uploads(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     (tmp_path / "uploads").mkdir()
     return tmp_path / "uploads"
+
+
+def test_the_page_has_the_colours_of_the_figures():
+    found = re.search(r"const COLORS = (\[.*?\]);", (ASSETS / "studio" / "look.js").read_text())
+    assert found and json.loads(found[1]) == list(COLORS)
 
 
 def test_a_file_that_was_sent_is_given(uploads):
