@@ -12,6 +12,8 @@ import torch
 from engines.arguments import Between, OneOf, Refusal, checked, whole
 from engines.moe.rules import SHARED_GATES, Groups, choose, gated, violation
 
+MOST_SCORES = 50_000_000  # experts times tokens, for each limit: two or three seconds
+
 
 def devices_by_chance(experts: int, top_k: int, devices: int) -> float:
     """Devices that k experts, drawn evenly at random, lie on: D(1 − C(n − n/D, k)/C(n, k)), the mean."""
@@ -79,6 +81,15 @@ def device_limits(
             most=experts if top_k > experts else size,
             experts=experts,
             devices=devices,
+        )
+    if experts * devices * tokens > MOST_SCORES:
+        raise Refusal(
+            "{parameter}: {tokens} among {experts} experts on {devices} devices take too long here; take at most {most}.",
+            parameter="tokens",
+            tokens=tokens,
+            experts=experts,
+            devices=devices,
+            most=MOST_SCORES // (experts * devices),
         )
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(tokens, experts, generator=random)

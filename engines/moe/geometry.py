@@ -20,6 +20,7 @@ from engines.arguments import Between, OneOf, Refusal, checked
 from engines.moe.rules import check_scores
 
 VECTORS = ("ffn", "orthogonal")
+MOST_NUMBERS = 40_000  # hidden units times dimensions: two seconds
 SHOWN, FITTED = 96, 1024  # tokens that the curves are means of, and tokens that the router learns from
 
 
@@ -130,6 +131,15 @@ def subset_errors(
             parameter="dim",
             blocks=blocks,
             dim=dim,
+        )
+    if blocks * units * dim > MOST_NUMBERS:
+        raise Refusal(
+            "{parameter}: {blocks} blocks of {units} hidden units in {dim} dimensions take too long here; take at most {most}.",
+            parameter="dim",
+            blocks=blocks,
+            units=units,
+            dim=dim,
+            most=MOST_NUMBERS // (blocks * units),
         )
     random = torch.Generator().manual_seed(seed)
     into = torch.randn(blocks, dim, units, generator=random) / dim**0.5

@@ -132,6 +132,8 @@ def test_violation_is_relative_to_its_target():
         (lambda: auxiliary_loss(experts=2, top_k=1, wanted=4.0), "wanted"),
         (lambda: auxiliary_loss(top_k=8), "top_k"),
         (lambda: device_limits(devices=7), "devices"),
+        (lambda: device_limits(512, devices=32, tokens=3100), "tokens: 3,100 .* at most 3,051"),
+        (lambda: subset_errors(12, 105, 32), "dim: 12 blocks .* at most 104"),
         (lambda: device_limits(experts=16, devices=8, scored_by=4, top_k=2), "scored_by"),
         (lambda: moving_thresholds(torch.tensor([[2.0, 0.0]]), 1), "scores"),
         (lambda: quantile_balance(torch.rand(4, 2), 1, target=torch.tensor([0.0, 1.0])), "target"),
