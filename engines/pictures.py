@@ -57,7 +57,7 @@ def open_picture(path: str | Path, longest: int = MOST_PIXELS) -> Picture:
                 return Picture(np.array(picture.convert("RGB")), frames)
             picture = picture.convert("RGBA")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Refusal("The picture has more than {most} million pixels.", most=MOST_PIXELS / 1e6) from None
+        raise Refusal("The picture has more than {most} pixels.", most=MOST_PIXELS) from None
     except Exception as fault:  # Pillow's readers raise a dozen kinds on damaged files
         raise Refusal("The file cannot be read as a picture: send a PNG, JPEG or WebP.") from fault
     paper = Image.new("RGBA", picture.size, "white")

@@ -140,7 +140,7 @@ def test_too_many_pixels_are_named(mode, size, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", None)
         Image.new(mode, size).save(path)
-    with pytest.raises(Refusal, match="more than 50 million pixels"):
+    with pytest.raises(Refusal, match="more than 50,000,000 pixels"):
         read_picture(path)
 
 
