@@ -4,7 +4,7 @@ Zhai et al. 2024, arXiv 2412.06329; kexue.fm/archives/10667 and 10197.
 """
 
 from engines.flow.codes import lloyd_max
-from engines.flow.heads import bins_gap, gaussian_gap, mixture_gap
+from engines.flow.heads import bins_gap, codebook_gap, gaussian_gap, mixture_gap
 from engines.flow.plane import PlaneFlow, divergence, entropy, gaussian_flow, one_order_floor
 from engines.flow.tarflow import TarFlow
 
@@ -12,6 +12,7 @@ __all__ = [
     "PlaneFlow",
     "TarFlow",
     "bins_gap",
+    "codebook_gap",
     "divergence",
     "entropy",
     "gaussian_flow",

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from engines.checks import Check
+from engines.diffusion.mixture import GaussianMixture
 from engines.flow.codes import lloyd_max, patch_entropy, picture_codes
-from engines.flow.heads import conditional_entropy, gaussian_gap
+from engines.flow.heads import codebook_gap, conditional_entropy, gaussian_gap
+from engines.flow.patch_heads import ode_nats
 from engines.flow.plane import gaussian_flow, one_order_floor
 from engines.flow.tarflow import TarFlow
 
@@ -68,6 +70,19 @@ def two_pictures() -> tuple[float, float]:
         for values, side in ((quarter, 32), (np.arange(256), 16))
     )
     return bits.bits_code, psnr.psnr
+
+
+def along_the_ode() -> float:
+    """Greatest error of −log q by the ODE, with the exact velocity from N(0, I) to N(m, 0.64 I) in the plane, at three points."""
+    mean = torch.tensor([0.5, -0.25], dtype=torch.float64)
+    x = torch.tensor([[1, 0], [-0.7, 0.9], [2.5, 1]], dtype=torch.float64)
+
+    def move(x: torch.Tensor, t: float) -> tuple[torch.Tensor, torch.Tensor]:
+        lean = (t * 0.64 - (1 - t)) / (t * t * 0.64 + (1 - t) ** 2)
+        return mean + lean * (x - t * mean), torch.full_like(x[:, 0], 2 * lean)
+
+    exact = (x - mean).square().sum(1) / 1.28 + math.log(2 * math.pi * 0.64)
+    return float((ode_nats(move, x, 64) - exact).abs().max())
 
 
 CHECKS = (
@@ -131,5 +146,19 @@ CHECKS = (
         (830.7487994, 10 * math.log10(255**2 / 1365.5)),
         1e-6,
         two_pictures,
+    ),
+    Check(
+        "N(0, I): excess of a head that says the sign of x₂, then a Gaussian",
+        "log 2 + ½ log(1 − 2/π)",
+        math.log(2) + 0.5 * math.log(1 - 2 / math.pi),
+        1e-9,
+        lambda: codebook_gap(GaussianMixture([1.0], [[0.0, 0.0]], [1.0]), 0, 2),
+    ),
+    Check(
+        "−log q by a flow's ODE, from N(0, I) to another Gaussian in the plane, at three points: greatest error",
+        "closed form",
+        0,
+        1e-6,
+        along_the_ode,
     ),
 )

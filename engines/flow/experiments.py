@@ -18,11 +18,15 @@ from engines.diffusion.mixture import GaussianMixture, target_mixture
 from engines.flow import plane, shipped
 from engines.flow.heads import (
     bins_gap,
+    codebook,
+    codebook_gap,
+    codebook_head,
     conditional,
     conditional_entropy,
     flow_matching_gap,
     flow_matching_law,
     gaussian_gap,
+    leading,
     mixture_gap,
     mixture_head,
 )
@@ -128,7 +132,8 @@ class Training:
     entropy: nats; of the exact law, which no flow undercuts
     best_one_order: nats; the least −log q of any number of blocks in one order
     gap: nats; KL(exact law to flow) now, by quadrature
-    samples: float32 [n, 2]; of the flow now
+    samples: float32 [f, n, 2]; of the flow now, from the same z; with the last report at every step of `step`
+    lines: float32 [f, k, 2]; a square grid of z, carried along; its lines are separated by NaN
     """
 
     axis: np.ndarray
@@ -139,6 +144,7 @@ class Training:
     best_one_order: float
     gap: float
     samples: np.ndarray
+    lines: np.ndarray
 
 
 @checked
@@ -156,8 +162,9 @@ def train(
     flow, steps = plane.PlaneFlow(blocks, bool(alternate)), max(20, int(4000 * effort))
     exact = one_order_floor(mixture, sigma)
     shown = picture(mixture, sigma)
-    z = torch.randn(600, 2, generator=torch.Generator().manual_seed(seed))
-    each, losses, at, means = max(10, steps // 40), [], [], []
+    z, net = torch.randn(400, 2, generator=torch.Generator().manual_seed(seed)), net_of_lines(25, 9)
+    both, hidden = torch.cat((z, net.nan_to_num())), net.isnan()
+    each, losses, at, means, seen = max(10, steps // 40), [], [], [], []
     for step, loss in plane.train(mixture, flow, steps, sigma=sigma, seed=seed):
         losses.append(loss)
         if step % each and step < steps:
@@ -166,9 +173,19 @@ def train(
         means.append(float(np.mean(losses)))
         losses = []
         gap = divergence(flow, mixture, sigma)
-        samples = flow.inverse(z, flow.told(len(z), sigma))
-        best = exact.best_nll
-        result = Training(*shown, np.array(at), np.array(means), exact.entropy, best, gap, samples.numpy())
+        seen.append(flow.inverse(both, flow.told(len(both), sigma)))
+        frames = torch.stack(seen if step == steps else seen[-1:])
+        lines = frames[:, len(z) :].masked_fill(hidden, torch.nan).numpy()
+        result = Training(
+            *shown,
+            np.array(at),
+            np.array(means),
+            exact.entropy,
+            exact.best_nll,
+            gap,
+            frames[:, : len(z)].numpy(),
+            lines,
+        )
         yield Progress(step, steps, result)
 
 
@@ -184,6 +201,9 @@ class Denoise:
     by_flow: float32 [n, 2]; after x + rate σ² ∇ log q(x)
     by_exact: float32 [n, 2]; the same samples after the exact score's step
     real: float32 [n, 2]; clean data
+    places: float64 [k, 2]; of the arrows, where the noised data are
+    exact_steps: float64 [k, 2]; σ² ∇ log p there, of the exact noised distribution
+    flow_steps: float64 [k, 2]; σ² ∇ log q there, of the flow
     score_error: E|s_q − s_p|² / E|s_p|² over noised data
     gap: nats; KL(noised data to flow), by quadrature
     cost: float64 [4], nats; mean −log p of the clean law: samples, by_flow, by_exact, real
@@ -198,6 +218,9 @@ class Denoise:
     by_flow: np.ndarray
     by_exact: np.ndarray
     real: np.ndarray
+    places: np.ndarray
+    exact_steps: np.ndarray
+    flow_steps: np.ndarray
     score_error: float
     gap: float
     cost: np.ndarray
@@ -225,6 +248,13 @@ def denoise(
     exact = mixture.score(noised, sigma)
     learned = flow.score(noised.float(), flow.told(2000, sigma)).double()
     error = float((learned - exact).square().sum() / exact.square().sum())
+    axis = torch.linspace(-3.2, 3.2, 25, dtype=torch.float64)
+    places = torch.cartesian_prod(axis, axis)
+    places = places[mixture.log_density(places, sigma) > -6]
+    steps = [
+        sigma**2 * score
+        for score in (mixture.score(places, sigma), flow.score(places.float(), flow.told(len(places), sigma)))
+    ]
     sets = (samples, by_flow, by_exact, real)
     cost = [-float(mixture.log_density(points.double()).clamp(min=-1e4).mean()) for points in sets]
     return Denoise(
@@ -232,6 +262,8 @@ def denoise(
         sigma,
         *picture(mixture, 0.0),
         *(points.numpy() for points in sets),
+        places.numpy(),
+        *(step.double().numpy() for step in steps),
         error,
         divergence(flow, mixture, sigma),
         np.array(cost),
@@ -239,11 +271,12 @@ def denoise(
     )
 
 
-HEADS = ("gaussian", "mixture", "bins", "flow_matching", "other_order")
-_gaussian_gap, _mixture_gap, _bins_gap, _flow_gap = (
+HEADS = ("gaussian", "mixture", "bins", "codebook", "flow_matching", "other_order")
+_gaussian_gap, _mixture_gap, _bins_gap, _codebook_gap, _flow_gap = (
     lru_cache(512)(gaussian_gap),
     lru_cache(512)(mixture_gap),
     lru_cache(512)(bins_gap),
+    lru_cache(512)(codebook_gap),
     lru_cache(512)(flow_matching_gap),
 )
 
@@ -254,6 +287,7 @@ def excesses(target: str, noise: float, components: int, bins: int, steps: int) 
         _gaussian_gap(target, noise),
         _mixture_gap(target, noise, components),
         _bins_gap(target, noise, bins),
+        _codebook_gap(target, noise, bins),
         _flow_gap(target, noise, steps),
         _gaussian_gap(target, noise, 1),
     ]
@@ -298,16 +332,17 @@ def heads(
     sigma: Annotated[float, Between(0, 1.2)] = 0.15,
     components: Annotated[int, Between(1, 8)] = 3,
     bins: Annotated[int, Between(2, 64)] = 16,
-    steps: Annotated[int, Between(2, 32)] = 8,
+    steps: Annotated[int, Between(4, 16)] = 8,
 ) -> Heads:
-    """Ways to write p(x₂ | x₁), each at its optimum: one Gaussian, a mixture (by EM), equal bins, flow matching, the other order.
+    """Ways to write p(x₂ | x₁), each at its optimum: one Gaussian, a mixture (by EM), equal bins, a codebook with a Gaussian residual, flow
+    matching, the other order.
 
-    steps: Euler's, of the flow-matching head
+    bins: and entries of the codebook; steps: Euler's, of the flow-matching head
     """
     mixture = target_mixture(target)
     x2 = torch.linspace(-EXTENT, EXTENT, 421, dtype=torch.float64)
     place = torch.tensor([x1], dtype=torch.float64)
-    shares, means, variances = conditional(mixture, place, sigma)
+    shares, means, variances = given = conditional(mixture, place, sigma)
 
     def normal(mean: Tensor, variance: Tensor) -> Tensor:
         return torch.exp(-0.5 * (x2[:, None] - mean).square() / variance) / (2 * math.pi * variance).sqrt()
@@ -318,17 +353,19 @@ def heads(
     edges = torch.linspace(-EXTENT, EXTENT, bins + 1, dtype=torch.float64)
     filled = torch.special.ndtr((edges[:, None] - means) / variances.sqrt()) @ shares[0]
     which = torch.bucketize(x2, edges[1:-1])
-    ends, _, log_q = flow_matching_law(shares, means, variances, steps, torch.linspace(-9, 9, 2001, dtype=x2.dtype))
+    coded, middles, widths = (part[0] for part in codebook_head(*given, codebook(mixture, sigma, bins)))
+    ends, _, log_q = flow_matching_law(*leading(*given), steps, torch.linspace(-9, 9, 2001, dtype=x2.dtype))
     log_p2, mean1, variance1 = plane.conditional_moments(mixture, x2, sigma, given=1)
     other = torch.exp(log_p2 - 0.5 * (x1 - mean1).square() / variance1) / variance1.sqrt()
     laws = (
         normal(mean, variance)[:, 0],
         normal(centres, spreads.square()) @ weights,
         filled.diff()[which] / (edges[1] - edges[0]),
+        normal(middles, widths.square()) @ coded,
         torch.from_numpy(np.interp(x2, ends[0], log_q[0].exp(), left=0, right=0)),
         other / (other.sum() * (x2[1] - x2[0])),
     )
-    noise = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.7, 1.2])
+    noise = np.array([0.0, 0.1, 0.2, 0.35, 0.6, 1.2])
     return Heads(
         x1,
         *picture(mixture, sigma),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,15 +79,17 @@ def mixture_head(laws: Tensor, x: Tensor, components: int, rounds: int = 60) -> 
     deviations = (spread / components)[:, None].expand_as(means)
     weights = torch.full_like(means, 1 / components)
     least = float(x[1] - x[0])
+    powers = torch.stack((torch.ones_like(x), x, x.square()))
     for _ in range(rounds):
-        logits = (
-            weights.clamp(min=1e-30).log() - deviations.log() - 0.5 * ((x[:, None, None] - means) / deviations).square()
-        )
-        shares = torch.softmax(logits, 2) * laws.T[..., None]  # [g, n, components]
-        weights = shares.sum(0)
+        # of a component: log weight + log density, as c + b x + a x²
+        a = -0.5 / deviations.square()
+        c = weights.clamp(min=1e-30).log() - deviations.log() + a * means.square()
+        logits = torch.stack((c, -2 * a * means, a), 2) @ powers  # [n, components, g]
+        shares = torch.softmax(logits, 1) * laws[:, None]
+        weights, first, second = (shares @ powers.T).unbind(2)
         safe = weights.clamp(min=1e-12)
-        means = (shares * x[:, None, None]).sum(0) / safe
-        deviations = ((shares * (x[:, None, None] - means).square()).sum(0) / safe).sqrt().clamp(min=least)
+        means = first / safe
+        deviations = (second / safe - means.square()).clamp(min=least**2).sqrt()
     return weights, means, deviations
 
 
@@ -101,16 +104,74 @@ def mixture_gap(target: str | GaussianMixture, sigma: float, components: int) ->
     kernel = torch.exp(-0.5 * (x[:, None] - means).square() / variances) / (2 * math.pi * variances).sqrt()
     laws = weights @ kernel.T
     w, m, s = mixture_head(laws, x, components, rounds=30)
-    fitted = (w * torch.exp(-0.5 * ((x[:, None, None] - m) / s).square()) / (math.sqrt(2 * math.pi) * s)).sum(2).T
+    fitted = ((w / s)[..., None] * torch.exp(-0.5 * ((x - m[..., None]) / s[..., None]).square())).sum(1) / math.sqrt(
+        2 * math.pi
+    )
     step = float(x[1] - x[0])
     loss = (torch.special.xlogy(laws, laws) - laws * fitted.clamp(min=1e-300).log()).sum(1) * step
     return float(share @ loss)
 
 
+def cells(edges: Tensor, means: Tensor, variances: Tensor) -> Tensor:
+    """∫ (1, x, x²) N(x; m, v) dx between neighbouring edges [K − 1] and beyond the last ones, [3, K, components]."""
+    spread = variances.sqrt()
+    at = torch.cat((edges.new_full((1,), -math.inf), edges, edges.new_full((1,), math.inf)))[:, None]
+    u = (at - means) / spread
+    height = torch.exp(-0.5 * u.square()) / math.sqrt(2 * math.pi)
+    mass, lost = torch.special.ndtr(u).diff(dim=0), -height.diff(dim=0)
+    tilt = -(u.nan_to_num(0, 0, 0) * height).diff(dim=0)
+    first = means * mass + spread * lost
+    return torch.stack((mass, first, means.square() * mass + 2 * means * spread * lost + variances * (mass + tilt)))
+
+
+def codebook(mixture: GaussianMixture, sigma: float, entries: int, rounds: int = 15) -> Tensor:
+    """Edges [entries − 1] between the entries of a codebook of x₂: Lloyd's rounds from shares of equal mass, exact integrals."""
+    laws, which = torch.stack((mixture.means[:, 1], mixture.noised_variances(sigma)), 1).unique(
+        dim=0, return_inverse=True
+    )
+    weights, (means, variances) = torch.zeros(len(laws), dtype=laws.dtype).index_add_(0, which, mixture.weights), laws.T
+    reach = float((means.abs() + 7 * variances.sqrt()).max())
+    axis = torch.linspace(-reach, reach, 2001, dtype=torch.float64)
+    climbed = torch.special.ndtr((axis[:, None] - means) / variances.sqrt()) @ weights
+    edges = torch.from_numpy(np.interp(np.arange(1, entries) / entries, climbed.numpy(), axis.numpy()))
+    for _ in range(rounds):
+        mass, first, _ = cells(edges, means, variances) @ weights
+        points = first / mass.clamp(min=1e-12)
+        edges = (points[1:] + points[:-1]) / 2
+    return edges
+
+
+def codebook_head(weights: Tensor, means: Tensor, variances: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of mixtures [n, components] in cells: share, mean, standard deviation, [n, K] each."""
+    mass, first, second = (part @ weights.T for part in cells(edges, means, variances))
+    safe = mass.clamp(min=1e-12)
+    mean = first / safe
+    return mass.T, mean.T, (second / safe - mean.square()).clamp(min=1e-12).sqrt().T
+
+
+def codebook_gap(target: str | GaussianMixture, sigma: float, entries: int) -> float:
+    """Excess of the best head that says a code, then a Gaussian of x₂ which reads the code, nats.
+
+    It pays for the pair (code, x₂): −log P(code | x₁) − log N(x₂), least with the cell's own share, mean and variance at x₁.
+    """
+    mixture, sigma, entries = mixture_of(target), number("sigma", sigma, 0, 1e3), whole("entries", entries, 2, 4096)
+    axis, share = places(mixture, sigma)
+    laws = conditional(mixture, axis, sigma)
+    mass, _, spread = codebook_head(*laws, codebook(mixture, sigma, entries))
+    cost = mass * (0.5 * math.log(2 * math.pi * math.e) + spread.log()) - torch.special.xlogy(mass, mass)
+    return float(share @ cost.sum(1)) - conditional_entropy(target, sigma)
+
+
+def leading(weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mixtures [n, K] without the parts that weigh less than 10⁻¹² in every one: [n, k] each, the heaviest first."""
+    kept, which = weights.topk(int((weights > 1e-12).sum(1).max()), dim=1)
+    return kept, means[which], variances[which]
+
+
 def flow_matching_law(
     weights: Tensor, means: Tensor, variances: Tensor, steps: int, z: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Euler's steps along the exact velocity of a flow-matching head, for mixtures [n, K] in one dimension.
+    """Euler's steps along the exact velocity of a flow-matching head, for mixtures in one dimension, all [n, K].
 
     On x_t = t x + (1 − t) z, z ~ N(0, 1), a component N(m, v) is N(t m, t² v + (1 − t)²), so that the velocity
     E[x − z | x_t] has a closed form, as has its derivative; each step is monotone, so the density of where z [g] ends too.
@@ -118,22 +179,31 @@ def flow_matching_law(
     """
     steps = whole("steps", steps, 2, 1024)  # a single one sends every z to the mean
     x = z.expand(len(weights), -1)
-    log_slope, dt, log_weights = torch.zeros_like(x), 1 / steps, weights.log()[:, None]
+    log_slope, dt, log_weights = torch.zeros_like(x), 1 / steps, weights.log()
     for i in range(steps):
         t = i * dt
         spread = t * t * variances + (1 - t) ** 2
         lean = (t * variances - (1 - t)) / spread
-        # of a component: log share c + b x + a x² + log weight, velocity at x u + lean x, slope of the log share b + 2 a x
+        # of a component: log share c + b x + a x², velocity at x u + lean x, slope of the log share b + 2 a x
         a, b, u = -0.5 / spread, t * means / spread, means * (1 - t * lean)
-        c = -0.5 * (spread.log() + t * means * b)
+        c = log_weights - 0.5 * (spread.log() + t * means * b)
         powers = torch.stack((torch.ones_like(x), x, x.square()), 2)
-        shares = torch.softmax(powers @ torch.stack((c, b, a)) + log_weights, 2)
-        moments = shares @ torch.stack((u, lean, b, 2 * a, u * b, lean * b + 2 * a * u, 2 * a * lean), 1)
+        shares = torch.softmax(powers @ torch.stack((c, b, a), 1), 2)
+        moments = shares @ torch.stack((u, lean, b, 2 * a, u * b, lean * b + 2 * a * u, 2 * a * lean), 2)
         u, lean, b, a, *products = moments.unbind(2)
         velocity = u + lean * x
         change = lean + (powers * torch.stack(products, 2)).sum(2) - velocity * (b + a * x)
         x, log_slope = x + dt * velocity, log_slope + (1 + dt * change).clamp(min=1e-12).log()
     return x, log_slope.exp(), -0.5 * z.square() - 0.5 * math.log(2 * math.pi) - log_slope
+
+
+def tail_slope(variance: float, steps: int) -> float:
+    """How much Euler's steps shrink z where one Gaussian of that variance is all there is."""
+    slope = 1.0
+    for i in range(steps):
+        t = i / steps
+        slope *= 1 + (t * variance - (1 - t)) / (t * t * variance + (1 - t) ** 2) / steps
+    return slope
 
 
 def flow_matching_gap(target: str | GaussianMixture, sigma: float, steps: int) -> float:
@@ -143,9 +213,16 @@ def flow_matching_gap(target: str | GaussianMixture, sigma: float, steps: int) -
     """
     mixture, sigma = mixture_of(target), number("sigma", sigma, 0, 1e3)
     axis, share = places(mixture, sigma)
-    weights, means, variances = conditional(mixture, axis, sigma)
-    z = torch.linspace(-8, 8, 213, dtype=torch.float64)
+    weights, means, variances = leading(*conditional(mixture, axis, sigma))
+    # few steps make the samples' Gaussians too narrow: the exact law's tails come from z far out
+    narrow = float(variances.min())
+    reach = max(8.0, 7 * math.sqrt(narrow) / tail_slope(narrow, steps))
+    z = torch.linspace(-reach, reach, int(14 * reach) | 1, dtype=torch.float64)
     x, slope, log_q = flow_matching_law(weights, means, variances, steps, z)
-    parts = weights.log()[:, None] - 0.5 * (2 * math.pi * variances).log()
-    log_p = torch.logsumexp(parts - 0.5 * (x[..., None] - means).square() / variances, 2)
+    # log p as c + b x + a x² of each part
+    a = -0.5 / variances
+    parts = torch.stack(
+        (weights.log() - 0.5 * (2 * math.pi * variances).log() + a * means.square(), -2 * a * means, a), 1
+    )
+    log_p = torch.logsumexp(torch.stack((torch.ones_like(x), x, x.square()), 2) @ parts, 2)
     return float(share @ (log_p.exp() * (log_p - log_q) * slope).sum(1)) * float(z[1] - z[0])

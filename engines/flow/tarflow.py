@@ -105,7 +105,7 @@ class Flow(nn.Module):
         return x + sigma**2 * self.score(x, condition)
 
 
-def descend(flow: Flow, optimizer: torch.optim.Optimizer, loss: Tensor, step: int, rate: float) -> None:
+def descend(flow: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, step: int, rate: float) -> None:
     """One step down the clipped gradient; Refusal where loss or gradient is no number, and the weights stay as they are."""
     loss.backward()
     norm = nn.utils.clip_grad_norm_(flow.parameters(), 1.0)

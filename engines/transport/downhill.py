@@ -21,7 +21,8 @@ ADMITTED = {
     "two_wells": tuple(name for name in METHODS if name != "forward"),
     "porous": ("exact", "jko", "blob"),
 }
-MOST_STEPS = 1000
+MOST_STEPS = 1000  # of all methods together
+CLOSED = ("exact", "forward", "fisher_rao")  # on the line: no steps to wait for
 WELLS = {"gaussian": ((1.0, 0.0, 1.0),), "two_wells": ((0.3, -1.2, 0.6), (0.7, 1.2, 0.6))}  # weight, mean, std
 GRID = np.linspace(-12, 12, 961)  # N(-3, 2²), the widest start, has 7 × 10⁻⁶ of its mass beyond
 QUANTILES = 400
@@ -33,15 +34,15 @@ def log_target(energy: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     """log π, (log π)' and (log π)'' at x; of the porous medium, which has no target, zeros."""
     if energy == "porous":
         return np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
-    weight, mean, std = np.array(WELLS[energy]).T
-    away = (x[..., None] - mean) / std**2
+    weight, mean, std = (part.reshape(-1, *[1] * np.ndim(x)) for part in np.array(WELLS[energy]).T)
+    away = (x - mean) / std**2
     logs = np.log(weight / (std * math.sqrt(2 * math.pi))) - away**2 * std**2 / 2
-    top = logs.max(-1, keepdims=True)
+    top = logs.max(0)
     share = np.exp(logs - top)
-    total = share.sum(-1, keepdims=True)
+    total = share.sum(0)
     share = share / total
-    slope = -(share * away).sum(-1)
-    return (top + np.log(total))[..., 0], slope, (share * (away**2 - 1 / std**2)).sum(-1) - slope**2
+    slope = -(share * away).sum(0)
+    return top + np.log(total), slope, (share * (away**2 - 1 / std**2)).sum(0) - slope**2
 
 
 def barenblatt(x: np.ndarray, time: float) -> np.ndarray:
@@ -138,42 +139,61 @@ def start_quantiles(energy: str, mean: float, std: float, count: int) -> np.ndar
     return mean + std * ndtri((np.arange(count) + 0.5) / count)
 
 
-def jko_step(energy: str, former: np.ndarray, tau: float) -> np.ndarray:
+def jko_step(energy: str, former: np.ndarray, tau: float, guess: np.ndarray | None = None) -> np.ndarray:
     """One step of Jordan, Kinderlehrer and Otto's scheme on n quantiles of equal mass, [n], by damped Newton.
 
     On the line W2² is the mean squared shift of the quantiles; between neighbours the density is 1/(n gap).
+    guess: where Newton begins, if it rises; else at `former`
     """
     from scipy.linalg import solveh_banded
 
     n = len(former)
 
-    def objective(x: np.ndarray) -> float:
+    def parts(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, bool]:
+        """The objective, its slope, its Hessian's two bands, and whether the diagonal is as it is."""
         gap = np.diff(x)
         if gap.min() <= 0:
-            return math.inf
-        inner = (1 / (n * gap)).sum() if energy == "porous" else -np.log(gap).sum()
-        return float(np.square(x - former).sum() / (2 * tau) - log_target(energy, x)[0].sum() + inner)
-
-    x, now = former, objective(former)
-    for _ in range(60):
-        gap = np.diff(x)
-        first, second = (-1 / (n * gap**2), 2 / (n * gap**3)) if energy == "porous" else (-1 / gap, 1 / gap**2)
-        _, score, curvature = log_target(energy, x)
+            return math.inf, x, x, gap, False
+        log_pi, score, curvature = log_target(energy, x)
+        if energy == "porous":
+            inner, first, second = (1 / (n * gap)).sum(), -1 / (n * gap**2), 2 / (n * gap**3)
+        else:
+            inner, first, second = -np.log(gap).sum(), -1 / gap, 1 / gap**2
         slope = (x - former) / tau - score + np.append(0, first) - np.append(first, 0)
         # the concave part of a barrier is held above 0, so that every move goes down
-        diagonal = np.maximum(1 / tau - curvature, 0.1 / tau) + np.append(0, second) + np.append(second, 0)
+        own = 1 / tau - curvature
+        diagonal = np.maximum(own, 0.1 / tau) + np.append(0, second) + np.append(second, 0)
+        value = float(np.square(x - former).sum() / (2 * tau) - log_pi.sum() + inner)
+        return value, slope, diagonal, second, bool(own.min() >= 0.1 / tau)
+
+    x = former if guess is None or np.diff(guess).min() <= 0 else guess
+    value, slope, diagonal, second, true = parts(x)
+    for _ in range(60):
         move = solveh_banded(np.stack((np.append(0, -second), diagonal)), -slope)
         falls = float(-slope @ move)
         if falls < 1e-18 * n:
             break
-        share = 1.0
-        while share > 1e-10 and objective(x + share * move) > now - 1e-4 * share * falls:
+        share, tried = 1.0, parts(x + move)
+        while share > 1e-10 and tried[0] > value - 1e-4 * share * falls + 1e-13 * abs(value):
             share /= 2
+            tried = parts(x + share * move)
         if share <= 1e-10:
             break
-        x = x + share * move
-        now = objective(x)
+        last = true and share == 1 and falls < 1e-11 * n  # a full step of Newton's squares what is left
+        x, (value, slope, diagonal, second, true) = x + share * move, tried
+        if last:
+            break
     return x
+
+
+def jko_run(energy: str, start: np.ndarray, tau: float, marks: np.ndarray) -> np.ndarray:
+    """Quantiles [f, n] after `marks` steps; short steps, whose objective is convex, begin where the last one points."""
+    here, guess, kept = start, None, [start]
+    for step in range(1, int(marks[-1]) + 1):
+        moved = jko_step(energy, here, tau, guess)
+        guess, here = 2 * moved - here if tau < 0.1 else None, moved
+        kept += [here] * int((marks == step).sum())
+    return np.stack(kept)
 
 
 def forward_gaussian(mean: float, std: float, tau: float, steps: int) -> np.ndarray:
@@ -190,9 +210,9 @@ def forward_gaussian(mean: float, std: float, tau: float, steps: int) -> np.ndar
 
 def svgd_step(energy: str, x: np.ndarray, tau: float, bandwidth: float) -> np.ndarray:
     """Liu and Wang 2016, arXiv 1608.04471, Eq. 8, with the kernel exp(−r²/2h²)."""
-    away = x[:, None] - x
-    kernel = np.exp(-(away**2) / (2 * bandwidth**2))
-    return x + tau * (kernel @ log_target(energy, x)[1] + (away * kernel).sum(1) / bandwidth**2) / len(x)
+    kernel = np.exp(-((x[:, None] - x) ** 2) / (2 * bandwidth**2))
+    away = x * kernel.sum(1) - kernel @ x
+    return x + tau * (kernel @ log_target(energy, x)[1] + away / bandwidth**2) / len(x)
 
 
 def blob_step(energy: str, x: np.ndarray, tau: float, bandwidth: float) -> np.ndarray:
@@ -200,13 +220,13 @@ def blob_step(energy: str, x: np.ndarray, tau: float, bandwidth: float) -> np.nd
 
     The density is smoothed by a Gaussian of that bandwidth inside the energy, so its gradient at particles exists.
     """
-    away = x[:, None] - x
-    kernel = np.exp(-(away**2) / (2 * bandwidth**2)) / (bandwidth * math.sqrt(2 * math.pi) * len(x))
-    slope = -away * kernel / bandwidth**2
-    if energy == "porous":
-        return x - 2 * tau * slope.sum(1)
+    kernel = np.exp(-((x[:, None] - x) ** 2) / (2 * bandwidth**2)) / (bandwidth * math.sqrt(2 * math.pi) * len(x))
     smooth = kernel.sum(1)
-    return x + tau * (log_target(energy, x)[1] - slope.sum(1) / smooth - slope @ (1 / smooth))
+    slope = -(x * smooth - kernel @ x) / bandwidth**2
+    if energy == "porous":
+        return x - 2 * tau * slope
+    others = -(x * (kernel @ (1 / smooth)) - kernel @ (x / smooth)) / bandwidth**2
+    return x + tau * (log_target(energy, x)[1] - slope / smooth - others)
 
 
 def fisher_rao_law(energy: str, mean: float, std: float, times: np.ndarray) -> np.ndarray:
@@ -344,11 +364,12 @@ def downhill(
             "{parameter}: this descent is followed by {known} alone.", parameter="methods", known=", ".join(admitted)
         )
     steps = max(1, round(time / tau))
-    if steps > MOST_STEPS:
+    stepping = [name for name in chosen if name not in (CLOSED if start == "line" else ("exact",))]
+    if steps * max(1, len(stepping)) > MOST_STEPS:
         raise Refusal(
-            "{parameter} gives {steps} steps, at most {most}: make it larger, or the time shorter.",
+            "{parameter} gives {steps} steps, of all methods at most {most}: make it larger, the time shorter, or the methods fewer.",
             parameter="tau",
-            steps=steps,
+            steps=steps * max(1, len(stepping)),
             most=MOST_STEPS,
         )
     marks = np.unique(np.round(np.linspace(0, steps, min(FRAMES, steps + 1))).astype(int))
@@ -368,11 +389,8 @@ def downhill(
             right = (density[:, GRID > 0].sum(1) + density[:, GRID == 0].sum(1) / 2) * dx / total
         else:
             if name == "jko":
-                here, kept = start_quantiles(energy, mean, std, QUANTILES), []
-                for step in range(steps + 1):
-                    here = here if step == 0 else jko_step(energy, here, tau)
-                    kept += [here] * int((marks == step).sum())
-                places, density = np.stack(kept), gap_density(np.stack(kept))
+                places = jko_run(energy, start_quantiles(energy, mean, std, QUANTILES), tau, marks)
+                density = gap_density(places)
                 lost = quantile_energy(energy, places)
             elif name == "forward":
                 gaussians = forward_gaussian(mean, std, tau, steps)[marks]

@@ -61,17 +61,24 @@ def particle_step(method: str, x: np.ndarray, tau: float, bandwidth: float, rng:
     """One step of langevin, svgd or blob for N(0, I) on particles [n, 2]; the kernels as on the line."""
     if method == "langevin":
         return x - tau * x + math.sqrt(2 * tau) * rng.standard_normal(x.shape)
-    away = x[:, None] - x
-    kernel = np.exp(-np.square(away).sum(-1) / (2 * bandwidth**2))
+    square = np.square(x).sum(1)
+    kernel = np.exp((x @ x.T - (square[:, None] + square) / 2) / bandwidth**2)
+    near, total = kernel @ x, kernel.sum(1)[:, None]
     if method == "svgd":
-        return x + tau * (-kernel @ x + np.einsum("ij,ijk->ik", kernel, away) / bandwidth**2) / len(x)
-    share = kernel / kernel.sum(1, keepdims=True) + kernel / kernel.sum(1)
-    return x + tau * (-x + np.einsum("ij,ijk->ik", share, away) / bandwidth**2)
+        return x + tau * (-near + (x * total - near) / bandwidth**2) / len(x)
+    away = x * (1 + kernel @ (1 / total)) - near / total - kernel @ (x / total)
+    return x + tau * (-x + away / bandwidth**2)
 
 
 def explicit_step(start: str, x: np.ndarray, time: float, tau: float) -> np.ndarray:
     """An explicit step along −x − ∇ log p_t, with the score of the exact flow: Euler's, of the probability flow ODE."""
-    return x - tau * (x + law_at(start, time).score(torch.as_tensor(x)).numpy())
+    law = law_at(start, time)
+    weights, means, variances = (part.numpy() for part in (law.weights, law.means, law.noised_variances(0.0)))
+    logs = (x @ means.T - (np.square(x).sum(1)[:, None] + np.square(means).sum(1)) / 2) / variances
+    logs += np.log(weights / variances)
+    share = np.exp(logs - logs.max(1, keepdims=True))
+    share /= share.sum(1, keepdims=True) * variances
+    return x - tau * (x + share @ means - x * share.sum(1, keepdims=True))
 
 
 def in_plane(

@@ -10,7 +10,7 @@ import torch
 from engines import flow, models
 from engines.arguments import Refusal
 from engines.diffusion.mixture import GaussianMixture, target_mixture
-from engines.flow import checks, codes, digits, experiments, heads, pictures, plane, shipped
+from engines.flow import checks, codes, digits, experiments, heads, patch_heads, pictures, plane, shipped
 from engines.flow.tarflow import TarFlow
 
 
@@ -146,12 +146,86 @@ def test_euler_steps_of_flow_matching_lose_what_the_closed_form_says(steps):
     assert heads.flow_matching_gap(one, 0.1, steps) == pytest.approx(expected, rel=1e-5)
 
 
+def test_tails_that_few_euler_steps_leave_empty_are_paid_for(monkeypatch):
+    """At four steps the exact law has mass where z is beyond 8: a reach twice as wide changes nothing."""
+    found = heads.flow_matching_gap("moons", 0, 4)
+    monkeypatch.setattr(heads, "tail_slope", lambda *given: tail_slope(*given) / 2)
+    assert heads.flow_matching_gap("moons", 0, 4) == pytest.approx(found, abs=5e-3) and found > 0.8
+
+
+tail_slope = heads.tail_slope
+
+
+def test_a_codebook_of_many_entries_still_pays_for_its_gaussian():
+    one = GaussianMixture([1.0], [[0.0, 0.0]], [1.0])
+    assert heads.codebook_gap(one, 0, 512) == pytest.approx(0.5 * math.log(math.pi * math.e / 6), abs=1e-3)
+    assert heads.codebook_gap("moons", 0.15, 4) < heads.gaussian_gap("moons", 0.15)
+
+
+@pytest.mark.parametrize("name", patch_heads.HEADS)
+def test_a_patch_heads_nats_are_a_density_and_its_draws_follow_it(name):
+    """∫ q = 1 by draws of a wide Gaussian; E g/q = 1 over draws of q, g within its support. The codebook pays for pairs."""
+    n = 4000
+    draws = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    head = patch_heads.make_head(name, 0.1, 0.5 * torch.randn(500, 4, generator=draws))
+    h = torch.randn(1, patch_heads.CHANNELS, generator=draws).expand(n, -1)
+    with torch.no_grad():
+        wide, zero = torch.randn(n, 4, generator=draws), torch.zeros(1)
+        ratio = (patch_heads.normal_nats(wide, zero, zero) - head.nats(h, wide)).exp()
+        if name == "bins":  # beyond them no density
+            ratio = ratio * (wide.abs() < head.reach).all(1)
+        x = head.draw(h, draws)
+        mean, log_scale = x.mean(0), (0.5 * x.std(0)).log()
+        back = (head.nats(h, x) - patch_heads.normal_nats(x, mean, log_scale)).exp()
+    off = abs(ratio.mean() - 1) / (ratio.std() / math.sqrt(n))
+    if name == "codebook":
+        assert ratio.mean() < 0.9
+    else:
+        assert off < 4 and abs(back.mean() - 1) < 4 * back.std() / math.sqrt(n) + 1e-3
+
+
+def test_patches_are_read_from_the_first_to_the_last_alone():
+    torch.manual_seed(0)
+    reader = patch_heads.Reader(patch_heads.make_head("gaussian", 0.1, torch.zeros(0, 4)))
+    x, labels = torch.randn(2, 15, 4), torch.tensor([3, 7])
+    other = x.clone()
+    other[:, 9:] += 1
+    a, b = (reader.read(part, labels).view(2, 16, -1) for part in (x, other))
+    assert torch.equal(a[:, :10], b[:, :10]) and not torch.allclose(a[:, 10:], b[:, 10:])
+
+
+def test_heads_on_digits_are_trained_and_measured(monkeypatch):
+    monkeypatch.setattr(patch_heads, "REPORTS", 2)
+    monkeypatch.setattr(patch_heads, "ODE_STEPS", 2)
+    reports = [report.result for report in patch_heads.patch_heads(("mixture", "flow_matching"), effort=0.01)]
+    first, last = reports[0], reports[-1]
+    assert first.heads == ("mixture",) and last.heads == ("mixture", "flow_matching")
+    assert last.nats.shape == (2, 2) and np.isfinite(last.nats).all() and last.pictures.shape[:2] == (2, 10)
+    assert (last.nats[:, 1] < last.nats[:, 0]).all() and (last.nats > last.noise_alone).all()
+
+
+def test_a_training_in_the_plane_is_kept_for_scrubbing():
+    reports = [report.result for report in experiments.train(effort=0.02)]
+    last = reports[-1]
+    assert len(last.samples) == len(last.lines) == len(last.step) and all(len(r.samples) == 1 for r in reports[:-1])
+    assert np.array_equal(last.samples[0], reports[0].samples[0]) and not np.array_equal(*last.samples[[0, -1]])
+
+
+def test_arrows_are_tweedies_steps():
+    found = experiments.denoise("moons", 0.3)
+    exact = 0.09 * target_mixture("moons").score(torch.from_numpy(found.places), 0.3).numpy()
+    assert np.allclose(found.exact_steps, exact) and 50 < len(found.places) < 625
+    assert np.square(found.flow_steps - exact).sum() < 0.2 * np.square(exact).sum()
+
+
 def test_the_laws_of_the_heads_are_densities():
     found = experiments.heads(x1=0.4)
     step = found.x2[1] - found.x2[0]
     for law in (found.exact, *found.laws):
         assert law.sum() * step == pytest.approx(1, abs=0.02)
-    assert found.here[0] > found.here[2] > found.here[1] > -1e-3
+    by_head = dict(zip(found.heads, found.here, strict=True))
+    assert by_head["gaussian"] > by_head["bins"] > by_head["mixture"] > -1e-3
 
 
 def test_denoising_halves_the_distance_to_clean_digits():
@@ -314,6 +388,12 @@ def wrong(name, monkeypatch):
         monkeypatch.setattr(checks, "patch_entropy", lambda side: codes.patch_entropy(4))
     elif name == "bits":
         monkeypatch.setattr(codes, "plug_in", lambda counts: float(np.log2(len(counts))))
+    elif name == "codebook":
+        cells = heads.cells
+        monkeypatch.setattr(heads, "cells", lambda *given: cells(*given) * torch.tensor([1, 1, 1.01])[:, None, None])
+    elif name == "ode":
+        rise = patch_heads.rise
+        monkeypatch.setattr(patch_heads, "rise", lambda *given: (rise(*given)[0], -rise(*given)[1]))
 
 
 conditional_moments = plane.conditional_moments
@@ -332,6 +412,8 @@ conditional_moments = plane.conditional_moments
         ("levels", 7),
         ("patches", 8),
         ("bits", 9),
+        ("codebook", 10),
+        ("ode", 11),
     ],
 )
 def test_a_check_fails_on_a_wrong_engine(name, number, monkeypatch):
@@ -375,6 +457,10 @@ GOOD, X = shaken(), torch.zeros(2, 4, 2, dtype=torch.float64)
         lambda: flow.gaussian_gap("moons", 0.1, given=2),
         lambda: flow.mixture_gap("moons", 0.1, 0),
         lambda: flow.bins_gap("moons", 0.1, 1),
+        lambda: flow.codebook_gap("moons", 0.1, 1),
+        lambda: experiments.heads(steps=3),
+        lambda: list(patch_heads.patch_heads(noise=0)),
+        lambda: list(patch_heads.patch_heads(heads=())),
         lambda: plane.PlaneFlow(0),
         lambda: shipped.plane("letter"),
         lambda: shipped.digits("0.2"),

@@ -598,8 +598,12 @@ def test_the_plane_flows_as_its_draws_do():
     found = laws.downhill(start="moons", methods=METHODS_OF_LAWS, tau=0.01, time=0.5, particles=5000)
     assert found.methods == OF_PLANE
     exact, forward, langevin, *_ = found.moments[:, -1]
-    assert exact == pytest.approx(found.moment[-1], rel=0.05) and langevin == pytest.approx(found.moment[-1], rel=0.06)
-    assert forward == pytest.approx(found.moment[-1], rel=0.15)
+    for moment in (
+        exact,
+        forward,
+        langevin,
+    ):  # over six seeds at most 0.035 off, of which 0.028 is one standard error of 1,000 draws
+        assert moment == pytest.approx(found.moment[-1], rel=0.04)
     assert (found.away[[0, 2]] < 0.35).all() and found.away[0] < found.away[3]
     assert (np.diff(found.kl) < 0).all()
     lost = -np.diff(found.kl) / np.diff(found.times)

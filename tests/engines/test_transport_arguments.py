@@ -86,6 +86,8 @@ def test_settings_that_ask_too_much_or_have_no_meaning():
             downhill.downhill(energy, (method,))
     with pytest.raises(ValueError, match="at most 1,000"):
         downhill.downhill(tau=0.001, time=5.0)
+    with pytest.raises(ValueError, match="1,600 steps, of all methods at most 1,000"):
+        downhill.downhill(methods=("exact", "jko", "langevin"), tau=0.005, time=4.0)
     with pytest.raises(ValueError, match="drawing"):
         experiments.distance("ring", "drawing")
     with pytest.raises(ValueError, match="points_y"):

@@ -3,11 +3,13 @@
 from engines.flow.checks import CHECKS
 from engines.flow.codes import SIDES, codes
 from engines.flow.experiments import denoise, heads, order, train
+from engines.flow.patch_heads import patch_heads
 from engines.flow.pictures import digits, guide, likelihood, test_names, test_pictures
 from engines.pictures import ENDINGS
 from studio.exhibit import Choice, Drawing, Exhibit, Gallery, Range, Toggle, Upload, View, each, read_stories
 from studio.exhibits.flow.figures import (
     HEADS,
+    PATCH_HEADS,
     STACKS,
     draw_codes,
     draw_denoise,
@@ -16,6 +18,7 @@ from studio.exhibits.flow.figures import (
     draw_heads,
     draw_likelihood,
     draw_order,
+    draw_patch_heads,
     draw_train,
 )
 
@@ -65,7 +68,8 @@ VIEWS = (
         caption=(
             "The loss $-\\log q$ of a flow in the plane while it is trained, between two exact numbers: the entropy, "
             "which no flow undercuts, and the least that blocks in one order can reach. A flow that changes its order "
-            "every block goes below the second line; one that does not stops there."
+            "every block goes below the second line; one that does not stops there. At the end scrub the steps: the same "
+            "$z$ and the same grid, carried by the flow as it was then."
         ),
         compute=train,
         controls={
@@ -92,7 +96,8 @@ VIEWS = (
             "A flow is trained on data with noise, so its samples are noised as well. It also knows their density, and "
             "Tweedie's formula turns that into a denoiser: $x+\\sigma^2\\nabla\\log q(x)$. The first figure takes "
             "this step with the flow's own score, the second with the exact one, from the same samples. The table "
-            "compares both with clean data; between two clean sets the distance is what chance leaves."
+            "compares both with clean data; between two clean sets the distance is what chance leaves. In the third figure "
+            "the arrows are that step on a grid: where they part, the flow's density is not yet that of the data."
         ),
         compute=denoise,
         controls={
@@ -199,9 +204,10 @@ VIEWS = (
             "One token after another, of two numbers: drag the red point to choose $x_1$, and see the distribution of "
             "$x_2$ there with the best each head can do. A Gaussian head fails where that distribution has several "
             "peaks. The last figure is what each loses in nats, over all $x_1$: with more noise on the data the "
-            "Gaussian's loss falls to 0. The mixture is fitted by EM, so its curve is a bound from above. Flow "
-            "matching has learnt its velocity exactly; what it loses is due to Euler's steps alone, and vanishes with "
-            "their number."
+            "Gaussian's loss falls to 0. The mixture is fitted by EM, so its curve is a bound from above. A codebook "
+            "pays for the entry and for a Gaussian of what is left: with many entries $\\frac12\\log(\\pi e/6)$ = 0.176 nats "
+            "remain, the price of a Gaussian where the truth is flat. Flow matching has learnt its velocity exactly; what "
+            "it loses is due to Euler's steps alone, and vanishes with their number."
         ),
         compute=heads,
         controls={
@@ -209,7 +215,7 @@ VIEWS = (
             "x1": Range("x₁ given", step=0.05),
             "sigma": Range("Noise on the data σ", step=0.05),
             "components": Range("Gaussians in the mixture", step=1),
-            "bins": Range("Bins", step=1, help="Of equal width, from −4.2 to 4.2."),
+            "bins": Range("Bins, codebook entries", step=1, help="Bins have equal width, from −4.2 to 4.2."),
             "steps": Range("Euler's steps of flow matching", step=1),
         },
         draw=draw_heads,
@@ -218,6 +224,31 @@ VIEWS = (
             "entropy of x₂ given x₁ (nats)": "entropy",
         },
         seconds=0.5,
+    ),
+    View(
+        slug="patch_heads",
+        title="Output heads on digits",
+        caption=(
+            "One causal transformer over the 16 patches of 2 x 2 pixels of a digit, told its label, trained anew with each "
+            "head; the curves are what noised test pictures cost, so all heads count in the same nats. A mixture has 8 "
+            "Gaussians; bins take one pixel of the patch after another, 32 each; the codebook has 64 entries and a "
+            "Gaussian for what they leave. Flow matching is the idea of MAR, a small diffusion as the head: its density "
+            "comes from its ODE, and what it is trained by, a squared error, is no number of nats. Fewer nats need not "
+            "mean better samples: compare the last columns. The grey line is one Gaussian that knows no label; entropy "
+            "of the noise alone is the bound for all."
+        ),
+        compute=patch_heads,
+        controls={
+            "heads": Choice("Heads", {key: name for key, (name, _) in PATCH_HEADS.items()}, several=True),
+            "noise": Range("Noise σ", step=0.05),
+            "effort": Range("Training", step=0.01, help="1 is 2,000 steps of 64 pictures for each head."),
+            "seed": SEED,
+        },
+        draw=draw_patch_heads,
+        scalars={"−log q (nats a pixel)": lambda r: each((PATCH_HEADS[name][0] for name in r.heads), r.nats[:, -1])},
+        live=False,
+        seconds=40,
+        brief={"heads": ("gaussian", "flow_matching"), "effort": 0.01},
     ),
     View(
         slug="codes",

@@ -6,6 +6,7 @@ import numpy as np
 
 from engines.flow.codes import Codes
 from engines.flow.experiments import EXTENT, Denoise, Heads, Order, Training
+from engines.flow.patch_heads import PatchHeads
 from engines.flow.pictures import Digits, Guide, Likelihood
 from studio.figure import (
     COLORS,
@@ -14,6 +15,7 @@ from studio.figure import (
     INK,
     Figure,
     across,
+    arrows,
     bars,
     drag,
     figure,
@@ -26,7 +28,7 @@ from studio.figure import (
 from studio.language import say
 from studio.panels import Folded, Pictures, Prose, Table
 
-BLUE, ORANGE, GREEN, RED, PURPLE = COLORS[:5]
+BLUE, ORANGE, GREEN, RED, PURPLE, TEAL = COLORS[:6]
 STACKS = {
     "1": "1 block",
     "2": "2 blocks, both orders",
@@ -38,10 +40,13 @@ HEADS = {
     "gaussian": ("Gaussian", BLUE),
     "mixture": ("mixture of Gaussians", GREEN),
     "bins": ("bins", PURPLE),
+    "codebook": ("codebook and Gaussian residual", TEAL),
     "flow_matching": ("flow matching, Euler's steps", RED),
     "other_order": ("Gaussian in the other order", ORANGE),
 }
-
+PATCH_HEADS = {key: HEADS[key] for key in ("gaussian", "mixture", "bins", "codebook")} | {
+    "flow_matching": ("flow matching", RED)
+}
 
 SHOWN = 3.5  # of the plane, to each side
 
@@ -120,9 +125,17 @@ def draw_train(result: Training) -> list:
     high = max(result.best_one_order, min(float(result.nll.max()), result.entropy + 1.5))
     drawing.y(range=[low - 0.08, high + 0.12])
     drawing.alt = say("KL to the flow is now {gap} nats.", gap=short(result.gap))
-    shown = plane("Samples of the flow over the exact density", 420)
-    points(shown, result.samples[:, 0], result.samples[:, 1], "samples", BLUE, size=4, opacity=0.7)
+    shown = plane("Samples of the flow over the exact density", 480)
+    last = len(result.samples) - 1
+    frames = [
+        [dict(zip("xy", part.T, strict=True)) for part in both]
+        for both in zip(result.lines, result.samples, strict=True)
+    ]
+    line(shown, *result.lines[last].T, "grid", GREY, width=1, opacity=0.6, hoverinfo="skip")
+    points(shown, *result.samples[last].T, "samples", BLUE, size=4, opacity=0.7)
     ground(shown, result.axis, result.density)
+    if last:
+        scrub(shown, frames, [str(step) for step in result.step.tolist()], name="step", start=last)
     return [drawing, shown, Table(("", "nats"), [["KL(exact distribution ‖ flow), by quadrature", result.gap]])]
 
 
@@ -146,6 +159,11 @@ def draw_denoise(result: Denoise) -> list:
         points(drawing, moved[:, 0], moved[:, 1], "after the step", color, size=4, opacity=0.85)
         ground(drawing, result.axis, result.density)
         panels.append(drawing)
+    field = plane("One Tweedie step: of the flow's score and of the exact one", 480)
+    for name, steps, color in (("exact score", result.exact_steps, GREEN), ("flow's score", result.flow_steps, ORANGE)):
+        arrows(field, *result.places.T, *steps.T, name, color)
+    ground(field, result.axis, result.density)
+    panels.append(field)
     sets = ("samples of the flow", "after the flow's step", "after the exact step", "real clean data")
     rows = [[name, *values] for name, *values in zip(sets, result.cost, result.distance, strict=True)]
     columns = ("", "−log p of the clean distribution (nats)", "sliced W1 to other clean data")
@@ -299,6 +317,33 @@ def draw_heads(result: Heads) -> list:
     drawing.alt = say("A Gaussian head loses {gap} nats at this noise.", gap=short(result.here[0]))
     text = say("H(x₂ | x₁) = {entropy} nats: no head costs less.", entropy=short(result.entropy, 6))
     return [drawing, law, curves, Table(("head", "excess of −log q (nats)"), rows), Prose(text)]
+
+
+def draw_patch_heads(result: PatchHeads) -> list:
+    """Nats of test pictures by each head over its training, samples, and what is measured of them."""
+    drawing = figure(x="step", y="−log q of test pictures (nats a pixel)", height=460)
+    for key, nats in zip(result.heads, result.nats, strict=True):
+        name, color = PATCH_HEADS[key]
+        line(drawing, result.step, nats, name, color, marks=6, hover="step %{x}: %{y:.4f}")
+    levels(drawing, result.step, (result.gaussian, "one Gaussian of all pixels", GREY))
+    names = [say(PATCH_HEADS[key][0]) for key in result.heads]
+    now = [row[np.isfinite(row)][-1] for row in result.nats]
+    least = int(np.argmin(now))
+    drawing.alt = say("Least is {head} with {nats} nats a pixel.", head=names[least], nats=short(now[least]))
+    rows = list(zip(names, now, result.train, result.loss, result.recognised, strict=True))
+    rows += [
+        ("one Gaussian of all pixels, no label", result.gaussian, "", "", ""),
+        ("the noise alone: no head costs less", result.noise_alone, "", "", ""),
+    ]
+    columns = ("head", "−log q, test", "−log q, training", "training loss", "share recognised")
+    sheet = Pictures(
+        result.pictures.reshape(-1, 8, 8, 3),
+        title="Samples, with their noise",
+        rows=names,
+        columns=[str(i) for i in range(10)],
+        size=44,
+    )
+    return [drawing, sheet, Table(columns, rows, "Nats a pixel")]
 
 
 def draw_codes(result: Codes) -> list:

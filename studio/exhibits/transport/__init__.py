@@ -256,7 +256,7 @@ VIEWS = (
             "$\\mathrm{argmin}\\, F(p)+W_2^2(p,p_t)/2\\tau$; explicit steps go along $\\nabla\\log\\pi-\\nabla\\log p$; Langevin follows it with noisy particles; SVGD "
             "and blob with particles that push each other. Energy falls at the rate of the Fisher information, exactly, and in the end as "
             "$e^{-2\\lambda_1 t}$, $\\lambda_1$ being the spectral gap. Fisher–Rao is the same energy in another metric, where mass may vanish and "
-            "appear: no barrier holds it up. Its clock is its own. From a target of the plane the flow to N(0, I) is diffusion's forward process."
+            "appear: no barrier holds it up. Its clock is its own. In the plane there is one energy, KL to N(0, I): its flow is diffusion's forward process."
         ),
         compute=downhill,
         controls={
@@ -267,7 +267,7 @@ VIEWS = (
                 when=ON_LINE,
             ),
             "methods": Choice("Methods", LAWS, several=True),
-            "tau": Range("Step size τ", log=True, help="At most 1,000 steps."),
+            "tau": Range("Step size τ", log=True, help="At most 1,000 steps, of all methods together."),
             "time": Range("Time", step=0.1),
             "mean": Range("Mean of the start", step=0.05, when=ON_LINE),
             "std": Range("Width of the start", step=0.05, when=ON_LINE),
