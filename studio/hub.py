@@ -1,16 +1,14 @@
-"""What a view of text-to-image models shows before one is chosen."""
+"""Text-to-image models: their names, and what each needs."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from engines import models
 from engines.latents import KNOWN
 from studio.language import raw
-from studio.panels import Table
+from studio.panels import Folded, Prose, Table
 
 # name -> as a choice on the page
-LATENT = {"none": "none: what each needs"} | {
+LATENT = {"none": "included: 32 × 32 pixels"} | {
     name: {
         "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5",
         "Manojb/stable-diffusion-2-1-base": "Stable Diffusion 2.1 base",
@@ -33,11 +31,11 @@ LICENCES = {
 }
 
 
-def needs() -> list[Any]:
+def needs() -> Folded:
     """What each model needs, under a sentence."""
     said = (
-        "No picture is made yet: choose a model. Its weights come from the Hugging Face Hub when you press Run, which needs "
-        "a network, the memory below and, unless minutes a picture are bearable, a graphics card."
+        "Weights come from the Hugging Face Hub when you press Run, which needs a network, the memory below and, unless minutes "
+        "a picture are bearable, a graphics card."
     )
     rows = [
         [
@@ -52,4 +50,4 @@ def needs() -> list[Any]:
         for name, known in KNOWN.items()
     ]
     heads = ("model", "GB on a card", "GB on a processor", "pixels", "usual guidance", "few steps", "licence")
-    return [Table(heads, rows, said)]
+    return Folded("What each model needs", [Prose(said), Table(heads, rows)])

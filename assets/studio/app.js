@@ -214,6 +214,7 @@ const makeExhibit = (exhibit, host) => {
       changed(true);
     },
     settle: () => changed(false),
+    isDirect: () => view.direct,
   });
   const bench = node("div", "bench");
   bench.role = "tabpanel";

@@ -7,8 +7,8 @@ const heightFor = (figure, holder) => {
   const asked = figure.layout.height ?? 420;
   const isHero = holder.classList.contains("hero");
   const room = roomFor();
-  const { aspect } = figure.layout.meta ?? {}; // of a picture: width over height
-  if (aspect) return Math.min(asked, holder.offsetWidth / aspect + 36);
+  const { phone, aspect } = figure.layout.meta ?? {}; // of pictures: width over height
+  if (aspect) return Math.min(asked, holder.offsetWidth / ((isPhone() && phone?.aspect) || aspect) + 36);
   if (figure.square) return Math.min(holder.offsetWidth * 0.98 + 40, isHero ? Math.max(room, isPhone() ? 0 : 480) : 460);
   if (!isHero) return Math.min(asked, isPhone() ? 340 : asked);
   return isPhone() ? Math.min(asked, room) : Math.max(Math.min(asked * 1.35, room), Math.min(asked, 620));
@@ -98,6 +98,7 @@ const themed = (figure, holder, name, fit) => {
   }
   delete layout.updatemenus;
   if (isPhone()) {
+    for (const [axis, place] of Object.entries(source.meta?.phone ?? {})) if (layout[axis]) layout[axis] = { ...layout[axis], ...place };
     layout.margin = { ...layout.margin, l: Math.min(layout.margin?.l ?? 60, 46), r: 8, t: Math.min(layout.margin?.t ?? 40, 24) };
     layout.font = { ...layout.font, size: 11 };
     layout.showlegend = false; // see `legend`
@@ -378,6 +379,16 @@ const draggable = (holder, canvas, tools) => {
     }
     if (handle.y) to[handle.y] = ya.p2d(Math.min(Math.max(py - ya._offset, 0), ya._length));
     tools.set(to, handle.item ? i : null);
+    if (!tools.isDirect() && !handle.turn) follow(handle, i, to);
+  };
+  // Where the figure waits for Run, the point alone is under the hand.
+  const follow = ({ trace, ...handle }, i, to) => {
+    const moved = {};
+    for (const axis of ["x", "y"].filter((one) => handle[one])) {
+      const kept = canvas._fullData[trace];
+      moved[axis] = [values(values(kept._input[axis]).length ? kept._input[axis] : kept[axis]).with(i, to[handle[axis]])];
+    }
+    window.Plotly.restyle(canvas, moved, [trace]);
   };
   const end = (event) => {
     if (!held) return;

@@ -32,7 +32,7 @@ const makeStage = (exhibit, hooks) => {
     setTimeout(resolve, 50);
     requestAnimationFrame(() => setTimeout(resolve));
   });
-  const shared = { mark: () => mark, alt: () => hooks.alt(), set: hooks.set, settle: hooks.settle };
+  const shared = { mark: () => mark, alt: () => hooks.alt(), set: hooks.set, settle: hooks.settle, isDirect: hooks.isDirect };
   const drawAll = async (isAnew = false) => {
     const begun = performance.now();
     const ofView = () => `${last.exhibit}/${last.view}`;

@@ -23,7 +23,7 @@ const makeSweep = (exhibit, hooks) => {
   const name = (text) => { all.textContent = text; all.hidden = hooks.view().direct; };
   // isOver: another run takes its place
   const halt = (isOver) => { if (isRunning) { isRunning = false; hooks.halt(isOver); } };
-  const tools = { mark: () => "", alt: () => "", set: () => {}, settle: () => {} };
+  const tools = { mark: () => "", alt: () => "", set: () => {}, settle: () => {}, isDirect: () => true };
 
   const kindOf = (name) => exhibit.controls[name];
   const parameterOf = (name) => hooks.view().controls.find((one) => one.name === name)?.parameter;

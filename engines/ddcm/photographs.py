@@ -21,8 +21,10 @@ from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, check
 from engines.ddcm.codebook import check_table
 from engines.ddcm.codec import Choose, Step, decoder, encoder, to_pixels, to_tensor, walk
 from engines.ddcm.experiments import CoefficientBits, Seed, Variant, read_code_file
-from engines.ddcm.file import LatentCode, pack, payload, symbols, unpack
-from engines.ddcm.pictures import Emoji, emoji_picture, fit
+from engines.ddcm.file import Code, LatentCode, pack, payload, symbols, unpack
+from engines.ddcm.fitting import afford, small_model
+from engines.ddcm.pictures import PHOTOGRAPHS, Emoji, emoji_picture, fit, photographs
+from engines.ddcm.pictures import Photograph as Number
 from engines.ddcm.plan import MOST_ATOMS, CodeError, Plan
 from engines.ddcm.quality import psnr, recode, ssim, usual
 from engines.device import Timed, resolve
@@ -32,7 +34,7 @@ from engines.progress import Progress
 
 NONE = "none"
 SIDES = ("512", "768")
-SOURCES = ("emoji", "upload", "file")
+SOURCES = ("photograph", "emoji", "upload", "file")
 QUALITIES = (0, 5, 10, 20, 40, 60, 80)
 FILM = 8
 MOST_CALLS = {"cuda": 4000, "cpu": 400}  # denoiser calls of one run
@@ -121,11 +123,11 @@ def read_photograph(data: bytes, model: str = "") -> LatentCode:
 
 @dataclass(frozen=True)
 class Photograph:
-    """Codes of one picture in latents, P settings of them, beside the usual codecs. Without a model all are empty.
+    """Codes of one picture, P settings of them, beside the usual codecs: in latents, or in pixels with the embedded model.
 
     original: uint8 [h, w, 3]; [0, 0, 3] where only a file is known
-    through: uint8 [h, w, 3]; the original through the autoencoder alone, the best that a code can be
-    through_psnr: float, dB; of that
+    through: uint8 [h, w, 3]; the original through the autoencoder alone, the best that a code can be; [0, 0, 3] without one
+    through_psnr: float, dB; of that, NaN without one
     through_ssim: float
     steps: int64 [P]; T
     atoms: int64 [P]; M
@@ -146,12 +148,12 @@ class Photograph:
     usual_pictures: uint8 [codecs, h, w, 3]; of each codec the largest file that is no larger than our largest, or its least
     usual_shown: int64 [codecs], bytes; of that
     code: uint8 [bytes]; the file of the last setting, empty until it is done
-    model: str; its name, "none" without one
-    revision: str; its commit
+    model: str; its name
+    revision: str; its commit, empty of the embedded model
     prompt: str
     negative: str
     guidance: float
-    shape: (channels, h, w) of the latents
+    shape: (channels, h, w) of the latents, or of the pixels
     codebook_size: int; K
     coefficient_bits: int; C
     variant: str; a key of VARIANTS
@@ -213,7 +215,8 @@ def _usual(picture: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray, np
 @checked
 def code_photograph(
     model: Annotated[str, Characters(150)] = NONE,
-    source: Annotated[str, OneOf(SOURCES)] = "emoji",
+    source: Annotated[str, OneOf(SOURCES)] = "photograph",
+    photograph: Number = 24,
     emoji: Emoji = 41,
     upload: str | None = None,
     file: str | None = None,
@@ -230,18 +233,24 @@ def code_photograph(
 ) -> Iterator[Progress[Photograph]]:
     """Code a picture with every combination of T and M, or decode a file. Yields a Progress of Photograph for each.
 
-    model: a text-to-image model of the Hub, or "none": nothing is fetched
-    source: which picture: an emoji (by number, enlarged), an upload (a path), cut to a square, or a .ddcm file (a path)
+    model: a text-to-image model of the Hub; or "none": nothing is fetched, and the embedded model of photographs codes 32 x 32 pixels,
+        without a prompt
+    source: which picture: a photograph or an emoji (by number, enlarged), an upload (a path), cut to a square, or a .ddcm file (a path)
     prompt, negative, guidance: what the denoiser is told; an empty prompt without guidance is the published default
     """
     code, original, data = None, np.zeros((0, 0, 3), np.uint8), b""
-    plans, device = [], resolve()
-    if source == "file" and model != NONE:
+    device, small = resolve(), small_model(PHOTOGRAPHS) if model == NONE else None
+    pixels = small.side if small else int(side)
+    if small:
+        prompt, negative, guidance = "", "", 1.0
+    if source == "file":
+        if small:
+            raise Refusal("Choose the {parameter} that the file was made with.", parameter="model")
         data = read_code_file(file)
         code = read_photograph(data, model)
         plans = [code.plan]
         prompt, negative, guidance = code.prompt, code.negative, code.guidance
-    elif model != NONE:
+    else:
         size = 1 << codebook_bits
         plans = [
             Plan(t, size, m, coefficient_bits, variant, seed)
@@ -250,8 +259,9 @@ def code_photograph(
         ]
         if source == "upload" and upload is None:
             raise Refusal("There is no picture yet: choose a file for {parameter}.", parameter="upload")
-        picture = emoji_picture(emoji, 32) if source == "emoji" else read_picture(upload)
-        original = fit(picture, int(side), int(side))
+        picture = emoji_picture(emoji, 32) if source == "emoji" else None
+        picture = photographs()[photograph] if source == "photograph" else picture
+        original = fit(read_picture(upload) if picture is None else picture, pixels, pixels)
     total = sum(plan.steps for plan in plans)
     most = MOST_CALLS.get(device.type, MOST_CALLS["cpu"])
     if total > most:
@@ -261,11 +271,14 @@ def code_photograph(
             calls=total,
             most=most,
         )
-    height, width = (code.height, code.width) if code else (int(side), int(side)) if plans else (0, 0)
+    if small:
+        afford(total, small)
+    height, width = (code.height, code.width) if code else (pixels, pixels)
     most_pixels, channels = max(height, width), KNOWN[model].channels if model in KNOWN else 4
     for plan in plans:
         # the size of the latents, as far as it is known before the model is here
-        check_table(plan, math.prod(code.shape) if code else channels * (int(side) // 8) ** 2, device)
+        unknown = 3 * pixels**2 if small else channels * (pixels // 8) ** 2
+        check_table(plan, math.prod(code.shape) if code else unknown, device)
     count = len(plans)
     pictures = np.full((count, height, width, 3), 255, np.uint8)
     sizes, quality = np.zeros((2, count), int), np.full((3, count), np.nan)
@@ -275,7 +288,7 @@ def code_photograph(
     known, last_file = original.size > 0, b""
 
     def result() -> Photograph:
-        first = plans[-1] if plans else Plan(seed=seed)
+        first = plans[-1]
         return Photograph(
             original=original,
             through=through,
@@ -300,12 +313,12 @@ def code_photograph(
             usual_pictures=shown,
             usual_shown=shown_bytes,
             code=np.frombuffer(last_file, np.uint8),
-            model=model,
-            revision=code.revision if code else "",
+            model=small.name if small else model,
+            revision=getattr(code, "revision", ""),
             prompt=prompt,
             negative=negative,
             guidance=float(guidance),
-            shape=code.shape if code else (),
+            shape=small.shape if small else getattr(code, "shape", ()),
             codebook_size=first.codebook_size,
             coefficient_bits=first.coefficient_bits,
             variant=first.variant,
@@ -313,34 +326,40 @@ def code_photograph(
             device=device.type,
         )
 
-    if not plans:
-        yield Progress(1, 1, result())
-        return
-    room(model, most_pixels, device)
-    yield Progress(0, total, None)  # all is checked: the model may have to be fetched
+    if not small:
+        room(model, most_pixels, device)
+        yield Progress(0, total, None)  # all is checked: the model may have to be fetched
     with within_memory(model):
-        loaded, target = open_model(model, most_pixels), None
-        if known:
+        loaded = None if small else open_model(model, most_pixels)
+        target = to_tensor(original[None], small.device) if small else None
+        if loaded and known:
             target = loaded.encode(to_tensor(original[None], loaded.device))
             through = to_pixels(loaded.decode(target))[0]
+
+    def seen_as(latents: Tensor) -> np.ndarray:
+        return to_pixels(loaded.decode(latents) if loaded else latents)[0]
+
     spent = 0
     for p, plan in enumerate(plans):
-        if known:
+        if small:
+            code = Code(plan, small.name, small.fingerprint, height, width, 1, b"")
+        elif known:
             code = header(loaded, model, plan, most_pixels, prompt, negative, guidance)
         with within_memory(model):
-            seen = conditioned(loaded, code)
+            seen = conditioned(loaded, code) if loaded else small
             choose = encoder(target) if known else decoder(symbols(code, most_pixels), loaded.device)
-            moments = set(np.linspace(0, plan.steps - 1, FILM).round().astype(int).tolist()) if p + 1 == count else ()
-            steps = Timed(follow(seen, plan, choose), loaded.device)
+            moments = FILM if loaded else 3 * FILM
+            taken = set(np.linspace(0, plan.steps - 1, moments).round().astype(int).tolist()) if p + 1 == count else ()
+            steps = Timed(follow(seen, plan, choose), seen.device)
             for step in steps:
                 if isinstance(step, Walked):
                     break
                 spent += 1
-                if step.number in moments and step.symbols is not None:
-                    film.append(to_pixels(loaded.decode(step.denoised))[0])
+                if step.number in taken and step.symbols is not None:
+                    film.append(seen_as(step.denoised))
                     film_bytes.append(-(-step.number * plan.step_bits // 8))
                 yield Progress(min(spent, total - 1), total, None)
-            pictures[p] = to_pixels(loaded.decode(step.latents))[0]
+            pictures[p] = seen_as(step.latents)
         quality[2, p], done[p] = steps.seconds, True
         written = pack(code.filled(payload(plan, step.symbols))) if known else data
         sizes[:, p] = len(written), code.payload_bytes(most_pixels)

@@ -12,28 +12,47 @@ from engines.arguments import Between, Refusal, checked
 from engines.ddcm.codec import EMBEDDED
 from engines.ddcm.file import MOST_SIDE
 from engines.ddcm.quality import check_picture
+from engines.models import ASSETS, CLASSES
 
 Emoji = Annotated[int, Between(0, 63)]  # number of a picture held back from the embedded model
 Photograph = Annotated[int, Between(0, 63)]  # of one held back from the model of photographs
 Side = Annotated[int, Between(1, MOST_SIDE)]
 PHOTOGRAPHS = "ddpm-cifar10-32"
+# of the emoji held back, by their code points
+EMOJI_NAMES = (
+    "keycap 2", "UP! button", "letter U", "water wave", "glowing star", "four leaf clover", "cherries", "pot of food", "balloon",
+    "clapper board", "snowboarder", "beach with umbrella", "convenience store", "ram", "baby chick", "ear", "jeans",
+    "father with two girls", "bald man", "woman office worker", "two women kissing", "alien", "broken heart", "pile of poo",
+    "card index", "memo", "radio", "locked", "white square button", "five o’clock", "joystick", "spiral notepad",
+    "smiling face with sunglasses", "face with steam from nose", "slightly smiling face", "person frowning", "articulated lorry",
+    "do not litter", "baggage claim", "motorway", "pinched fingers", "clown face", "person juggling", "bacon", "cut of meat",
+    "shark", "parrot", "supervillain", "man standing", "person with curly hair", "woman climbing", "coat", "broom",
+    "ringed planet", "headstone", "people hugging", "face with peeking eye", "eject button", "black square", "Virgo", "gear",
+    "person bouncing a ball", "eight-pointed star", "unknown flag",
+)  # fmt: skip
 
 
 @cache
 def held_back(name: str = EMBEDDED) -> np.ndarray:
     """uint8 [64, 32, 32, 3], pictures that an embedded model was not trained on: photographs of the model of photographs, and
     emoji of any other."""
-    from safetensors.numpy import load_file
-
-    from engines.models import ASSETS
-
-    folder = name if name == PHOTOGRAPHS else EMBEDDED
-    return load_file(ASSETS / folder / "held-back.safetensors")["images"]
+    return _kept(name if name == PHOTOGRAPHS else EMBEDDED)["images"]
 
 
 def photographs() -> np.ndarray:
     """Those of the model of photographs."""
     return held_back(PHOTOGRAPHS)
+
+
+def photograph_names() -> list[str]:
+    """The class of each."""
+    return [CLASSES[PHOTOGRAPHS][label] for label in _kept(PHOTOGRAPHS)["labels"].tolist()]
+
+
+def _kept(name: str) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(ASSETS / name / "held-back.safetensors")
 
 
 @checked

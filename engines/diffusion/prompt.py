@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,7 +15,8 @@ from torch import Tensor
 from engines import models
 from engines.arguments import Between, Characters, ListOf, OneOf, Refusal, SomeOf, checked, one_of, whole
 from engines.device import Timed, resolve
-from engines.diffusion.images import to_pixels
+from engines.diffusion.images import Condition, pixel_model, sample_images, to_pixels
+from engines.diffusion.images import scheduler_for as pixel_scheduler
 from engines.latents import (
     KNOWN,
     WORKING,
@@ -49,6 +51,7 @@ FLOW: dict[str, tuple[str, dict[str, Any]]] = {
 }
 SPACINGS = ("trailing", "leading")
 NONE = "none"
+INCLUDED, ITS_GUIDANCE = "ddpm-cifar10-32", 1.5  # what draws where no model is chosen: ten classes, and no text
 PINNED = tuple(name for name in models.names("latent") if name in models.HUB)
 FEW = tuple(name for name in PINNED if KNOWN[name].few)
 SIDES = ("own", "512", "768", "1024")
@@ -142,6 +145,7 @@ class PromptGrid:
     read: int; how many tokens the model reads at most
     guidance: float64 [R]; 1 where there is none
     device: str; where it ran: "cpu" or "cuda"
+    label: str; of the embedded model, the class that the prompt names, or "none"; empty for a model that reads the prompt
     """
 
     schedulers: tuple[str, ...]
@@ -158,6 +162,7 @@ class PromptGrid:
     read: int
     guidance: np.ndarray
     device: str
+    label: str
 
 
 def side_of(model: str, side: str) -> int:
@@ -175,7 +180,7 @@ def fits(names: Sequence[str], side: int) -> None:
 @checked
 def prompt_grid(
     model: Annotated[str, Characters(150)] = NONE,
-    prompt: Prompt = "a photograph of a red fox in the snow",
+    prompt: Prompt = "a photograph of a horse on the grass",
     negative: Prompt = "",
     guidance: Guidance = 7.5,
     schedulers: Annotated[Sequence[str], SomeOf(SCHEDULERS, 4)] = ("euler", "dpmpp_2m", "unipc"),
@@ -187,17 +192,23 @@ def prompt_grid(
 ) -> Iterator[Progress[PromptGrid]]:
     """Schedulers x step counts from the same latent noise. Yields a Progress of PromptGrid after every picture.
 
-    model: a text-to-image model of the Hub, or "none": nothing is fetched and no picture made
+    model: a text-to-image model of the Hub, or "none": nothing is fetched, and the embedded model of ten classes makes pictures of
+        32 x 32 pixels, of the class that the prompt names
     beside: a few-step model for a last row, with its own sampler; turbo models take no guidance
     """
     counts = sorted(set(steps))
-    chosen = [] if model == NONE else [(model, name) for name in schedulers]
-    if chosen and beside != NONE:
+    included = model == NONE
+    chosen = [(INCLUDED if included else model, name) for name in schedulers]
+    if beside != NONE and not included:
         chosen.append((beside, OWN_SAMPLER.get(beside, "euler")))
-    pixels = side_of(model, side)
+    pixels = 32 if included else side_of(model, side)
+    if included and "lcm" in schedulers:
+        raise Refusal(
+            "The model that is included was not distilled for LCM: choose other {parameter}.", parameter="schedulers"
+        )
     for name, sampler in chosen:
         _check_scheduler(sampler, counts[-1], MOST_LCM, name in KNOWN and KNOWN[name].is_flow)
-    if chosen:
+    if not included:
         fits(list(dict.fromkeys(name for name, _ in chosen)), pixels)
     thumb, shape = min(pixels, THUMB), (len(chosen), len(counts))
     pictures = np.full((*shape, pixels, pixels, 3), 255, np.uint8)
@@ -222,42 +233,57 @@ def prompt_grid(
             read=read[1],
             guidance=guided.copy(),
             device=resolve().type,
+            label=label,
         )
 
-    if not chosen:
-        yield Progress(1, 1, result())
-        return
-    total, spent = len(chosen) * sum(counts), 0
-    yield Progress(0, total, None)  # all is checked: the models may have to be fetched
+    total, spent, label = len(chosen) * sum(counts), 0, ""
+    if included:
+        net, config = pixel_model(INCLUDED, classes=True)
+        label = named_class(prompt, net.labels)
+        noise = torch.randn(1, 3, pixels, pixels, generator=torch.Generator().manual_seed(seed)).to(net.device)
+        guided[:] = 1.0 if label == NONE else ITS_GUIDANCE
+    else:
+        yield Progress(0, total, None)  # all is checked: the models may have to be fetched
     for i, (name, sampler) in enumerate(chosen):
-        with within_memory(name):
-            loaded = open_model(name, pixels)
-            few = name in KNOWN and KNOWN[name].guidance == 1
-            guided[i] = 1.0 if few else guidance
-            seen = loaded.prompted(prompt, negative, float(guided[i]), pixels, pixels, name)
-            if i == 0:
-                read = loaded.tokens(prompt)
-            runs = [scheduler_for(sampler, loaded, spacing) for _ in counts]
+        if not included:
+            with within_memory(name):
+                loaded = open_model(name, pixels)
+                few = name in KNOWN and KNOWN[name].guidance == 1
+                guided[i] = 1.0 if few else guidance
+                seen = loaded.prompted(prompt, negative, float(guided[i]), pixels, pixels, name)
+                if i == 0:
+                    read = loaded.tokens(prompt)
+                runs = [scheduler_for(sampler, loaded, spacing) for _ in counts]
         for j, count in enumerate(counts):
+            if included:
+                asked = Condition(None if label == NONE else net.labels.index(label), ITS_GUIDANCE)
+                run = sample_images(net, pixel_scheduler(sampler, config), count, noise, seed + 1, asked)
+            else:
+                run = sample_latents(seen, runs[j], count, seed)
             with within_memory(name):
                 estimates, last = [], torch.empty(0)
-                steps_made = Timed(sample_latents(seen, runs[j], count, seed), loaded.device)
+                steps_made = Timed(run, resolve() if included else loaded.device)
                 for call, of, state, clean in steps_made:
                     last = state
                     estimates.append(clean)
                     yield Progress(min(spent + call * count // of, total - 1), total, None)
                 seconds[i, j] = steps_made.seconds
-                pictures[i, j] = to_pixels(loaded.decode(last))[0]
+                decode = (lambda pictures: pictures) if included else loaded.decode
+                pictures[i, j] = to_pixels(decode(last))[0]
                 taken = np.linspace(0, len(estimates) - 1, FILM).round().astype(int)
-                frames = {
-                    k: _thumb(to_pixels(loaded.decode(estimates[k]))[0], thumb) for k in dict.fromkeys(taken[:-1])
-                }
+                frames = {k: _thumb(to_pixels(decode(estimates[k]))[0], thumb) for k in dict.fromkeys(taken[:-1])}
                 # the last is the picture itself
                 film[i, j] = np.stack([*(frames[k] for k in taken[:-1]), _thumb(pictures[i, j], thumb)])
             film_calls[i, j], calls[i, j], done[i, j] = taken + 1, len(estimates), True
-            passes[i, j] = len(estimates) * (1 + seen.is_guided)
+            passes[i, j] = asked.passes if included else len(estimates) * (1 + seen.is_guided)
             spent += count
             yield Progress(spent if spent < total else total, total, result())
+
+
+def named_class(prompt: str, labels: Sequence[str]) -> str:
+    """The first word of a prompt that is one of the classes (or its plural); "none" where none is."""
+    words = re.findall(r"[a-z]+", prompt.lower())
+    return next((label for word in words for label in labels if word in (label, label + "s")), NONE)
 
 
 def _thumb(picture: np.ndarray, side: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from engines.arguments import Between, OneOf, Refusal, checked, items, number
 from engines.networks import adam, cross_entropy, digits, forward, initial, stack
 from engines.progress import Progress
 from engines.training.formulas import power_ema_gamma
+from engines.training.plane import Plane, plane
 
 AVERAGES = ("raw", "ema", "power", "uniform")
 GRID = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3)  # relative widths that are averaged directly
@@ -86,6 +87,9 @@ class Averaging:
     moment: float64 [P]; step over all steps
     profile: float64 [4, P]; weight of each step in the ema, power, uniform and post-hoc average, times the steps
     against: float64 [2, A]; each average's last loss minus that of the last weights: mean, standard error
+    plane: Plane of the first seed's weights, A paths (raw, ema, power, uniform) over the last part of training; of the quadratic, the
+        plane of its first two coordinates
+    plane_step: int64 [M]; the M steps of these paths
     sigma_rel: float; source: str; snapshots: int; as asked for
     """
 
@@ -101,6 +105,8 @@ class Averaging:
     moment: np.ndarray
     profile: np.ndarray
     against: np.ndarray
+    plane: Plane
+    plane_step: np.ndarray
     sigma_rel: float
     source: str
     snapshots: int
@@ -145,6 +151,7 @@ def averaging(
     mean = theta.expand(3 + len(gammas), *theta.shape).clone()  # ema, power, uniform, then the grid and the stored
     moments = [(torch.zeros_like(theta), torch.zeros_like(theta))]
     every, at, curve, stored, decays = max(1, steps // 25), [], [], [], []
+    walked, places = [], []  # the last part of it is drawn: before, all is far away
     kept = {round(steps * (i + 1) / snapshots) for i in range(snapshots)}
     rates = [learning_rate * (1 - t / steps if schedule == "linear" else 1) for t in range(steps)]
     for step in range(steps + 1):
@@ -172,11 +179,20 @@ def averaging(
             beta = [decay, *(power_decay(g, step + 1) for g in (gamma, 0.0, *gammas))]
             decays.append(beta[:3])
             mean.lerp_(theta.expand_as(mean), 1 - torch.tensor(beta).view(-1, 1, 1))
+            if step + 1 > 0.4 * steps and (step + 1 - steps) % max(1, steps // 100) == 0:
+                walked.append(step + 1)
+                places.append(torch.stack([theta[0], *mean[:3, 0]]))
             if step + 1 in kept:
                 stored.append((step + 1, mean[-2:].clone()))
         if source == "digits" and (step + 1) % max(1, steps // 8) == 0 and step + 1 < steps:
             yield Progress(step + 1, steps, None)
 
+    axes = None if source == "digits" else torch.eye(2, theta.shape[1])
+
+    def plane_loss(flat: Tensor) -> Tensor:
+        return losses(flat) if axes is None else 0.5 * CURVATURE * flat[:, :2].square().mean(1)
+
+    seen = plane(torch.stack(places, 1), plane_loss, axes)
     with torch.no_grad():
         loss = torch.stack(curve, -1)  # [A, S, T]
         times = np.repeat([t for t, _ in stored], 2).astype(float)
@@ -216,6 +232,6 @@ def averaging(
         Averaging(
             AVERAGES, np.array(at), loss.mean(1).numpy(), (loss.std(1) / root).numpy(), exact, np.array(GRID),
             *np.array(made).T, moment, profile, np.stack([paired.mean(1).numpy(), (paired.std(1) / root).numpy()]),
-            sigma_rel, source, snapshots,
+            seen, np.array(walked), sigma_rel, source, snapshots,
         ),
     )  # fmt: skip

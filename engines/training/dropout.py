@@ -28,14 +28,13 @@ class Dropout:
     keep: float64 [G]; p along the curves
     mean: float64 [2, G]; closed form of the update's mean: gradient dropped, update dropped
     variance: float64 [2, G]; closed form of its variance
-    simulated: float64 [K]; p of the simulations, the last one as asked for
+    simulated: float64 [K]; p of the simulations; the first is 1, the last one as asked for
     simulated_mean: float64 [K]; mean of the simulated updates
     mean_error: float64 [K]; its standard error over 64 chains
     simulated_variance: float64 [K]; variance of them
     variance_error: float64 [K]; its standard error
     edges: float64 [B + 1]; of the histogram's bins
-    density: float64 [B]; histogram at p
-    plain_density: float64 [B]; the same at p = 1
+    density: float64 [K, B]; histogram of each simulation
     p: float; drop: str; optimiser: str; as asked for
     """
 
@@ -49,7 +48,6 @@ class Dropout:
     variance_error: np.ndarray
     edges: np.ndarray
     density: np.ndarray
-    plain_density: np.ndarray
     p: float
     drop: str
     optimiser: str
@@ -74,15 +72,13 @@ def dropout(
     closed = np.array(
         [[dropout_moments(mean, noise, k, optimiser, kind, beta1) for k in keep] for kind in ("gradient", "update")]
     )
-    at = np.unique(np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0]))
-    at = np.append(at[np.abs(at - p) > 0.02], p)
+    at = np.linspace(1, 0.1, 10)
+    at = np.append(at[(np.abs(at - p) > 0.04) | (at == 1)], p)
     rng = np.random.default_rng(seed)
-    rows = [_moments(simulate(mean, noise, k, optimiser, drop, beta1, beta2, draws, rng)) for k in at]
-    chosen = simulate(mean, noise, p, optimiser, drop, beta1, beta2, draws, rng).ravel()
-    plain = simulate(mean, noise, 1.0, optimiser, drop, beta1, beta2, draws, rng).ravel()
-    low, high = np.quantile(np.concatenate((chosen, plain)), (0.002, 0.998))
+    updates = [simulate(mean, noise, k, optimiser, drop, beta1, beta2, draws, rng) for k in at]
+    low, high = np.quantile(np.concatenate((updates[0], updates[-1]), axis=None), (0.002, 0.998))
     edges = np.linspace(low - 1e-3, high + 1e-3, 61)
-    first, first_error, second, second_error = np.array(rows).T
+    first, first_error, second, second_error = np.array([_moments(some) for some in updates]).T
     return Dropout(
         keep,
         closed[..., 0],
@@ -93,8 +89,7 @@ def dropout(
         second,
         second_error,
         edges,
-        np.histogram(chosen, edges)[0] / len(chosen) / np.diff(edges),
-        np.histogram(plain, edges)[0] / len(plain) / np.diff(edges),
+        np.array([np.histogram(some, edges)[0] / some.size / np.diff(edges) for some in updates]),
         p,
         drop,
         optimiser,

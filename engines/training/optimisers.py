@@ -15,6 +15,7 @@ from engines.arguments import Between, OneOf, SomeOf, checked
 from engines.networks import accuracy, cross_entropy, digits, forward, initial, stack
 from engines.progress import Progress
 from engines.training.formulas import LAWS, su_recursion, su_schedule
+from engines.training.plane import Plane, plane
 from engines.training.rules import RULES, Rule, slot_count
 
 WIDTHS = (64, 64, 64, 10)
@@ -103,6 +104,8 @@ class Optimisers:
     reference: str; the rule that `behind` compares with
     seeds: int; as asked for
     stored_scale: float; as asked for
+    plane: Plane of the first seed's weights as they are used, 2 R paths over T moments: each rule stored as it is and scaled; test
+        loss. None until training has ended
     """
 
     rules: tuple[str, ...]
@@ -120,6 +123,7 @@ class Optimisers:
     reference: str
     seeds: int
     stored_scale: float
+    plane: Plane | None
 
 
 @checked
@@ -158,7 +162,7 @@ def optimise(
         for name in rules
     ]  # fmt: skip
     moments, every = [], max(1, steps // 25)
-    curve, batch_losses = [], []
+    curve, batch_losses, places = [], [], []
 
     def used(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         return [w / unit[:, None, None] if w.dim() == 3 else w for w in tensors]
@@ -170,6 +174,9 @@ def optimise(
                 moments.append(step)
                 losses = cross_entropy(scores, data.test_y).view(count, 2, seeds)
                 curve.append(losses.double())
+                places.append(
+                    torch.cat([w[::seeds].flatten(1) for w in used(weights)], 1)
+                )  # of the first seed: [2 R, P]
         if step == steps:
             break
         chosen = torch.stack([torch.randint(len(data.x), (BATCH,), generator=random) for random in randoms])
@@ -190,10 +197,18 @@ def optimise(
                 steps,
                 None if len(curve) < 3 else _optimisers(rules, moments, curve, batch_losses, scores, scale),
             )
-    yield Progress(steps, steps, _optimisers(rules, moments, curve, batch_losses, scores, scale))
+    shapes = [w.shape[1:] for w in weights]
+
+    def test_loss(flat: torch.Tensor) -> torch.Tensor:
+        parts = flat.split([math.prod(shape) for shape in shapes], 1)
+        weights = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+        return cross_entropy(forward(weights, data.test_x), data.test_y)
+
+    seen = plane(torch.stack(places, 1), test_loss)
+    yield Progress(steps, steps, _optimisers(rules, moments, curve, batch_losses, scores, scale, seen))
 
 
-def _optimisers(rules, moments, curve, batch_losses, scores, scale) -> Optimisers:
+def _optimisers(rules, moments, curve, batch_losses, scores, scale, seen=None) -> Optimisers:
     loss, batches = torch.stack(curve, -1), torch.stack(batch_losses, -1)  # [R, 2, S, T], [R, 2, S, steps]
     seeds = loss.shape[2]
     deviation = loss.std(2) / math.sqrt(seeds) if seeds > 1 else torch.full_like(loss[:, :, 0], math.nan)
@@ -225,6 +240,7 @@ def _optimisers(rules, moments, curve, batch_losses, scores, scale) -> Optimiser
         reference,
         seeds,
         scale,
+        seen,
     )
 
 

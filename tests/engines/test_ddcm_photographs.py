@@ -12,6 +12,7 @@ from PIL import Image
 from engines import latents, models
 from engines.ddcm import photographs
 from engines.ddcm.__main__ import main
+from engines.ddcm.codec import decode
 from engines.ddcm.file import CodeError, LatentCode, pack, unpack
 from engines.ddcm.gaussian import expected_maximum, predict_error
 from engines.ddcm.photographs import code_photograph, decode_photograph, encode_photograph, header
@@ -125,6 +126,18 @@ def test_a_picture_beside_the_usual_codecs_and_its_file_again(hub, monkeypatch, 
         assert any(type(panel).__name__ == "File" for panel in shown)
     assert len(draw_photograph(result)) == len(draw_photograph(again.result)) + 2  # the original is known
     assert sum(len(trace["x"]) for trace in draw_photograph(result, "ssim")[2].data if "x" in trace) > 0
+
+
+def test_without_a_model_the_included_one_codes_a_photograph_in_pixels(monkeypatch):
+    monkeypatch.setattr(models, "fetch", None)
+    *_, last = code_photograph(step_counts=(3,), atom_counts=(1,), codebook_bits=4, prompt="unread")
+    result = last.result
+    assert result.model == "ddpm-cifar10-32" and not result.prompt and not result.through.size
+    assert (decode(result.code.tobytes(), result.model) == result.pictures[-1]).all()
+    shown = draw_photograph(result)
+    assert len(shown[0].data) == 5 and "ddpm-cifar10-32" in shown[2].text  # the film, and what made it
+    with pytest.raises(ValueError, match="Choose the model"):
+        list(code_photograph(source="file", file="any"))
 
 
 def run_small(monkeypatch, **settings):

@@ -242,9 +242,12 @@ def test_a_grid_of_schedulers_and_a_few_step_model_beside(hub, monkeypatch):
 
 
 def test_without_a_model_nothing_is_fetched(monkeypatch):
-    monkeypatch.setattr(models, "load", None)
-    (said,) = prompt_grid()
-    assert said.result.pictures.shape[0] == 0 and said.step == said.total
+    monkeypatch.setattr(models, "fetch", None)
+    for prompt, label in (("two Ships at sea", "ship"), ("a shipment of foxes", "none")):
+        *_, said = prompt_grid(prompt=prompt, steps=(1,), schedulers=("euler",), beside="stabilityai/sd-turbo")
+        result = said.result
+        assert result.label == label and result.done.all() and result.pictures.shape == (1, 1, 32, 32, 3)
+        assert result.passes.tolist() == [[1 if label == "none" else 2]] and said.step == said.total == 1
 
 
 def test_prompts_of_any_length_and_script(hub, monkeypatch):
@@ -353,13 +356,14 @@ def test_half_precision_stays_in_the_network(kind, hub):
 
 
 def test_the_grid_is_drawn(hub, monkeypatch):
-    """Without a model a sentence and a table; with one a scrubbed figure whose last moment is the pictures themselves."""
+    """A scrubbed figure whose last moment is the pictures themselves; without a model those of the embedded one, and a table."""
     from studio.exhibits.diffusion.figures_prompt import draw_prompt
     from studio.panels import pack
 
     monkeypatch.setattr(prompts, "KNOWN", {name: known._replace(side=SIDE) for name, known in KNOWN.items()})
-    (nothing,) = draw_prompt(next(prompt_grid()).result)
-    assert len(nothing.rows) == len(PINNED)
+    *_, last = prompt_grid(steps=(1,), schedulers=("euler",))
+    included, *_, needs = draw_prompt(last.result)
+    assert len(included.data) == 1 and len(needs.panels[-1].rows) == len(PINNED)
     said = grid(prompt="a cat " * 90)
     drawn, notes, table = draw_prompt(said[-1].result)
     assert len(drawn.data) == 4 and len(drawn.frames) == 8 and all(len(moment) == 4 for moment in drawn.frames)

@@ -17,6 +17,7 @@ from engines.training.inside import TENSORS, eager, inside, record
 from engines.training.ladder import METHODS, Tuned, auc, examples, fragments, ladder, saved_bytes, stack_bytes
 from engines.training.optimisers import assumptions, optimise, schedules
 from engines.training.penalties import gradient_penalty_sides, penalties
+from engines.training.plane import plane
 from engines.training.rules import RULES, Rule
 
 
@@ -301,6 +302,21 @@ def test_assumptions_end_where_they_are_measured_from():
     found = last(assumptions(steps=500, weight_decay=0.5))
     assert found.p.shape == found.q.shape == (3, len(found.step)) and (found.shrink[:, 0] == 1).all()
     assert (np.abs(found.p) <= 1).all() and found.accuracy > 0.9
+
+
+# ---- planes
+
+
+def test_a_plane_holds_what_lies_in_it_and_its_loss_is_that_of_the_weights():
+    random = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(7, 2, generator=random))[0].T
+    paths = torch.randn(3, 5, 2, generator=random) @ axes + torch.ones(7)
+    found = plane(paths, lambda some: some.square().sum(1))
+    assert found.share == pytest.approx(1, abs=1e-6)
+    flat = torch.from_numpy(found.paths).flatten(0, 1).float()
+    torch.testing.assert_close(torch.cdist(flat, flat), torch.cdist(paths.flatten(0, 1), paths.flatten(0, 1)))
+    flat_rest = found.loss - found.x[None] ** 2 - found.y[:, None] ** 2  # |mean + x u + y v|² less x² + y² is linear
+    assert max(np.abs(np.diff(flat_rest, 2, axis)).max() for axis in (0, 1)) < 1e-4
 
 
 # ---- wrong arguments

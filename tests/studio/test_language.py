@@ -10,7 +10,7 @@ import pytest
 
 from engines.arguments import Refusal
 from studio import declared
-from studio.exhibit import Choice, Control
+from studio.exhibit import Choice, Control, Gallery
 from studio.exhibits import EXHIBITS
 from studio.language import PAGE, drawn, listening, needs_entry, raw, say, sentence, speaking, table, translate
 from studio.panels import pack
@@ -41,6 +41,8 @@ def of_control(control: Control):
     yield control.help
     if isinstance(control, Choice) and isinstance(control.options, dict):
         yield from control.options.values()
+    if isinstance(control, Gallery) and control.names:
+        yield from control.names()
 
 
 def declared_texts(exhibit):

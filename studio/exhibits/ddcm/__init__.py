@@ -14,7 +14,7 @@ from engines.ddcm.experiments import gaussian_rate, picture_code, rate_distortio
 from engines.ddcm.gaussian import SCHEDULES
 from engines.ddcm.generation import CLASSES, degrade, generate, mix_codes, restore
 from engines.ddcm.photographs import SIDES, code_photograph
-from engines.ddcm.pictures import held_back, photographs
+from engines.ddcm.pictures import EMOJI_NAMES, held_back, photograph_names, photographs
 from engines.pictures import ENDINGS
 from studio.exhibit import (
     Choice,
@@ -42,6 +42,7 @@ TASKS = {
     "colour": "colour a grey picture",
 }
 KNOWN = ["emoji", "photograph", "upload", "drawing"]
+SHOWN_PICTURES = ["photograph", "emoji", "upload"]
 
 
 @cache
@@ -57,7 +58,8 @@ VARIANTS = {
 }
 SLOW: dict[str, Any] = {"live": False, "gpu": True}
 # `when` counts only in a view that has the other control
-EMOJI = Gallery("Emoji", held_back, when={"source": ["emoji"]})
+EMOJI = Gallery("Emoji", held_back, lambda: EMOJI_NAMES, when={"source": ["emoji"]})
+PHOTOGRAPH = Gallery("Photograph", photographs, photograph_names, when={"source": ["photograph"]})
 BITS = Range("Codebook size, log₂ K", step=1, when={"source": KNOWN})
 SEED = Range("Seed", step=1)
 SCHEDULE = Choice("Schedule", {name: name for name in SCHEDULES})
@@ -95,12 +97,13 @@ EXHIBIT = Exhibit(
             slug="picture",
             title="Code of a picture",
             caption=(
-                "A picture, the model's estimate $\\hat x_0$ of it while it is coded, and their difference. Play "
-                "the decoding: colours and large forms come first, outlines later. DDPM adds noise at each step. Here it may "
-                "only take one of $K$ fixed noises, so the choices alone determine the picture. The encoder takes the noise "
-                "$z$ of largest inner product with the residual $r = x_0 - \\hat x_0$; its mean, relative to $\\|r\\|$, is that "
-                "of the maximum of $K$ normals. A photograph is coded with a model of photographs: unless you choose one, the model "
-                "that denoises the tiles best."
+                "A picture, the model's estimate $\\hat x_0$ of it while it is coded, their difference, and the "
+                "quality over the bytes so far: drag its red end to another number of steps. Play the decoding: "
+                "colours and large forms come first, outlines later. DDPM adds noise at each step. Here it may only "
+                "take one of $K$ fixed noises, so the choices alone determine the picture. The encoder takes the "
+                "noise $z$ of largest inner product with the residual $r = x_0 - \\hat x_0$; its mean, relative to "
+                "$\\|r\\|$, is that of the maximum of $K$ normals. A photograph is coded with a model of photographs: "
+                "unless you choose one, the model that denoises the tiles best."
             ),
             compute=picture_code,
             controls={
@@ -115,7 +118,7 @@ EXHIBIT = Exhibit(
                     },
                 ),
                 "emoji": EMOJI,
-                "photograph": Gallery("Photograph", photographs, when={"source": ["photograph"]}),
+                "photograph": PHOTOGRAPH,
                 "upload": Upload(
                     "Your picture", ENDINGS, 20, help="The first frame, on white.", when={"source": ["upload"]}
                 ),
@@ -206,27 +209,35 @@ EXHIBIT = Exhibit(
                     "Model", LATENT, help="From the Hugging Face Hub, at a pinned commit, when you press Run."
                 ),
                 "source": Choice(
-                    "Picture", {"emoji": "an emoji, enlarged", "upload": "your picture", "file": "a .ddcm file"}
+                    "Picture",
+                    {
+                        "photograph": "a photograph",
+                        "emoji": "an emoji, enlarged",
+                        "upload": "your picture",
+                        "file": "a .ddcm file",
+                    },
                 ),
+                "photograph": PHOTOGRAPH,
                 "emoji": EMOJI,
                 "upload": Upload("Your picture", ENDINGS, 20, help="Cut to a square.", when={"source": ["upload"]}),
                 "file": Upload("A .ddcm file", (".ddcm",), 1, when={"source": ["file"]}),
-                "prompt": Text("Prompt", lines=2, help="Empty: none.", when={"source": ["emoji", "upload"]}),
-                "step_counts": Numbers("Steps T", when={"source": ["emoji", "upload"]}),
-                "atom_counts": Numbers("Atoms a step, M", when={"source": ["emoji", "upload"]}),
-                "codebook_bits": Range("Codebook size, log₂ K", step=1, when={"source": ["emoji", "upload"]}),
+                "prompt": Text("Prompt", lines=2, help="Empty: none.", when={"source": SHOWN_PICTURES}),
+                "step_counts": Numbers("Steps T", when={"source": SHOWN_PICTURES}),
+                "atom_counts": Numbers("Atoms a step, M", when={"source": SHOWN_PICTURES}),
+                "codebook_bits": Range("Codebook size, log₂ K", step=1, when={"source": SHOWN_PICTURES}),
                 "guidance": Range(
-                    "Guidance", step=0.5, help="1: none, one pass a call.", when={"source": ["emoji", "upload"]}
+                    "Guidance", step=0.5, help="1: none, one pass a call.", when={"source": SHOWN_PICTURES}
                 ),
-                "side": Choice("Side (pixels)", {name: name for name in SIDES}, when={"source": ["emoji", "upload"]}),
-                "variant": Choice("Variant", VARIANTS, when={"source": ["emoji", "upload"]}),
-                "negative": Text("Negative prompt", lines=2, when={"source": ["emoji", "upload"]}),
+                "side": Choice("Side (pixels)", {name: name for name in SIDES}, when={"source": SHOWN_PICTURES}),
+                "variant": Choice("Variant", VARIANTS, when={"source": SHOWN_PICTURES}),
+                "negative": Text("Negative prompt", lines=2, when={"source": SHOWN_PICTURES}),
                 "coefficient_bits": COEFFICIENTS,
                 "seed": SEED,
             },
             looks={"measure": MEASURE},
             draw=draw_photograph,
-            seconds=40,
+            seconds=20,
+            brief={"step_counts": (3,), "atom_counts": (1,), "codebook_bits": 4},
             **SLOW,
         ),
         View(
@@ -429,7 +440,7 @@ EXHIBIT = Exhibit(
             compute=mix_codes,
             controls={
                 "emoji": EMOJI,
-                "other_emoji": Gallery("Second emoji", held_back),
+                "other_emoji": Gallery("Second emoji", held_back, lambda: EMOJI_NAMES),
                 "steps": Range("Steps T", step=1, log=True),
                 "codebook_bits": BITS,
                 "model": MODEL,
@@ -454,6 +465,7 @@ EXHIBIT = Exhibit(
     former={
         "picture": Former("picture", names={"book_bits": "codebook_bits"}),
         "rate": Former("rate", names={"books": "codebook_bits"}),
+        "photographs": Former("photographs", values={"source": "emoji"}),
         "gaussian": Former("gaussian", names={"toy_steps": "step_counts", "toy_books": "codebook_bits"}),
         "generate": Former(
             "generate",

@@ -53,43 +53,92 @@ def _source(picture: np.ndarray) -> str:
 
 
 def film_figure(result: Any, alt: str, most: int = FILM_BYTES) -> Figure:
-    """The decoded picture, large, and beside it the original and the difference; scrubbed over its film.
+    """The decoded picture, large; beside it the original, the difference, and the quality over the bytes so far. Scrubbed.
 
-    result: has decoded, original, film, film_bytes and film_psnr of a PictureCode; most: bytes of the frames
+    result: has decoded, original, film, film_steps, film_bytes and film_psnr of a PictureCode, and its `steps` where the end of
+        the curve is to be dragged; most: bytes of the frames
     """
     height, width = result.decoded.shape[:2]
-    known, small, gap = result.original.size > 0, 0.46, max(height, width) / 16
-    wide = width + (gap + small * width if known else 0)
-    # as high as the pictures are at the width that there is
-    layout = {
-        "showlegend": False,
-        "margin": {"l": 8, "r": 8, "t": 28, "b": 8},
-        "meta": {"aspect": wide / height},
-    }
-    drawn = figure(height=540, **layout)
+    known, ratio, small = result.original.size > 0, width / height, 0.44
     last = _source(result.film[-1])
     count = max(2, min(len(result.film), most // len(last)))
     frames = np.unique(np.linspace(0, len(result.film) - 1, count).round().astype(int)).tolist()
-    shown = [("decoded", last, 0.0, 0.0, 1.0)]
+    shown = [("decoded", last)]
     if known:
         error = np.abs(result.original.astype(int) - result.decoded)
         difference = (255 - np.minimum(3 * error, 255)).astype(np.uint8)
-        shown.append(("original", _source(result.original), width + gap, 0.0, small))
-        shown.append(("difference × 3", _source(difference), width + gap, (1 - small) * height, small))
-    for name, source, x, y, size in shown:
-        place = {"x0": x, "y0": y, "dx": size, "dy": size}
-        drawn.add({"type": "image", "source": source, "hoverinfo": "skip", **place})
-        label(drawn, x, y - size / 2, name)
-    hidden = {"visible": False, "constrain": "domain"}
-    drawn.x(**hidden, constraintoward="left", range=[-0.5, wide - 0.5])
-    drawn.y(**hidden, constraintoward="top", scaleanchor="x", range=[height - 0.5, -0.5])
-    sources = [last if i == len(result.film) - 1 else _source(result.film[i]) for i in frames]
+        shown += [("original", _source(result.original)), ("difference × 3", _source(difference))]
+    # the room: one high, and wide enough for two small pictures beside the large one; on a phone these stand in a column
+    wide = ratio + (0.1 + 2 * small * ratio + 0.06 if known else 0)
+    narrow, floor = (ratio * (1 + small) + 0.06, 0.34) if known else (ratio, 0)
+    left = (ratio + 0.1) / wide
+    wide_room = [
+        ([0, ratio / wide], [0, 1]),
+        ([left, left + small * ratio / wide], [1 - small, 1]),
+        ([1 - small * ratio / wide, 1], [1 - small, 1]),
+    ]
+    over = floor / (1 + floor)  # of the height: the chart's
+    middle = over + (1 - over) * small
+    column = [ratio * 1.06 / narrow, 1]
+    narrow_room = [([0, ratio / narrow], [over, 1]), (column, [1 - (1 - over) * small, 1]), (column, [over, middle])]
+    phone: dict[str, Any] = {"aspect": narrow / (1 + floor)}
+    # as high as the pictures are at the width that there is
+    drawn = figure(
+        height=540, showlegend=False, margin={"l": 8, "r": 8, "t": 28, "b": 8}, meta={"aspect": wide, "phone": phone}
+    )
+    for i, (name, source) in enumerate(shown):
+        number = str(i + 1) if i else ""
+        x, y = f"x{number}", f"y{number}"
+        drawn.add({"type": "image", "source": source, "hoverinfo": "skip", "xaxis": x, "yaxis": y})
+        label(drawn, 0, 1, name, xref=f"{x} domain", yref=f"{y} domain")
+        hidden = {"visible": False, "constrain": "domain"}
+        across, up = {"domain": wide_room[i][0], "anchor": y}, {"domain": wide_room[i][1], "anchor": x}
+        drawn.update(**{
+            f"xaxis{number}": hidden | across | {"constraintoward": "left", "range": [-0.5, width - 0.5]},
+            f"yaxis{number}": hidden | up | {"constraintoward": "top", "scaleanchor": x, "range": [height - 0.5, -0.5]},
+        })  # fmt: skip
+        phone[f"xaxis{number}"], phone[f"yaxis{number}"] = ({"domain": domain} for domain in narrow_room[i])
+    moments: list[list[dict[str, Any]]] = [
+        [{"source": last if i == len(result.film) - 1 else _source(result.film[i])}] for i in frames
+    ]
     names = [
         say("{bytes} bytes: {psnr}" if known else "{bytes} bytes", bytes=short(size, 6), psnr=decibels(quality))
         for size, quality in zip(result.film_bytes[frames], result.film_psnr[frames], strict=True)
     ]
+    if known:
+        _course(drawn, result, left, phone, over)
+        for moment, i in zip(moments, frames, strict=True):
+            moment += [{}, {}, {}, {"x": [result.film_steps[i] + 1], "y": [result.film_psnr[i]]}]
     drawn.alt = str(alt)
-    return scrub(drawn, [[{"source": source}] for source in sources], names, name="choices so far")
+    return scrub(drawn, moments, names, name="choices so far")
+
+
+def _course(drawn: Figure, result: Any, left: float, phone: dict[str, Any], floor: float) -> None:
+    """The PSNR of the estimates over the bytes of the choices so far, with its last point to drag, and one that is scrubbed."""
+    steps, quality = result.film_steps + 1, result.film_psnr
+    on: dict[str, Any] = {"xaxis": "x4", "yaxis": "y4", "legend": False}
+    a_step = result.film_bytes[-1] / max(result.film_steps[-1], 1)
+    most = 200 if hasattr(result, "steps") and steps[-1] <= 150 else 1.25 * steps[-1]
+    ticks = np.linspace(1, most, 5).round().astype(int)[:-1]
+    line(drawn, steps, quality, "decoded so far", ONE, hover="%{y:.3g} dB", **on)
+    points(drawn, steps[-1:], quality[-1:], "here", ONE, size=7, hover="%{y:.3g} dB", **on)
+    if hasattr(result, "steps"):
+        points(
+            drawn, steps[-1:], quality[-1:], "drag: steps", COLORS[3], size=14, hover="T = %{x:.0f}: %{y:.3g} dB", **on
+        )
+        drag(drawn, 5, x="steps")
+    arrow = "↔ " if hasattr(result, "steps") else ""
+    size = raw(f"{arrow}{say('{bytes} bytes', bytes=short(float(result.film_bytes[-1]), 6))}")
+    label(drawn, steps[-1], quality[-1], size, COLORS[3], xref="x4", yref="y4", xanchor="right", xshift=-4, yshift=8)
+    label(drawn, 0, 1, "PSNR (dB)", xref="x4 domain", yref="y4 domain", xanchor="left")
+    low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
+    room = 0.25 * max(high - low, 1.0)
+    drawn.update(
+        xaxis4={"domain": [left + 0.03, 1], "anchor": "y4", "range": [0, most], "tickvals": ticks,
+                "ticktext": [short(round(a_step * (t - 1))) for t in ticks], "title": {"text": "bytes of the choices so far", "standoff": 4}},
+        yaxis4={"domain": [0.12, 0.43], "anchor": "x4", "range": [low - room, high + room], "nticks": 4},
+    )  # fmt: skip
+    phone["xaxis4"], phone["yaxis4"] = {"domain": [0.07, 1]}, {"domain": [0.42 * floor, 0.85 * floor]}
 
 
 def _summary(result: PictureCode) -> str:
@@ -230,7 +279,7 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
     rows = [(NAMES[result.variants[i]], *(values[i] for values in numbers)) for i in order]
     columns = ("variant", "T", "K", "M", "payload (bytes)", "file (bytes)", "PSNR (dB)", "SSIM")
     title = "The first of the pictures, with the size of its file"
-    return [drawn, Pictures(pictures, captions, title, size=112), Folded("All numbers", [Table(columns, rows)])]
+    return [drawn, Pictures(pictures, captions, title, size=160), Folded("All numbers", [Table(columns, rows)])]
 
 
 # -- a Gaussian source ------------------------------------------------------------------------------------------------

@@ -17,12 +17,14 @@ from studio.panels import File, Folded, Pictures, Prose, Table, verbatim
 NAMED = CODECS | {"avif": raw("AVIF")}
 COLORED = CODEC_COLORS | {"avif": COLORS[7]}
 THUMB, FILM_BYTES = 256, 900_000
+INCLUDED = (
+    "Made with what is included: {model} codes the pixels themselves, 32 × 32 of them, and reads no prompt. Choose a model for "
+    "photographs of 512 pixels and more, in latents."
+)
 
 
 def draw_photograph(result: Photograph, measure: str = "psnr") -> list:
-    """The last code's film, rate and distortion, the pictures, and what the file says; without a model, what is needed."""
-    if not len(result.done):
-        return needs()
+    """The last code's film, rate and distortion, the pictures, and what the file says; of the embedded model, what others need."""
     done = np.flatnonzero(result.done)
     panels: list = []
     if len(result.film):
@@ -30,15 +32,19 @@ def draw_photograph(result: Photograph, measure: str = "psnr") -> list:
             decoded=result.film[-1],
             original=result.original,
             film=result.film,
+            film_steps=result.film_bytes,
             film_bytes=result.film_bytes,
             film_psnr=result.film_psnr,
         )
         panels += [film_figure(shown, _summary(result), FILM_BYTES), Prose(_summary(result))]
+    if result.model not in LATENT:
+        panels.append(Prose(say(INCLUDED, model=raw(result.model))))
     if result.original.size and len(done):
         panels += [_rate(result, measure), _pictures(result, done)]
     if len(result.code):
         panels.append(File("photograph.ddcm", result.code, "Download the code (.ddcm)"))
-    return [*panels, Folded("All numbers", [_numbers(result, done), _header(result)])]
+    folded = Folded("All numbers", [_numbers(result, done), _header(result)])
+    return [*panels, folded, *([] if result.model in LATENT else [needs()])]
 
 
 def _summary(result: Photograph) -> str:
@@ -70,16 +76,22 @@ def _rate(result: Photograph, measure: str) -> Figure:
     for i, codec in enumerate(result.usual):
         line(drawn, result.usual_bytes[i], usual[i], NAMED[codec], COLORED[codec], marks=4, dash="dot",
              hover="%{x:.0f}: %{y:.3g}")  # fmt: skip
-    across(drawn, y=float(through), text="the autoencoder alone", color=GREY)
+    if np.isfinite(through):
+        across(drawn, y=float(through), text="the autoencoder alone", color=GREY)
     return drawn
 
 
 def _thumb(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize((THUMB, THUMB), Image.Resampling.LANCZOS))
+    """At most 256 pixels a side; the page enlarges a small one as it is."""
+    side = min(THUMB, *picture.shape[:2])
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _pictures(result: Photograph, done: np.ndarray) -> Pictures:
-    shown, captions = [result.original, result.through], ["original", say("the autoencoder alone")]
+    shown, captions = [result.original], ["original"]
+    if result.through.size:
+        shown.append(result.through)
+        captions.append(say("the autoencoder alone"))
     for i in done[np.argsort(result.file_bytes[done], kind="stable")]:
         shown.append(result.pictures[i])
         known = {

@@ -414,7 +414,8 @@ VIEWS = (
         },
         draw=draw_prompt,
         live=False,
-        seconds=30,
+        seconds=12,
+        brief={"steps": (1, 2), "schedulers": ("euler",)},
         gpu=True,
     ),
 )
@@ -436,6 +437,7 @@ FORMER = {
         "few", names={"method": "methods"}, values={"target": "ring", "methods": ("exact", "reflow"), "effort": 1.0}
     ),
     "images": Former("images", names={"image_steps": "steps"}),
+    "prompt": Former("prompt", values={"prompt": "a photograph of a red fox in the snow"}),
 }
 
 EXHIBIT = Exhibit(

@@ -18,14 +18,16 @@ from studio.language import drawn, raw, say
 from studio.panels import Prose, Table
 
 SAMPLERS_HERE = SAMPLERS | {"lcm": "LCM"}
+INCLUDED = (
+    "Made with what is included: {model} knows ten classes (airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck) and "
+    "reads no text but the name of one, in pixels instead of latents. Choose a model for pictures of a whole prompt."
+)
 BYTES = 1_000_000  # of all frames together, about, and of the last ones
 
 
 def draw_prompt(result: PromptGrid) -> list:
-    """The pictures, scrubbed over x̂0 on the way, and what each took; without a model, what is needed."""
+    """The pictures, scrubbed over x̂0 on the way, and what each took; of the embedded model, what others need."""
     rows, columns = result.done.shape
-    if not rows:
-        return needs()
     moments, first = result.film.shape[2], result.models[0]
     names = [
         str(drawn(SAMPLERS_HERE[key])) if model == first else f"{LATENT.get(model, model)}, {drawn(SAMPLERS_HERE[key])}"
@@ -56,7 +58,7 @@ def draw_prompt(result: PromptGrid) -> list:
         for i, j in cells
     ]  # fmt: skip
     heads = ("scheduler", "steps", "denoiser calls", "passes of the network", "seconds", "ms a pass", "guidance")
-    return [made, *_notes(result), Table(heads, table)]
+    return [made, *_notes(result), Table(heads, table), *([needs()] if result.label else [])]
 
 
 def _title(result: PromptGrid, i: int, j: int, name: str) -> str:
@@ -70,6 +72,14 @@ def _title(result: PromptGrid, i: int, j: int, name: str) -> str:
 
 def _notes(result: PromptGrid) -> list:
     said = []
+    if result.label:
+        said.append(say(INCLUDED, model=raw(result.models[0])))
+        told = (
+            "It is asked for {label}, with guidance {guidance}."
+            if result.label != "none"
+            else "The prompt names none: any picture may come."
+        )
+        said.append(say(told, label=say(result.label), guidance=short(result.guidance[0])))
     if result.tokens > result.read:
         said.append(
             say(
@@ -78,7 +88,7 @@ def _notes(result: PromptGrid) -> list:
                 read=result.read,
             )
         )
-    if (result.guidance == 1).any():
+    if not result.label and (result.guidance == 1).any():
         said.append(say("Where guidance is 1 the network runs once a call, without the negative prompt."))
     side = result.pictures.shape[2]
     for name in dict.fromkeys(result.models):
@@ -91,7 +101,7 @@ def _notes(result: PromptGrid) -> list:
                     side=side,
                 )
             )
-    if result.device == "cpu":
+    if not result.label and result.device == "cpu":
         said.append(say("Computed on the processor, in single precision."))
     return [Prose(raw(" ".join(said)))] if said else []
 
@@ -101,7 +111,7 @@ def _image(picture: np.ndarray, most: int) -> dict:
     file, image, side = io.BytesIO(), Image.fromarray(picture), min(most, picture.shape[0])
     if side != picture.shape[0]:
         image = image.resize((side, side), Image.Resampling.LANCZOS)
-    image.save(file, "webp", quality=82)
+    image.save(file, "webp", **({"lossless": True} if side <= 64 else {"quality": 82}))
     source = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
     begin, step = -500 + 500 / side, 1000 / side
     return {"source": source, "x0": begin, "y0": begin, "dx": step, "dy": step}

@@ -100,11 +100,13 @@ VIEWS = (
         slug="balancing",
         title="Balancing rules",
         caption=(
-            "The violation (F − Q)/Q of every rule on the same scores, round by round, down to one token more than even. F is an expert's "
-            "share of all assignments, Q = 1/n the even share; balanced means at most 10 %. Quantile balancing has no step size. Steps by "
-            "sign or RMS converge slowly, then oscillate by about their step. Hashing ignores the scores, which shows in the routed "
-            "score: the sum of the chosen weights against plain top-k's. The target need not be even, and the gate of the choice, where "
-            "the bias is added, not that of the weights."
+            "The load of every expert, a square a rule, all on the same scores; the dotted line is the even share. "
+            "Play the rounds: some rules level it at once, some slowly, some never. Below, the violation (F − Q)/Q "
+            "round by round, down to one token more than even. F is an expert's share of all assignments, Q = 1/n the "
+            "even share; balanced means at most 10 %. Quantile balancing has no step size. Steps by sign or RMS "
+            "converge slowly, then oscillate by about their step. Hashing ignores the scores, which shows in the "
+            "routed score: the sum of the chosen weights against plain top-k's. The target need not be even, and the "
+            "gate of the choice, where the bias is added, not that of the weights."
         ),
         compute=balance,
         controls={
@@ -239,10 +241,11 @@ VIEWS = (
         slug="training",
         title="Training",
         caption=(
-            "The loss of a mixture of small experts that learns inputs of several kinds, each with a linear map of its own. All "
-            "balancings start alike and see the same batches. Scrub the load: without balancing it gathers on some experts, which get the "
-            "practice, and others fall out of use. Kinds then share an expert, and the loss stays higher. How many experts are lost "
-            "depends on the seed; the table counts them. The z-loss holds log Z down, and with it the logits."
+            "The load of small experts that learn inputs of several kinds, each with a linear map of its own, under "
+            "each balancing. All balancings start alike and see the same batches. Play the steps: without balancing "
+            "the load gathers on some experts, which get the practice, and others fall out of use. Kinds then share "
+            "an expert, and the loss below stays higher. How many experts are lost depends on the seed; the table "
+            "counts them. The z-loss holds log Z down, and with it the logits."
         ),
         compute=train,
         controls={

@@ -31,7 +31,7 @@ from studio.figure import (
     scrub,
     short,
 )
-from studio.language import raw, say
+from studio.language import drawn, raw, say
 from studio.panels import Folded, Piece, Prose, Table, Writing
 
 RULE = {
@@ -216,6 +216,60 @@ def draw_models(result: TextRouting, layer: int = 0) -> list:
     return [draw_text(result, at), needs, loads, draw_load(result, at), *draw_pairs(result, at), draw_repeats(result)]
 
 
+def draw_loads(result: Balancing) -> Figure:
+    """The load of every expert, a square a rule, scrubbed over the rounds."""
+    n, even, rounds = result.experts, np.ptp(result.target) < 1e-12, result.rounds
+    order = result.load[result.rules.index("top-k") if "top-k" in result.rules else 0, 0].argsort()[::-1]
+    order = order if even else np.arange(n)
+    load = (n * result.load[:, :, order]).astype(np.float32)
+    moments = sorted({round(m) for m in np.geomspace(1, rounds + 1, 14 if n <= 128 else 6) - 1})
+    high = 1.05 * float(np.nanmax(load[:, : rounds + 1]))
+    made = figure(height=560, showlegend=False, bargap=0, meta={"cells": [len(result.rules), 0]})
+    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "showline": True}
+    hover = "%{y:.2f} times the even share"
+    ends, shares = [0.5, n + 0.5], np.arange(1, n + 1)
+    places = []
+    for i, rule in enumerate(result.rules):
+        number = str(i + 1) if i else ""
+        places.append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
+        left = i / len(result.rules)  # (the page lays them out anew, by its room)
+        across_it = {"range": ends, "domain": [left, left + 0.9 / len(result.rules)], "anchor": f"y{number}"}
+        made.update(
+            **{
+                f"xaxis{number}": hidden | across_it,
+                f"yaxis{number}": hidden | {"range": [0, high], "anchor": f"x{number}"},
+            }
+        )
+        held = (
+            "never balanced"
+            if result.balanced[i] < 0
+            else say("balanced from round {round}", round=int(result.balanced[i]))
+        )
+        title = raw(f"<b>{say(RULE[rule])}</b><br>{drawn(held)}")
+        label(made, left, 1, title, xref="paper", yref="paper", align="left")
+        bars(made, shares, load[i, moments[-1]], RULE[rule], COLOR[rule], hover=hover, legend=False, **places[i])
+    for at in places:
+        wanted = n * result.target[order] if not even else np.ones(2)
+        line(
+            made,
+            ends if even else shares,
+            wanted,
+            "even share" if even else "target Q",
+            INK,
+            width=1.5,
+            dash="dot",
+            legend=False,
+            hoverinfo="skip",
+            **at,
+        )
+    made.alt = "; ".join(
+        f"{say(RULE[rule])}: {short(load[i, moments[-1]].max())}" for i, rule in enumerate(result.rules)
+    )
+    return scrub(
+        made, [[{"y": values} for values in load[:, m]] for m in moments], list(map(str, moments)), "round", once=True
+    )
+
+
 def draw_balancing(result: Balancing, measure: str = "max") -> list:
     n, rounds = result.experts, np.arange(result.rounds + 1)
     y = {
@@ -224,29 +278,16 @@ def draw_balancing(result: Balancing, measure: str = "max") -> list:
         "min": "−minimum violation (1: an expert without tokens)",
     }
     over = figure(x="round", y=y[measure], height=440, log="y")
-    even = np.ptp(result.target) < 1e-12
-    x = "expert, sorted by its load at the start" if even else "expert, sorted by its target"
-    loads = figure(x=x, y="load ÷ even share", height=420)
-    order = result.load[result.rules.index("top-k") if "top-k" in result.rules else 0, 0].argsort()[::-1]
-    order = order if even else np.arange(n)
-    moments = sorted({round(m) for m in np.geomspace(1, result.rounds + 1, 10 if n <= 128 else 6) - 1})
-    load, token = (n * result.load[:, :, order]).astype(np.float32), n / (result.tokens * result.top_k)
+    token = n / (result.tokens * result.top_k)
     for i, rule in enumerate(result.rules):
         shared = RULE[rule], COLOR[rule]
         dash = "solid" if result.steps[i] else "dash"
         values = getattr(result, measure)[i, : result.rounds + 1]
         values = np.maximum(-values if measure == "min" else values, token)
         line(over, rounds, values, *shared, dash=dash, hover="%{x}: %{y:.3f}")
-        line(
-            loads, np.arange(1, n + 1), load[i, moments[-1]], *shared, dash=dash, hover="%{y:.2f} times the even share"
-        )
     if measure == "max":
         across(over, y=BALANCED)
         label(over, 0, BALANCED, "balanced", GREY, xshift=4, yanchor="top")
-    if not even:
-        line(loads, np.arange(1, n + 1), n * result.target, "target Q", GREY, dash="dot", width=3)
-    loads.y(span=(0, 1.05 * float(np.nanmax(load[:, : result.rounds + 1]))))
-    scrub(loads, [[{"y": values} for values in load[:, m]] for m in moments], list(map(str, moments)), "round")
 
     rows, spreads = [], [np.flatnonzero(active) for active in result.active]
     for i, rule in enumerate(result.rules):
@@ -263,11 +304,11 @@ def draw_balancing(result: Balancing, measure: str = "max") -> list:
         "routed score, %",
         "experts of a token",
     )
-    return [over, loads, Table(columns, rows, "Violation (F − Q)/Q at the end")]
+    return [draw_loads(result), over, Table(columns, rows, "Violation (F − Q)/Q at the end")]
 
 
 def draw_training(result: Training) -> list:
-    loss = figure(x="step", y="loss ÷ variance of the target", height=420, log="y")
+    loss = figure(x="step", y="loss ÷ variance of the target", height=340, log="y")
     violation = figure(x="step", y="maximum violation (F − Q)/Q", height=300)
     z = figure(x="step", y="log Z, root mean square", height=300)
     for i, rule in enumerate(result.rules):
@@ -288,10 +329,12 @@ def draw_training(result: Training) -> list:
     n, names = result.experts, [RULE[rule] for rule in result.rules]
     moments = sorted(set(np.linspace(0, len(result.step) - 1, 20).round().astype(int).tolist()))
     percent, hover = np.round(100 * result.load).astype(np.int8), "%{y}: expert %{x} has %{z} % of the load"
-    shown = {"digits": 0 if n <= 16 else None, "high": min(100, 300 / n), "height": 170 + 30 * len(names)}
+    shown = {"digits": 0 if n <= 16 else None, "high": min(100, 300 / n), "height": 200 + 44 * len(names)}
     loads = matrix(percent[:, moments[-1]], names, n, hover, title="Load, % of the assignments", **shown)
     if len(moments) > 1:
-        scrub(loads, [[{"z": percent[:, m]}] for m in moments], [str(result.step[m]) for m in moments], "step")
+        scrub(
+            loads, [[{"z": percent[:, m]}] for m in moments], [str(result.step[m]) for m in moments], "step", once=True
+        )
     used, first = (
         say("experts in use, of {all}", all=n),
         say("violation, first {steps} steps", steps=int(result.step[0])),
@@ -302,7 +345,7 @@ def draw_training(result: Training) -> list:
     ]
     table = Table(("balancing", "loss", used, first, "at the end"), rows)
     # last: it comes at the end of the run, and takes no other figure's place
-    return [loss, loads, violation, z, table, *([draw_kinds(result)] if result.kinds.any() else [])]
+    return [loads, loss, violation, z, table, *([draw_kinds(result)] if result.kinds.any() else [])]
 
 
 def draw_kinds(result: Training) -> Figure:

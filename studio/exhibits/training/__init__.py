@@ -15,15 +15,14 @@ from studio.exhibits.training.figures import (
     RULE,
     TUNING,
     draw_assumptions,
-    draw_averaging,
     draw_child,
     draw_dropout,
     draw_inside,
     draw_ladder,
-    draw_optimisers,
     draw_penalties,
     draw_schedules,
 )
+from studio.exhibits.training.figures_paths import draw_averaging, draw_optimisers
 
 SEED = Range("Seed", step=1)
 SCHEDULE = {"constant": "constant", "linear": "linear decay"}
@@ -55,10 +54,12 @@ VIEWS = (
         slug="optimisers",
         title="Optimisers and stored scale",
         caption=(
-            "Test loss of a small network on digits under several rules, mean over seeds. Solid: kernels stored as they are. "
-            "Dashed: stored times a factor and divided by it in use, which is the same network. See whether the two curves of a "
-            "rule agree. A rule whose steps are measured by the weights does not notice; AdamW's do not shrink or grow with them. "
-            "Amos keeps far fewer numbers than Adam; whether it is faster here, the sentence under the figure says."
+            "The test loss of a small network on digits, a stronger colour where it is higher, on the plane in which "
+            "the weights of one seed move most, and the way that each rule takes from the start. Solid: kernels "
+            "stored as they are. Dashed: stored times a factor and divided by it in use, which is the same network. "
+            "See whether the two ways of a rule agree. A rule whose steps are measured by the weights does not "
+            "notice; AdamW's do not shrink or grow with them. Below, the loss over the steps, mean over seeds. Amos "
+            "keeps far fewer numbers than Adam; whether it is faster here, the sentence under that figure says."
         ),
         compute=optimise,
         controls={
@@ -114,12 +115,13 @@ VIEWS = (
         slug="dropout",
         title="Gradient dropout",
         caption=(
-            "Mean and variance of the update of one weight whose gradient is kept with probability $p$ and divided by it. Lines: "
-            "closed forms for a slow second moment. Points: simulations, with two standard errors. Under SGD the mean stays. Adam "
-            "divides by the root of the mean square, which the dropping raises, so the mean falls by $\\sqrt p$: a smaller step in "
-            "disguise. The variance of Adam's update does not fall but rises: the claim that dropping lowers it does "
-            "not hold once the averages have run in. Dropping the update instead keeps the mean. Drag the red point "
-            "along $p$."
+            "How the update of one weight is spread, simulated at several probabilities $p$ of keeping its gradient, "
+            "which is then divided by $p$; the line through the shapes is the mean. Below, mean and variance: lines "
+            "are closed forms for a slow second moment, points the simulations, with two standard errors. Under SGD "
+            "the mean stays. Adam divides by the root of the mean square, which the dropping raises, so the mean "
+            "falls by $\\sqrt p$: a smaller step in disguise. The variance of Adam's update does not fall but rises: "
+            "the claim that dropping lowers it does not hold once the averages have run in. Dropping the update "
+            "instead keeps the mean. Drag the red point along $p$."
         ),
         compute=dropout,
         controls={
@@ -236,11 +238,13 @@ VIEWS = (
         slug="averaging",
         title="Averages of weights",
         caption=(
-            "Test loss of the last weights and of three averages of them along one run; bands of one standard error over three "
-            "seeds. With a constant learning rate the last weights jump about; see whether an average does what decay would. On the quadratic "
-            "each expected loss has a closed form (crosses). The second figure makes power averages of any width afterwards from a few "
-            "stored ones; far from the widths that were stored the two separate. The third shows how each average "
-            "weighs the steps. Drag the red point to another width."
+            "The weights of one run over the last part of training, on the plane in which they move most (of the "
+            "quadratic, its first two coordinates), and three averages of them; a stronger colour is a higher loss. "
+            "Play the steps: with a constant learning rate the last weights jump about; see whether an average does "
+            "what decay would. Below, the loss of each over the steps, bands of one standard error over three seeds; "
+            "on the quadratic each expected loss has a closed form (crosses). The third figure makes power averages "
+            "of any width afterwards from a few stored ones; far from the widths that were stored the two separate. "
+            "The fourth shows how each average weighs the steps. Drag the red point to another width."
         ),
         compute=averaging,
         controls={

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.training.averaging import Averaging
 from engines.training.dropout import Child, Dropout
 from engines.training.inside import Inside
 from engines.training.ladder import LadderCosts
-from engines.training.optimisers import Assumptions, Optimisers, Schedules
+from engines.training.optimisers import Assumptions, Schedules
 from engines.training.penalties import Penalties
 from studio.figure import (
     COLORS,
@@ -64,7 +63,7 @@ STUDENT = (
 )  # fmt: skip
 
 
-def _apart(mean: float, error: float, count: int) -> int:
+def apart(mean: float, error: float, count: int) -> int:
     """1 or -1 where the 95 % interval lies above or below 0, else 0."""
     if not np.isfinite(error) or count < 2:
         return 0
@@ -72,15 +71,15 @@ def _apart(mean: float, error: float, count: int) -> int:
     return int(mean > half) - int(mean < -half)
 
 
-def _plus_minus(mean: float, error: float) -> str:
+def plus_minus(mean: float, error: float) -> str:
     return raw(short(mean, 3) + (f" ± {short(error, 2)}" if np.isfinite(error) else ""))
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     return raw(" · ".join(names) or "–")
 
 
-def _curve(drawing: Figure, x, y, error, name: str, color: str, **more) -> None:
+def with_band(drawing: Figure, x, y, error, name: str, color: str, **more) -> None:
     if np.isfinite(error).any():
         band(drawing, x, y - error, y + error, color=color)
     line(drawing, x, y, name, color, **more)
@@ -129,83 +128,16 @@ def draw_schedules(result: Schedules) -> list:
     return [drawing, decay, facts]
 
 
-def draw_optimisers(result: Optimisers) -> list:
-    """Test loss under each rule for both storages; a table of costs and differences."""
-    drawing = figure(x="step", y="test loss (nats)", log="y", height=500)
-    rows, better, worse, same, fewer = [], [], [], [], []
-    for i, key in enumerate(result.rules):
-        name, color = say(RULE[key]), RULE_HUE[key]
-        _curve(drawing, result.step, result.loss[i, 0], result.error[i, 0], name, color, hover="%{x:,}: %{y:.4f}")
-        line(drawing, result.step, result.loss[i, 1], color=color, dash="dash", width=1.5, hover="%{x:,}: %{y:.4f}")
-        rows.append(
-            [
-                name,
-                _plus_minus(result.loss[i, 0, -1], result.error[i, 0, -1]),
-                float(result.loss[i, 1, -1]),
-                float(result.train[i, 0, -1]),
-                float(result.train[i, 1, -1]),
-                float(result.difference[i]),
-                int(result.slots[i]),
-                _plus_minus(result.behind[i], result.behind_error[i]),
-                float(result.reach[i]),
-            ]
-        )
-    count = result.seeds
-    for i, key in enumerate(result.rules):
-        if key == result.reference:
-            continue
-        verdict = _apart(result.behind[i], result.behind_error[i], count)
-        (same, worse, better)[verdict].append(say(RULE[key]))
-    for i, key in enumerate(result.rules):
-        if "adamw" in result.rules and key.startswith(("adamw", "amos")):
-            fewer.append(raw(f"{say(RULE[key])}: {short(result.reach[i])}"))
-    columns = (
-        "rule",
-        "test loss",
-        say("stored times {scale}", scale=short(result.stored_scale)),
-        "training loss",
-        say("training loss, stored times {scale}", scale=short(result.stored_scale)),
-        "greatest difference of storages",
-        "bytes of slots",
-        say("test loss minus that of {rule}", rule=say(RULE[result.reference])),
-        "steps to AdamW's last loss",
-    )
-    last = int(result.step[-1])
-    said = [
-        say(
-            "Beside {rule} at the end, by 95 % intervals of the paired differences over {seeds} seeds: lower "
-            "{better}; higher {worse}; no difference shown {same}. The network itself takes {bytes} bytes.",
-            rule=say(RULE[result.reference]),
-            seeds=count,
-            better=_listed(better),
-            worse=_listed(worse),
-            same=_listed(same),
-            bytes=result.weights,
-        )
-    ]
-    if fewer:
-        said.append(
-            say(
-                "Steps until the mean test loss is first as low as AdamW's after {steps} steps (– where it never is): "
-                "{found}.",
-                steps=last,
-                found=_listed(fewer),
-            )
-        )
-    drawing.alt = said[0]
-    return [drawing, Prose(raw(" ".join(said))), Table(columns, rows)]
-
-
 def draw_assumptions(result: Assumptions, layer: str = "1") -> list:
     """p, q and the error of one kernel over training, beside what the derivation assumes."""
     i = int(layer)
     drawing = figure(x="step", y="pₜ = cos(uₜ, εₜ)", height=400)
-    _curve(drawing, result.step, result.p[i], result.p_error[i], "measured p", BLUE, marks=4)
+    with_band(drawing, result.step, result.p[i], result.p_error[i], "measured p", BLUE, marks=4)
     line(drawing, result.step, np.full(len(result.step), result.p[i, 0]), "p stays", GREY, dash="dash")
     line(drawing, result.step, result.p[i, 0] * result.shrink[i], "p falls like |ε|", GREY, dash="dot")
     across(drawing, y=0, dash="solid", width=1)
     quotient = figure(x="step", y="qₜ = θ·ε/|ε|²", height=340)
-    _curve(quotient, result.step, result.q[i], result.q_error[i], "measured q", RED, marks=4)
+    with_band(quotient, result.step, result.q[i], result.q_error[i], "measured q", RED, marks=4)
     across(quotient, y=1, text="assumed: q = 1")
     across(quotient, y=0, dash="solid", width=1)
     size = figure(x="step", y="|εₜ|/|ε₀|", log="y", height=300)
@@ -232,31 +164,60 @@ def draw_assumptions(result: Assumptions, layer: str = "1") -> list:
 
 
 def draw_dropout(result: Dropout) -> list:
-    """Mean, variance and histogram of the update over p."""
+    """How the update is spread at each p, with its mean on top; mean and variance over p."""
     own = 0 if result.drop == "gradient" else 1
-    names = ("gradient dropped", "update dropped") if result.optimiser == "adam" else ("SGD", "SGD")
-    figures = []
-    for values, simulated, error, axis, height in (
-        (result.mean, result.simulated_mean, result.mean_error, "mean of the update", 420),
-        (result.variance, result.simulated_variance, result.variance_error, "variance of the update", 340),
-    ):
-        drawn = figure(x="probability p that it is kept", y=axis, height=height)
-        for k in (own, 1 - own) if result.optimiser == "adam" else (own,):
-            line(drawn, result.keep, values[k], names[k], (BLUE, ORANGE)[k], dash=None if k == own else "dash")
-        bar = {"type": "data", "array": 2 * error, "thickness": 1.2, "width": 3, "color": GREY}
-        points(
-            drawn, result.simulated, simulated, "simulated", INK, size=6, error_y=bar, hover="p = %{x:.3~g}: %{y:.4~g}"
-        )
-        at = np.interp(result.p, result.keep, values[own])
-        points(drawn, [result.p], [at], "drag: p", RED, size=13, legend=False, hover="p = %{x:.3~g}: %{y:.4~g}")
-        drag(drawn, len(drawn.data) - 1, x="p")
-        high = max(1.1 * values[own].max(), 1e-9)
-        drawn.y(range=[min(0, 1.1 * values[own].min()), high])
-        figures.append(drawn)
-    spread = figure(x="update", y="density", height=300)
+    adam = result.optimiser == "adam"
+    names = ("gradient dropped", "update dropped") if adam else ("SGD", "SGD")
+    hover = "p = %{x:.3~g}: %{y:.4~g}"
+    spread = figure(x="probability p that it is kept", y="update", height=500)
     middle = 0.5 * (result.edges[1:] + result.edges[:-1])
-    line(spread, middle, result.plain_density, "nothing dropped", GREY, shape="hvh", fill="tozeroy")
-    line(spread, middle, result.density, say("p = {p}", p=short(result.p)), RED, shape="hvh")
+    for name, chosen, color, opacity in (
+        ("how often each update is made", slice(0, -1), GREY, 0.35),
+        (say("p = {p}", p=short(result.p)), slice(-1, None), RED, 0.45),
+    ):
+        wide = 0.042 * result.density[chosen] / result.density[chosen].max(1, keepdims=True)
+        outline = [
+            np.concatenate((k - w, (k + w)[::-1], [np.nan]))
+            for k, w in zip(result.simulated[chosen], wide, strict=True)
+        ]
+        high = np.concatenate((middle, middle[::-1], [np.nan]))
+        line(
+            spread,
+            np.concatenate(outline),
+            np.tile(high, len(outline)),
+            name,
+            color,
+            width=1,
+            fill="toself",
+            opacity=opacity,
+            hoverinfo="skip",
+        )
+    figures = [spread]
+    for values, simulated, error, axis in (
+        (result.mean, result.simulated_mean, result.mean_error, "mean of the update"),
+        (result.variance, result.simulated_variance, result.variance_error, "variance of the update"),
+    ):
+        drawn = figure(x="probability p that it is kept", y=axis, height=340)
+        figures.append(drawn)
+        at = np.interp(result.p, result.keep, values[own])
+        for where in figures if len(figures) == 2 else [drawn]:
+            for k in (own, 1 - own) if adam else (own,):
+                line(
+                    where,
+                    result.keep,
+                    values[k],
+                    names[k],
+                    (BLUE, ORANGE)[k],
+                    dash=None if k == own else "dash",
+                    legend=where is figures[0],
+                )
+            if where is not spread:
+                bar = {"type": "data", "array": 2 * error, "thickness": 1.2, "width": 3, "color": GREY}
+                points(where, result.simulated, simulated, "simulated", INK, size=6, error_y=bar, hover=hover)
+            points(where, [result.p], [at], "drag: p", RED, size=14, legend=False, hover=hover)
+            drag(where, len(where.data) - 1, x="p")
+        drawn.y(range=[min(0, 1.1 * values[own].min()), max(1.1 * values[own].max(), 1e-9)])
+    spread.x(range=[0, 1.08])
     mean, variance = (np.interp(result.p, result.keep, values[own]) for values in (result.mean, result.variance))
     plain = result.mean[own, -1], result.variance[own, -1]
     facts = say(
@@ -268,8 +229,8 @@ def draw_dropout(result: Dropout) -> list:
         root=short(result.p**0.5),
         variance=short(variance / plain[1]) if plain[1] else raw("–"),
     )
-    figures[0].alt = facts
-    return [figures[0], figures[1], spread, Prose(facts)]
+    spread.alt = facts
+    return [*figures, Prose(facts)]
 
 
 def draw_child(result: Child) -> list:
@@ -279,7 +240,7 @@ def draw_child(result: Child) -> list:
     for i, key in enumerate(result.tunings):
         name = say(TUNING[key])
         if key != "plain":
-            _curve(
+            with_band(
                 drawing,
                 result.step,
                 result.gain[i],
@@ -288,9 +249,9 @@ def draw_child(result: Child) -> list:
                 TUNING_HUE[key],
                 hover="%{x:,}: %{y:+.4f}",
             )
-            verdict = _apart(result.gain[i, -1], result.gain_error[i, -1], result.episodes)
+            verdict = apart(result.gain[i, -1], result.gain_error[i, -1], result.episodes)
             (unclear, gains, losses)[verdict].append(name)
-        difference = _plus_minus(result.gain[i, -1], result.gain_error[i, -1]) if key != "plain" else raw("–")
+        difference = plus_minus(result.gain[i, -1], result.gain_error[i, -1]) if key != "plain" else raw("–")
         rows.append([name, float(result.accuracy[i, -1]), difference])
     across(drawing, y=0, dash="solid", width=1)
     f, smaller = (result.last[result.tunings.index(key)] for key in ("f", "smaller"))
@@ -304,10 +265,10 @@ def draw_child(result: Child) -> list:
         "{losses}; no difference shown {unclear}. ChildTuning-F minus the smaller rate: {twins}; their gains "
         "correlate by {correlation}.",
         episodes=result.episodes,
-        gains=_listed(gains),
-        losses=_listed(losses),
-        unclear=_listed(unclear),
-        twins=_plus_minus(mean, error),
+        gains=listed(gains),
+        losses=listed(losses),
+        unclear=listed(unclear),
+        twins=plus_minus(mean, error),
         correlation=short(correlation, 2),
     )
     drawing.alt = facts
@@ -426,81 +387,6 @@ def draw_penalties(result: Penalties) -> list:
     ]
     table = Table(("layer", "spectral norm at the start", "at the end", "share of the bound at the end"), rows)
     return [drawing, course, tight, Prose(facts), Folded("Spectral norms", [table])]
-
-
-def draw_averaging(result: Averaging) -> list:
-    """Loss of the averages over training, of those made afterwards, and how they weigh the steps."""
-    what = "test loss (nats)" if result.source == "digits" else "loss ½h x²"
-    drawing = figure(x="step", y=what, log="y", height=460)
-    for i, key in enumerate(result.averages):
-        _curve(
-            drawing,
-            result.step,
-            result.loss[i],
-            result.error[i],
-            AVERAGE[key],
-            AVERAGE_HUE[key],
-            hover="%{x:,}: %{y:.4~g}",
-        )
-    if result.source == "quadratic":
-        for i, key in enumerate(result.averages):
-            points(
-                drawing,
-                result.step,
-                result.exact[i],
-                "exact" if not i else "",
-                AVERAGE_HUE[key],
-                size=7,
-                symbol="x-thin-open",
-            )
-    # the first steps are far above all that is compared
-    lowest, end = float(result.loss.min()), float(result.loss[:, -1].max())
-    drawing.y(span=(0.85 * lowest, max(2.5 * end, 4 * lowest)))
-    after = figure(x="relative width σ_rel", y=what, log="x", height=340)
-    line(after, result.sigma, result.direct, "averaged during training", RED, marks=6)
-    line(after, result.sigma, result.post_hoc, "made afterwards", PURPLE, dash="dash", marks=6)
-    at = float(np.interp(np.log(result.sigma_rel), np.log(result.sigma), result.direct))
-    points(after, [result.sigma_rel], [at], "drag: σ_rel", RED, size=13, legend=False)
-    drag(after, len(after.data) - 1, x="sigma_rel")
-    across(after, y=float(result.loss[0, -1]), text="last weights")
-    after.x(tickvals=list(result.sigma), ticktext=[short(s) for s in result.sigma], span=(0.027, 0.33))
-    weigh = figure(x="step over all steps", y="weight, times the steps", height=320)
-    for values, name, color in zip(
-        result.profile,
-        ("EMA", "power average", "uniform average", "made afterwards"),
-        (BLUE, RED, GREEN, PURPLE),
-        strict=True,
-    ):
-        line(weigh, result.moment, values, name, color, dash="dash" if name == "made afterwards" else None)
-    seeds, rows, lower, higher, same = 3, [], [], [], []
-    for i, key in enumerate(result.averages):
-        mean, error = result.against[:, i]
-        if i:
-            (same, higher, lower)[_apart(mean, error, seeds)].append(say(AVERAGE[key]))
-        rows.append(
-            [
-                say(AVERAGE[key]),
-                _plus_minus(result.loss[i, -1], result.error[i, -1]),
-                _plus_minus(mean, error) if i else raw("–"),
-            ]
-        )
-    facts = say(
-        "At the end, by 95 % intervals over {seeds} seeds: lower loss than the last weights {lower}; higher {higher}; "
-        "no difference shown {same}.",
-        seeds=seeds,
-        lower=_listed(lower),
-        higher=_listed(higher),
-        same=_listed(same),
-    )
-    drawing.alt = facts
-    made = Table(
-        ("σ_rel", "averaged during training", "made afterwards", "distance of the two over that to the last weights"),
-        list(zip(result.sigma, result.direct, result.post_hoc, result.distance, strict=True)),
-        say("From {count} snapshots of two averages", count=result.snapshots),
-    )
-    return [
-        drawing, after, weigh, Prose(facts), Table(("weights", "loss", "minus the last weights"), rows), Folded("Averages made afterwards", [made]),
-    ]  # fmt: skip
 
 
 def draw_inside(result: Inside, head: str = "1") -> list:
