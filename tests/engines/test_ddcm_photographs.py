@@ -136,7 +136,7 @@ def test_without_a_model_the_included_one_codes_a_photograph_in_pixels(monkeypat
     assert (decode(result.code.tobytes(), result.model) == result.pictures[-1]).all()
     shown = draw_photograph(result)
     assert len(shown[0].data) == 5 and "ddpm-cifar10-32" in shown[2].text  # the film, and what made it
-    with pytest.raises(ValueError, match="Choose the model"):
+    with pytest.raises(ValueError, match="Choose the model"):  # before the file is read
         list(code_photograph(source="file", file="any"))
 
 
@@ -220,13 +220,6 @@ def test_codecs_that_pillow_lacks_are_left_out(hub, monkeypatch):  # noqa: F811
     monkeypatch.setattr("PIL.features.check", lambda name: name != "avif")
     result = run_small(monkeypatch)
     assert result.usual == ("webp", "jpeg") and len(result.usual_pictures) == 2
-
-
-def test_without_a_model_nothing_is_fetched_and_no_file_read(monkeypatch):
-    monkeypatch.setattr(models, "load", None)
-    for source in ("emoji", "upload", "file"):
-        (said,) = code_photograph(source=source)
-        assert len(said.result.done) == 0
 
 
 def test_what_cannot_be_is_a_sentence(hub, tmp_path):  # noqa: F811
