@@ -70,7 +70,7 @@ def film_figure(result: Any, alt: str, most: int = FILM_BYTES) -> Figure:
         shown += [("original", _source(result.original)), ("difference × 3", _source(difference))]
     # the room: one high, and wide enough for two small pictures beside the large one; on a phone these stand in a column
     wide = ratio + (0.1 + 2 * small * ratio + 0.06 if known else 0)
-    narrow, floor = (ratio * (1 + small) + 0.06, 0.34) if known else (ratio, 0)
+    narrow, floor = (ratio * (1 + small) + 0.06, 0.52) if known else (ratio, 0)
     left = (ratio + 0.1) / wide
     wide_room = [
         ([0, ratio / wide], [0, 1]),
@@ -83,9 +83,7 @@ def film_figure(result: Any, alt: str, most: int = FILM_BYTES) -> Figure:
     narrow_room = [([0, ratio / narrow], [over, 1]), (column, [1 - (1 - over) * small, 1]), (column, [over, middle])]
     phone: dict[str, Any] = {"aspect": narrow / (1 + floor)}
     # as high as the pictures are at the width that there is
-    drawn = figure(
-        height=540, showlegend=False, margin={"l": 8, "r": 8, "t": 28, "b": 8}, meta={"aspect": wide, "phone": phone}
-    )
+    drawn = figure(height=540, showlegend=False, margin={"l": 8, "r": 8, "t": 28, "b": 8}, meta={"aspect": wide})
     for i, (name, source) in enumerate(shown):
         number = str(i + 1) if i else ""
         x, y = f"x{number}", f"y{number}"
@@ -109,6 +107,7 @@ def film_figure(result: Any, alt: str, most: int = FILM_BYTES) -> Figure:
         _course(drawn, result, left, phone, over)
         for moment, i in zip(moments, frames, strict=True):
             moment += [{}, {}, {}, {"x": [result.film_steps[i] + 1], "y": [result.film_psnr[i]]}]
+    drawn.update(meta={"phone": phone})
     drawn.alt = str(alt)
     return scrub(drawn, moments, names, name="choices so far")
 
@@ -129,7 +128,10 @@ def _course(drawn: Figure, result: Any, left: float, phone: dict[str, Any], floo
         drag(drawn, 5, x="steps")
     arrow = "↔ " if hasattr(result, "steps") else ""
     size = raw(f"{arrow}{say('{bytes} bytes', bytes=short(float(result.film_bytes[-1]), 6))}")
-    label(drawn, steps[-1], quality[-1], size, COLORS[3], xref="x4", yref="y4", xanchor="right", xshift=-4, yshift=8)
+    side = {"xanchor": "left", "xshift": 10, "yanchor": "middle"}
+    if steps[-1] > 0.6 * most:
+        side = {"xanchor": "right", "xshift": -4, "yanchor": "top", "yshift": -8}
+    label(drawn, steps[-1], quality[-1], size, COLORS[3], xref="x4", yref="y4", **side)
     label(drawn, 0, 1, "PSNR (dB)", xref="x4 domain", yref="y4 domain", xanchor="left")
     low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
     room = 0.25 * max(high - low, 1.0)
@@ -138,7 +140,7 @@ def _course(drawn: Figure, result: Any, left: float, phone: dict[str, Any], floo
                 "ticktext": [short(round(a_step * (t - 1))) for t in ticks], "title": {"text": "bytes of the choices so far", "standoff": 4}},
         yaxis4={"domain": [0.12, 0.43], "anchor": "x4", "range": [low - room, high + room], "nticks": 4},
     )  # fmt: skip
-    phone["xaxis4"], phone["yaxis4"] = {"domain": [0.07, 1]}, {"domain": [0.42 * floor, 0.85 * floor]}
+    phone["xaxis4"], phone["yaxis4"] = {"domain": [0.07, 1]}, {"domain": [0.36 * floor, 0.86 * floor]}
 
 
 def _summary(result: PictureCode) -> str:

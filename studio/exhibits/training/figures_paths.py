@@ -53,7 +53,7 @@ def _paths_of_rules(result: Optimisers, seen: Plane) -> Figure:
     for paths, symbol in ((plain, "circle"), (scaled, "circle-open")):
         points(drawing, *paths[:, -1].T, color=hues, size=12, symbol=symbol, legend=False, hoverinfo="skip", zorder=3)
     for i, key in enumerate(result.rules):
-        hover = say(RULE[key]) + "<extra></extra>"
+        hover = raw(f"{say(RULE[key])}<extra></extra>")
         line(drawing, *plain[i].T, RULE[key], hues[i], width=3, hover=hover)
         line(drawing, *scaled[i].T, color=hues[i], dash="dash", width=2, hover=hover)
     points(drawing, *plain[0, :1].T, "start", INK, size=12, symbol="x", legend=False, zorder=3)
