@@ -26,6 +26,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -178,7 +179,8 @@ class Processes:
             while waiting or busy:
                 while waiting and idle:
                     worker, (run, tries) = idle.pop(), waiting.pop()
-                    busy[worker.submit(work, name, run.settings, self.threads)] = worker, run, tries
+                    with _uninterrupted():
+                        busy[worker.submit(work, name, run.settings, self.threads)] = worker, run, tries
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
                     worker, run, tries = busy.pop(future)
                     try:
@@ -204,9 +206,21 @@ class Processes:
         return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_follow)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A Ctrl-C comes after this, and a process that is started in it never hears of any: it is for the one that started it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield  # Windows
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _follow() -> None:
-    """A worker ends with the process that started it, however that ends, and leaves a Ctrl-C to it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker ends with the process that started it, however that ends."""
     parent = parent_process()
 
     def watch() -> None:
