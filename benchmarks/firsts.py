@@ -20,7 +20,7 @@ import time
 
 from playwright.sync_api import sync_playwright
 
-from benchmarks.page import HERO
+from benchmarks.page import HERO, free_port
 from studio.exhibits import EXHIBITS
 from tests.browser.conftest import FLAGS
 from tests.conftest import ROOT
@@ -52,9 +52,7 @@ def main() -> None:
     parser.add_argument("exhibits", nargs="*")
     parser.add_argument("--idle", action="store_true", help="leave the other cores alone")
     options = parser.parse_args()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "app.py", "--port", str(port)]
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -52,6 +52,7 @@ const makeExhibit = (exhibit, host) => {
   let wanted = false;
   let opening = false;
   let took = 0;
+  let lastAsked = "";
 
   const ask = () => [exhibit.slug, view.slug, controls.values, pinned, declared.language];
   // One question at a time; while it is answered only the latest setting waits.
@@ -65,11 +66,13 @@ const makeExhibit = (exhibit, host) => {
           wanted = false;
           const asked = [...ask(), ...(opening ? [true] : [])];
           const begun = performance.now();
+          lastAsked = JSON.stringify(ask());
           const said = JSON.parse(await host.server.draw(asked));
           took = performance.now() - begun;
           if (asked[1] === view.slug) take(said);
         }
       } catch {
+        lastAsked = "";
         stage.show({ exhibit: exhibit.slug, view: view.slug, error: t("The studio does not answer: is it still running?"), panels: null });
       } finally { inFlight = null; }
     })();
@@ -86,7 +89,8 @@ const makeExhibit = (exhibit, host) => {
   const hear = (said) => (relay ? relay(said) : take(said));
   let isFresh = false; // just opened: what takes a moment is computed unasked
   const changed = (isMoving) => {
-    if (view.direct ? !isMoving || took < 300 : !isMoving) request();
+    const isAsked = view.direct && lastAsked === JSON.stringify(ask()); // as when a slider is let go where it was drawn last
+    if (!isAsked && (view.direct ? !isMoving || took < 300 : !isMoving)) request();
     if (!isMoving) sweep.draw();
   };
   const controls = makeControls(exhibit, host.upload, changed, () => inFlight ?? Promise.resolve());
@@ -182,14 +186,14 @@ const makeExhibit = (exhibit, host) => {
     status: ({ status: text, busy, progress }) => {
       if (text === undefined) return;
       status.hidden = !text || (stage.last.prepared && view.direct); // which is about to draw itself
-      said.textContent = text ?? "";
+      put(said, text ?? "");
       bar.hidden = !busy;
       stop.disabled = !busy;
       if (progress == null) bar.removeAttribute("value"); else bar.value = progress;
       const notes = stage.last.pinned;
-      pin.textContent = notes ? t("Unpin") : t("Pin");
+      put(pin, notes ? t("Unpin") : t("Pin"));
       pinnedNote.hidden = !notes;
-      if (notes) pinnedNote.textContent = t("Pinned: {title}", { title: notes.map(([label, value]) => `${label} ${value}`).join(t(", ")) || t("the defaults") });
+      if (notes) put(pinnedNote, t("Pinned: {title}", { title: notes.map(([label, value]) => `${label} ${value}`).join(t(", ")) || t("the defaults") }));
     },
     address: (query) => {
       if (!root.hidden) host.write(query, place());
@@ -364,6 +368,7 @@ const makeExhibit = (exhibit, host) => {
     dress,
     // What an address names, as the server read it.
     arrive: (found, asked) => {
+      lastAsked = "";
       leaveStory();
       view = exhibit.views.find((one) => one.slug === found.view);
       pinned = found.pinned;

@@ -133,7 +133,7 @@ const heading = (holder, text) => {
   let head = holder.querySelector(":scope > .panel-title");
   if (!text) { head?.remove(); return; }
   if (!head) holder.prepend(head = node("h3", "panel-title"));
-  head.textContent = text.replace(/<[^>]+>/g, "");
+  put(head, text.replace(/<[^>]+>/g, ""));
 };
 
 // On a phone plotly's legend takes a line an entry, and with it the figure's room: ours flows.

@@ -11,6 +11,8 @@ const button = (text, action, className = "") => {
   made.addEventListener("click", action);
   return made;
 };
+// A text that stays is left alone: the page would be laid out anew for it.
+const put = (place, text) => { if (place.textContent !== text) place.textContent = text; };
 // A row of names that is longer than its room fades at the ends beyond which there are more. A mouse turns its wheel there or
 // presses the buttons (the keyboard goes from name to name, so they are no stops of its).
 const fadeEnds = (row) => {

@@ -90,22 +90,24 @@ const makeStage = (exhibit, hooks) => {
     last = { ...last, ...said };
     root.dataset.said = String(Number(root.dataset.said ?? 0) + 1);
     error.hidden = !said.error;
-    error.textContent = said.error ?? "";
+    put(error, said.error ?? "");
     hooks.status(said);
     const isOnlyCount = said.progress != null && !said.panels; // the partial figure it comes after still holds
     if (!isOnlyCount) root.classList.toggle("stale", Boolean(said.error || (said.status && !said.panels)));
-    if (said.code !== undefined) {
-      code.hidden = false;
-      code.querySelector("code").textContent = said.code;
-    }
     if (said.address !== undefined) hooks.address(said.address);
-    if (said.prepared) seconds.textContent = "";
-    if (said.seconds != null) seconds.textContent = said.seconds < 0.001 ? "" : t("computed in {seconds} s", { seconds: said.seconds.toPrecision(2) });
-    if (!said.panels && !isOther) return;
+    const tell = () => {
+      if (said.code !== undefined) {
+        code.hidden = false;
+        put(code.querySelector("code"), said.code);
+      }
+      if (said.prepared) put(seconds, "");
+      if (said.seconds != null) put(seconds, said.seconds < 0.001 ? "" : t("computed in {seconds} s", { seconds: said.seconds.toPrecision(2) }));
+    };
+    if (!said.panels && !isOther) { tell(); return; }
     panels = said.panels ?? [];
     // Of a stream only the latest is drawn, and not without a rest: Cancel must be heard.
     if (said.busy) drawing = drawing.then(() => new Promise((resolve) => { setTimeout(resolve, pace); }));
-    redraw();
+    redraw().then(tell); // not before: the figure would wait until the page is laid out with them
   };
 
   const name = () => `${last.exhibit}-${last.view}`;
