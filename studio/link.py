@@ -166,7 +166,10 @@ def _is_integer(value: Any) -> bool:
 
 
 def _not_offered(control: Choice) -> Refusal:
-    return Refusal("{parameter}: choose among {options}.", parameter=control.label, options=", ".join(control.options))
+    names = list(control.options)
+    if len(names) > 20:
+        names = [*names[:10], "…", *names[-3:]]
+    return Refusal("{parameter}: choose among {options}.", parameter=control.label, options=", ".join(names))
 
 
 def _number(control: Range | Gallery | Numbers, raw: Any, integer: bool, clamp: bool) -> float | int:

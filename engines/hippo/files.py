@@ -220,8 +220,8 @@ def table(path: str, count: int) -> Signal:
     Times count from the first: seconds, milliseconds or nanoseconds since 1970 are all read to their last digit.
     """
     count = whole("count", count, 2, 2**20)
-    changed = os.stat(path).st_mtime_ns if os.path.isfile(path) else 0
-    values, time, facts = _table(str(path), changed)
+    is_file = isinstance(path, str | os.PathLike) and os.path.isfile(path)
+    values, time, facts = _table(str(path), os.stat(path).st_mtime_ns if is_file else 0)
     duration = float(len(values))
     if time is not None:
         duration = float(time[-1])

@@ -80,6 +80,16 @@ def without(control, values):
     return tuple(options[:1]) if control.several else options[0]
 
 
+def untimed(panels):
+    """What is seen, without what was measured in seconds: that is never the same twice."""
+    for panel in panels or []:
+        if panel["kind"] == "table" and "seconds" in panel["columns"]:
+            column = panel["columns"].index("seconds")
+            panel["rows"] = [row[:column] + row[column + 1 :] for row in panel["rows"]]
+        untimed(panel.get("panels"))
+    return re.sub(r"[\d.]+ s\b", "", json.dumps(panels, ensure_ascii=False))
+
+
 @pytest.mark.parametrize(
     "exhibit, view, name",
     [
@@ -102,8 +112,7 @@ def test_a_hidden_control_changes_nothing_that_is_seen(exhibit, view, name):
     for value in (settings[name], another(control, settings[name])):
         *_, last = present(exhibit, view, settings | {name: value})
         said = json.loads(last)
-        panels_seen = json.dumps(said["panels"], ensure_ascii=False)
-        seen.append((re.sub(r"[\d.]+ s\b", "", panels_seen), said["error"]))  # a measured time is never the same twice
+        seen.append((untimed(said["panels"]), said["error"]))
     assert seen[0] == seen[1]
 
 

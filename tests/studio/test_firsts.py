@@ -84,7 +84,8 @@ def test_a_first_figure_is_what_the_view_draws_today(exhibit, view, file, settin
     is_small = is_long(view, file)
     *_, last = present(exhibit, view, settings | (dict(view.brief) if is_small else {}))
     today, numbers = (json.loads(last)[part] for part in ("panels", "scalars"))
-    assert None not in [number for several in numbers.values() for number in several.values()]  # of a sweep: finite
+    if ".link." not in file.name:
+        assert None not in [number for several in numbers.values() for number in several.values()]  # of a sweep: finite
     if is_small or is_measured(view):
         assert kinds(kept(file)) == kinds(today)
     else:

@@ -236,7 +236,7 @@ EXHIBIT = Exhibit(
             },
             looks={"measure": MEASURE},
             draw=draw_photograph,
-            seconds=20,
+            seconds=40,  # with a model of the Hub, on a card
             brief={"step_counts": (3,), "atom_counts": (1,), "codebook_bits": 4},
             **SLOW,
         ),
@@ -465,7 +465,6 @@ EXHIBIT = Exhibit(
     former={
         "picture": Former("picture", names={"book_bits": "codebook_bits"}),
         "rate": Former("rate", names={"books": "codebook_bits"}),
-        "photographs": Former("photographs", values={"source": "emoji"}),
         "gaussian": Former("gaussian", names={"toy_steps": "step_counts", "toy_books": "codebook_bits"}),
         "generate": Former(
             "generate",

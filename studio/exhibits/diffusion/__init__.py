@@ -414,7 +414,7 @@ VIEWS = (
         },
         draw=draw_prompt,
         live=False,
-        seconds=12,
+        seconds=30,  # with a model of the Hub, on a card
         brief={"steps": (1, 2), "schedulers": ("euler",)},
         gpu=True,
     ),
@@ -437,7 +437,6 @@ FORMER = {
         "few", names={"method": "methods"}, values={"target": "ring", "methods": ("exact", "reflow"), "effort": 1.0}
     ),
     "images": Former("images", names={"image_steps": "steps"}),
-    "prompt": Former("prompt", values={"prompt": "a photograph of a red fox in the snow"}),
 }
 
 EXHIBIT = Exhibit(

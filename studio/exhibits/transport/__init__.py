@@ -7,7 +7,7 @@ from engines.transport.critic_flow import TARGETS as PLANE_TARGETS
 from engines.transport.critic_flow import critic_flow
 from engines.transport.descent import descent
 from engines.transport.downhill import downhill
-from engines.transport.downhill_plane import STARTS
+from engines.transport.downhill_plane import STARTS, PlaneDownhill
 from engines.transport.experiments import critics, distance, generators, minibatch, train
 from studio.exhibit import Choice, Drawing, Exhibit, Numbers, Range, Text, Toggle, View, each, read_stories
 from studio.exhibits.transport import figures
@@ -282,7 +282,11 @@ VIEWS = (
             "seed": Range("Seed", step=1, when={"methods": ["langevin"]}),
         },
         draw=figures.draw_downhill,
-        scalars={"W₁ to the exact flow at the end": lambda r: each(r.methods, r.distance[:, -1])},
+        scalars={
+            "W₁ to the exact flow at the end": lambda r: each(
+                r.methods, r.away if isinstance(r, PlaneDownhill) else r.distance[:, -1]
+            )
+        },
         seconds=0.2,
     ),
 )
