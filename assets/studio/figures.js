@@ -200,14 +200,6 @@ const watchZoom = (holder, canvas) => {
   canvas.on("plotly_doubleclick", () => setTimeout(() => { holder.zoom = {}; }));
 };
 
-// Plotly draws up to three times until there is room for all labels, and a mark is a node of the page:
-// where there are many, room is found without them.
-const MANY = 300;
-const lengthOf = (array) => array?.length ?? (array?.bdata?.length ?? 0) / 8;
-const isHeavy = (trace) => trace.type === "scatter" && /markers/.test(trace.mode ?? "") && !trace.marker?.colorbar &&
-  lengthOf(trace.x ?? trace.y) > MANY;
-const unmarked = (trace) => (isHeavy(trace) ? { ...trace, mode: "none" } : trace);
-
 const drawPlot = async (holder, figure, name, tools) => {
   const refit = () => {
     if (holder.refit !== refit || !holder.isConnected) return;
@@ -241,25 +233,19 @@ const drawPlot = async (holder, figure, name, tools) => {
   heading(holder, figure.layout.title?.text);
   legend(holder, canvas, spec.data, () => drawPlot(holder, figure, name, tools));
   if (isKnown && holder.fit.bar) spec.data = barredAt(holder.fit.bar, spec.data);
-  const isLight = !isKnown && spec.data.some(isHeavy);
-  await react(holder, canvas, isLight ? { ...spec, data: spec.data.map(unmarked) } : spec);
+  await react(holder, canvas, spec);
   if (holder.refit !== refit) return; // a later drawing has begun
   const { l, r, t: top, b } = canvas._fullLayout._size;
   if (isKnown) holder.rest = setTimeout(refit, 400);
   else holder.fit = { width, margin: { l, r, t: top, b } };
-  let isWhole = !isLight;
   if (!isKnown && figure.square && !isPhone() && spec.data.some((trace) => trace.colorbar ?? trace.marker?.colorbar)) {
     const room = width - l - 20;
     const bar = 0.5 + (canvas._fullLayout.xaxis._length / 2 + 14) / room;
     if (bar * room + 70 < room) {
       holder.fit = { width, margin: { l, r: 20, t: top, b }, bar };
-      isWhole = false;
+      await react(holder, canvas, { data: barredAt(bar, spec.data), layout: { ...spec.layout, margin: { ...holder.fit.margin, autoexpand: false } } });
+      if (holder.refit !== refit) return;
     }
-  }
-  if (!isWhole) {
-    const data = holder.fit.bar ? barredAt(holder.fit.bar, spec.data) : spec.data;
-    await react(holder, canvas, { data, layout: { ...spec.layout, margin: { ...holder.fit.margin, autoexpand: false } } });
-    if (holder.refit !== refit) return;
   }
   scrubber(holder, figure, () => drawPlot(holder, figure, name, tools));
   if (!holder.dataset.watched) {
