@@ -13,6 +13,7 @@ from engines.ddcm.codec import EMBEDDED
 from engines.ddcm.file import MOST_SIDE
 from engines.ddcm.quality import check_picture
 from engines.models import ASSETS, CLASSES
+from engines.pictures import read_picture as read_picture  # notebooks know it by this module
 
 Emoji = Annotated[int, Between(0, 63)]  # number of a picture held back from the embedded model
 Photograph = Annotated[int, Between(0, 63)]  # of one held back from the model of photographs
