@@ -22,7 +22,7 @@ BLOCK = 16  # atoms of one counter: the reference decoder makes a block, not the
 # numbers of a codebook, in single precision; 1,024 atoms of SD3's latents of 768 x 768 pixels are 150 million
 MOST_NUMBERS, MOST_ON_A_CARD = 3 << 26, 1 << 29
 MOST_KEPT = 1 << 24  # numbers of a table that is kept from one code to the next: 64 MB
-TOGETHER = 16  # steps whose shuffles go to the device at once: a copy to a card costs as much as five of its kernels
+TOGETHER = 16  # steps whose shuffles are made and sent to the device at once
 _START, _CODEBOOK, _SHUFFLE = range(3)
 
 

@@ -174,9 +174,8 @@ def optimise(
                 moments.append(step)
                 losses = cross_entropy(scores, data.test_y).view(count, 2, seeds)
                 curve.append(losses.double())
-                places.append(
-                    torch.cat([w[::seeds].flatten(1) for w in used(weights)], 1)
-                )  # of the first seed: [2 R, P]
+                first = [w[::seeds].flatten(1) for w in used(weights)]  # of the first seed: [2 R, ...]
+                places.append(torch.cat(first, 1))
         if step == steps:
             break
         chosen = torch.stack([torch.randint(len(data.x), (BATCH,), generator=random) for random in randoms])

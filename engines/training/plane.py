@@ -54,6 +54,5 @@ def plane(paths: Tensor, loss: Callable[[Tensor], Tensor], axes: Tensor | None =
     grid = torch.cartesian_prod(y, x).flip(1) @ axes + mean
     found = torch.cat([loss(some.to(paths.dtype)).double() for some in grid.split(AT_ONCE)])
     share = float(seen.square().sum() / apart.square().sum().clamp_min(1e-30))
-    return Plane(
-        x.numpy(), y.numpy(), found.view(SIDE, SIDE).numpy(), seen.view(*paths.shape[:2], 2).numpy(), share
-    )  # fmt: skip
+    on_plane = seen.view(*paths.shape[:2], 2)
+    return Plane(x.numpy(), y.numpy(), found.view(SIDE, SIDE).numpy(), on_plane.numpy(), share)

@@ -236,7 +236,7 @@ EXHIBIT = Exhibit(
             },
             looks={"measure": MEASURE},
             draw=draw_photograph,
-            seconds=40,  # with a model of the Hub, on a card
+            seconds=40,  # what a card is asked for with a model of the Hub; never measured with one
             brief={"step_counts": (3,), "atom_counts": (1,), "codebook_bits": 4},
             **SLOW,
         ),

@@ -414,7 +414,7 @@ VIEWS = (
         },
         draw=draw_prompt,
         live=False,
-        seconds=30,  # with a model of the Hub, on a card
+        seconds=30,  # what a card is asked for with a model of the Hub; never measured with one
         brief={"steps": (1, 2), "schedulers": ("euler",)},
         gpu=True,
     ),
