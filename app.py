@@ -1,6 +1,7 @@
 """Open the studio: python app.py [--host HOST] [--port PORT] [--share] [--mcp]."""
 
 import argparse
+import gc
 
 
 def main() -> None:
@@ -14,6 +15,7 @@ def main() -> None:
     )
     options = parser.parse_args()
 
+    gc.disable()  # all that is imported stays, and to look through it again and again takes a second; `launch` ends this
     from studio.serve import launch
 
     launch(options.host, options.port, options.share, options.mcp)

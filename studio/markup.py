@@ -19,6 +19,11 @@ _KEPT = re.compile("\ue000(\\d+)\ue001")  # private letters, which no text has
 
 
 @lru_cache(maxsize=4096)
+def _mathml(tex: str, display: str = "inline") -> str:
+    return convert(tex, display=display)  # a library's, and slow: most formulas stand in both languages
+
+
+@lru_cache(maxsize=4096)
 def to_html(text: str) -> str:
     """Markdown with $formulas$ and [[trace|words]] as HTML that is safe whatever the text is."""
     kept: list[str] = []
@@ -30,7 +35,7 @@ def to_html(text: str) -> str:
     def formula(found: re.Match) -> str:
         block, inline = found.groups()
         try:
-            made = convert(block or inline, display="block" if block else "inline")
+            made = _mathml(block or inline, "block" if block else "inline")
             made = _STAR.sub(r"<mo>&#x02217;</mo>\1", made)
             return keep(_PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">&#x02032;</mo></mrow>', made))
         except Exception:  # the library raises what it likes at a formula that is none
@@ -55,7 +60,7 @@ def plain(text: str) -> str:
 
     def letters(found: re.Match) -> str:
         try:
-            return html.unescape(re.sub(r"<[^>]+>", "", convert(found[1] or found[2])))
+            return html.unescape(re.sub(r"<[^>]+>", "", _mathml(found[1] or found[2])))
         except Exception:  # as above
             return found[0]
 

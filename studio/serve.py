@@ -313,8 +313,8 @@ def blocks() -> gr.Blocks:
     state_holder.SessionState = Session
     Endpoint.process_input_files = lambda _, *data: data  # MCP's client would read any file here that a stranger names
     made = page().queue(max_size=1000, default_concurrency_limit=None)
-    gc.collect()
     gc.freeze()  # lives as long as the server: to look at it again and again would stop everybody for a quarter of a second
+    gc.enable()
     return made
 
 

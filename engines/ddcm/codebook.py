@@ -135,10 +135,8 @@ class StepCodebook:
         """The noise of given symbols. With one atom it is the atom itself; a combination is scaled to norm √size."""
         atoms, rest = symbols[:, : self.plan.atoms], symbols[:, self.plan.atoms :]
         if self.plan.variant == "turbo":
-            signs = 1 - 2 * rest.T.unsqueeze(2).float()
-            noise = self._atoms(atoms[:, 0]) * signs[0]
-            for m in range(1, self.plan.atoms):
-                noise = torch.addcmul(noise, self._atoms(atoms[:, m]), signs[m])
+            chosen = self._atoms(atoms.flatten()).unflatten(0, atoms.shape)
+            noise = torch.bmm((1 - 2 * rest.float()).unsqueeze(1), chosen)[:, 0]
             return self._shuffle(noise if self.plan.atoms == 1 else _normalise(noise))
         noise = self._atoms(atoms[:, 0])
         for m in range(1, self.plan.atoms):
@@ -227,8 +225,8 @@ def _normalise(noise: Tensor) -> Tensor:
 
 def _largest(products: Tensor, atoms: int) -> Tensor:
     """Turbo (Vaisman et al. 2025): the atoms of largest |inner product| [n, K], ascending, then a 1 for each minus."""
-    indices = products.abs().topk(atoms).indices.sort(dim=1).values
-    return torch.cat([indices, (products.gather(1, indices) < 0).long()], dim=1)
+    indices = products.abs().topk(atoms, sorted=False).indices.sort(dim=1).values
+    return torch.cat([indices, products.gather(1, indices) < 0], dim=1)
 
 
 @lru_cache(maxsize=16)
