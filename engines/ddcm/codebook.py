@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from engines.arguments import Refusal
 from engines.ddcm.plan import Plan
+from engines.graphs import Captured
 
 BLOCK = 16  # atoms of one counter: the reference decoder makes a block, not the codebook, to have one atom
 # numbers of a codebook, in single precision; 1,024 atoms of SD3's latents of 768 x 768 pixels are 150 million
@@ -81,28 +83,27 @@ class Codebook:
     def __init__(self, plan: Plan, size: int, device: torch.device):
         check_table(plan, size, device)
         self.plan, self.size, self.device = plan, size, device
-        self._table = self._squares = None
 
     @property
     def start(self) -> Tensor:
         """[size], the state that every code begins from."""
         return torch.from_numpy(normals(self.plan.seed, _START, 0, 0, (self.size,))).to(self.device)
 
-    @property
+    @cached_property
     def table(self) -> Tensor:
         """[K, size], the one codebook."""
-        if self._table is None:
-            seed, count = self.plan.seed, self.plan.codebook_size
-            make = _kept_table if count * self.size <= MOST_KEPT else _kept_table.__wrapped__
-            self._table = make(seed, count, self.size, self.device)
-        return self._table
+        make = _kept_table if self._is_kept else _kept_table.__wrapped__
+        return make(self.plan.seed, self.plan.codebook_size, self.size, self.device)
+
+    @cached_property
+    def parts(self) -> tuple[Captured, Captured]:
+        """What the shuffled codebook does at each step."""
+        make = _kept_parts if self._is_kept else _kept_parts.__wrapped__
+        return make(replace(self.plan, steps=2), self.size, self.device)
 
     @property
-    def squares(self) -> Tensor:
-        """[K], the squared norms of its atoms."""
-        if self._squares is None:
-            self._squares = self.table.square().sum(1)
-        return self._squares
+    def _is_kept(self) -> bool:
+        return self.plan.codebook_size * self.size <= MOST_KEPT
 
     def shuffle(self, step: int) -> list[Tensor]:
         """A step's order, the order that undoes it, and signs, each [size]."""
@@ -122,53 +123,28 @@ class StepCodebook:
 
     def choose(self, residual: Tensor) -> Tensor:
         """The symbols whose noise has the largest inner product with the residual."""
-        if self.plan.variant == "turbo":
-            return _largest(self.inner_products(residual), self.plan.atoms)
-        table = self._table()
-        return _matching_pursuit(self._shuffle_back(residual), table, self.plan, lambda: self._squares(table))
+        raise NotImplementedError
 
     def inner_products(self, residual: Tensor) -> Tensor:
         """The inner products of the residual with all atoms, [n, K]."""
-        return _products(self._shuffle_back(residual), self._table())
+        raise NotImplementedError
 
     def noise(self, symbols: Tensor) -> Tensor:
         """The noise of given symbols. With one atom it is the atom itself; a combination is scaled to norm √size."""
-        atoms, rest = symbols[:, : self.plan.atoms], symbols[:, self.plan.atoms :]
-        if self.plan.variant == "turbo":
-            chosen = self._atoms(atoms.flatten()).unflatten(0, atoms.shape)
-            noise = torch.bmm((1 - 2 * rest.float()).unsqueeze(1), chosen)[:, 0]
-            return self._shuffle(noise if self.plan.atoms == 1 else _normalise(noise))
-        noise = self._atoms(atoms[:, 0])
-        for m in range(1, self.plan.atoms):
-            level = rest[:, m - 1 : m]
-            gamma = level.float() / ((1 << self.plan.coefficient_bits) - 1)
-            combined = _normalise(gamma.sqrt() * noise + (1 - gamma).sqrt() * self._atoms(atoms[:, m]))
-            noise = torch.where(level > 0, combined, noise)
-        return self._shuffle(noise)
-
-    def _table(self) -> Tensor:
-        """All atoms, [K, size], as they are kept."""
-        raise NotImplementedError
-
-    def _squares(self, table: Tensor) -> Tensor:
-        """Squared norms of all of them, [K]."""
-        return table.square().sum(1)
-
-    def _atoms(self, indices: Tensor) -> Tensor:
-        """Some of them, [n, size]."""
-        raise NotImplementedError
-
-    def _shuffle_back(self, residual: Tensor) -> Tensor:
-        """A residual in the order and with the signs of the table."""
-        raise NotImplementedError
-
-    def _shuffle(self, noise: Tensor) -> Tensor:
-        """A noise of the table in the order and with the signs of this step."""
         raise NotImplementedError
 
 
 class FreshCodebook(StepCodebook):
     """K atoms of this step's own."""
+
+    def choose(self, residual: Tensor) -> Tensor:
+        return _choose(self.plan, residual, self._table())
+
+    def inner_products(self, residual: Tensor) -> Tensor:
+        return _products(residual, self._table())
+
+    def noise(self, symbols: Tensor) -> Tensor:
+        return _combine(self.plan, symbols, self._atoms)
 
     def _table(self) -> Tensor:
         return torch.from_numpy(make_table(self.plan, self.codebook.size, self.step + 1)).to(self.codebook.device)
@@ -183,12 +159,6 @@ class FreshCodebook(StepCodebook):
             rows.append(blocks[block][row])
         return torch.from_numpy(np.stack(rows)).to(self.codebook.device)
 
-    def _shuffle_back(self, residual: Tensor) -> Tensor:
-        return residual
-
-    def _shuffle(self, noise: Tensor) -> Tensor:
-        return noise
-
 
 class ShuffledCodebook(StepCodebook):
     """The one codebook, its columns in an order and with signs of this step's own."""
@@ -197,20 +167,54 @@ class ShuffledCodebook(StepCodebook):
         super().__init__(codebook, step)
         self._order, self._inverse, self._signs = codebook.shuffle(step)
 
-    def _table(self) -> Tensor:
-        return self.codebook.table
+    def choose(self, residual: Tensor) -> Tensor:
+        return self.codebook.parts[0](residual, self._inverse, self._signs)
 
-    def _squares(self, table: Tensor) -> Tensor:
-        return self.codebook.squares
+    def inner_products(self, residual: Tensor) -> Tensor:
+        return _products((residual * self._signs).index_select(1, self._inverse), self.codebook.table)
 
-    def _atoms(self, indices: Tensor) -> Tensor:
-        return self.codebook.table.index_select(0, indices)
+    def noise(self, symbols: Tensor) -> Tensor:
+        return self.codebook.parts[1](symbols, self._order, self._signs)
 
-    def _shuffle_back(self, residual: Tensor) -> Tensor:
-        return (residual * self._signs).index_select(1, self._inverse)
 
-    def _shuffle(self, noise: Tensor) -> Tensor:
-        return noise.index_select(1, self._order) * self._signs
+@lru_cache(maxsize=2)
+def _kept_parts(plan: Plan, size: int, device: torch.device) -> tuple[Captured, Captured]:
+    """Choice (residual, order that undoes a step's, signs -> symbols) and noise (symbols, order, signs) of the one codebook:
+    a dozen small kernels each, some twenty more for each further atom of a pursuit, which a card is asked for at once."""
+    table = Codebook(plan, size, device).table
+    squares = table.square().sum(1) if plan.atoms > 1 and plan.variant != "turbo" else None
+
+    def choose(residual: Tensor, inverse: Tensor, signs: Tensor) -> Tensor:
+        return _choose(plan, (residual * signs).index_select(1, inverse), table, squares)
+
+    def noise(symbols: Tensor, order: Tensor, signs: Tensor) -> Tensor:
+        made = _combine(plan, symbols, lambda indices: table.index_select(0, indices))
+        return made.index_select(1, order) * signs
+
+    return Captured(choose, most=2), Captured(noise, most=2)
+
+
+def _choose(plan: Plan, residual: Tensor, table: Tensor, squares: Tensor | None = None) -> Tensor:
+    """The symbols of a residual [n, size]; squares: of the norms of all atoms [K], if they are known."""
+    if plan.variant == "turbo":
+        return _largest(_products(residual, table), plan.atoms)
+    return _matching_pursuit(residual, table, plan, squares)
+
+
+def _combine(plan: Plan, symbols: Tensor, atoms_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """The noise [n, size] of symbols; atoms_of: indices [m] -> atoms [m, size]."""
+    atoms, rest = symbols[:, : plan.atoms], symbols[:, plan.atoms :]
+    if plan.variant == "turbo":
+        chosen = atoms_of(atoms.flatten()).unflatten(0, atoms.shape)
+        noise = torch.bmm((1 - 2 * rest.float()).unsqueeze(1), chosen)[:, 0]
+        return noise if plan.atoms == 1 else _normalise(noise)
+    noise = atoms_of(atoms[:, 0])
+    for m in range(1, plan.atoms):
+        level = rest[:, m - 1 : m]
+        gamma = level.float() / ((1 << plan.coefficient_bits) - 1)
+        combined = _normalise(gamma.sqrt() * noise + (1 - gamma).sqrt() * atoms_of(atoms[:, m]))
+        noise = torch.where(level > 0, combined, noise)
+    return noise
 
 
 def _products(residual: Tensor, table: Tensor) -> Tensor:
@@ -239,7 +243,7 @@ def _mixtures(bits: int, device: torch.device) -> tuple[Tensor, ...]:
     return tuple(x[:, None, None].float().to(device) for x in made)
 
 
-def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan, squares_of: Callable[[], Tensor]) -> Tensor:
+def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan, squares: Tensor | None) -> Tensor:
     """Matching pursuit as DDCM has it: z ← √γ z + √(1 − γ) c, scaled, with the atom c and the γ of largest inner
     product with the residual; where none improves on z the coefficient is 0 and z stays."""
     products = _products(residual, table)
@@ -247,7 +251,8 @@ def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan, squares_of: C
     if plan.atoms == 1:
         return index[:, None]
     noise, indices, levels = table[index], [index], []
-    squares, length = squares_of(), math.sqrt(table.shape[1])
+    squares = table.square().sum(1) if squares is None else squares
+    length = math.sqrt(table.shape[1])
     top = (1 << plan.coefficient_bits) - 1
     a, b, aa, ab, bb = _mixtures(plan.coefficient_bits, table.device)
     for _ in range(plan.atoms - 1):
@@ -257,8 +262,7 @@ def _matching_pursuit(residual: Tensor, table: Tensor, plan: Plan, squares_of: C
         values, found = ((a * product + b * products) * (length / norm)).transpose(0, 1).flatten(1).max(1)
         better = values > best
         best = torch.where(better, values, best)
-        level = torch.where(better, found // len(table) + 1, 0)
-        index = torch.where(better, found % len(table), 0)
+        level, index = (found // len(table) + 1) * better, found % len(table) * better
         gamma = level[:, None] / top
         combined = _normalise(gamma.sqrt() * noise + (1 - gamma).sqrt() * table[index])
         noise = torch.where(level[:, None] > 0, combined, noise)

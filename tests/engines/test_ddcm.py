@@ -129,15 +129,6 @@ def by_bisection(number, size, count):
     return indices[::-1]
 
 
-def test_norms_of_the_atoms_are_computed_once(monkeypatch):
-    book = Codebook(Plan(5, 64, 3), 48, torch.device("cpu"))
-    residual = torch.randn(2, 48, generator=torch.Generator().manual_seed(0))
-    book.at(0).choose(residual)
-    first = book.squares
-    book.at(1).choose(residual)
-    assert book.squares is first and torch.equal(first, book.table.square().sum(1))
-
-
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_words_hold_their_symbols(data):

@@ -52,10 +52,12 @@ def card(monkeypatch):
     monkeypatch.setattr(Captured, "graph", Replay)
     monkeypatch.setattr(Captured, "on_card", staticmethod(lambda arguments: True))
     monkeypatch.setattr(graphs, "_networks", type(graphs._networks)())
-    sampling._drawing.cache_clear()
+    for kept in (sampling._drawing, codebook._kept_parts):
+        kept.cache_clear()
     Replay.made = 0
     yield Replay
-    sampling._drawing.cache_clear()
+    for kept in (sampling._drawing, codebook._kept_parts):
+        kept.cache_clear()
 
 
 def small(classes=None):
@@ -215,7 +217,7 @@ def test_codes_are_the_same_with_and_without_recordings(card, monkeypatch):
     picture = np.random.default_rng(0).integers(0, 256, (32, 50, 3)).astype(np.uint8)
     plans = [Plan(4, 16), Plan(4, 16, 2, 3), Plan(4, 16, 3, variant="turbo"), Plan(4, 16, variant="reference")]
     recorded = [codec.encode_batch([picture], pixel_model(), plan)[0] for plan in plans]
-    assert card.made == 4  # one a model
+    assert card.made == 4 + 3 * 2  # one a model, and two a codebook that is shuffled
     assert all((codec.decode(one.code, pixel_model()) == one.picture).all() for one in recorded)
     monkeypatch.setattr(Captured, "on_card", staticmethod(lambda arguments: False))
     for plan, one in zip(plans, recorded, strict=True):
