@@ -282,9 +282,9 @@ const makeExhibit = (exhibit, host) => {
       const isChosen = tab.dataset.view === view.slug;
       tab.ariaSelected = String(isChosen);
       tab.tabIndex = isChosen || (view.appendix && tab === tabs[0]) ? 0 : -1;
-      if (isChosen) strip.scrollLeft = tab.offsetLeft - strip.offsetLeft - (strip.clientWidth - tab.offsetWidth) / 2;
     });
     appendix.dress(view);
+    centre(strip);
     bench.setAttribute("aria-labelledby", `${exhibit.slug}/${view.appendix ? "more" : view.slug}`);
     many.hidden = !sweep.offered(view).length;
     go.hidden = stop.hidden = !view.pressed;
@@ -470,9 +470,7 @@ const app = (() => {
     element.querySelectorAll(".masthead a[data-tab]").forEach((link) => {
       if ((link.dataset.tab || null) === slug) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
     });
-    const current = element.querySelector(".exhibits [aria-current]");
-    const strip = current?.parentElement;
-    if (strip) strip.scrollLeft = current.offsetLeft - strip.offsetLeft - (strip.clientWidth - current.offsetWidth) / 2;
+    centre(element.querySelector(".exhibits"));
     if (slug === null) document.title = t("Scientific Spaces Studio");
     if (slug === "errata") document.title = `${t("Errata")} · ${t("Scientific Spaces Studio")}`;
   };

@@ -30,9 +30,10 @@ const wrapped = (text, width, size) => {
 };
 
 // A grid of squares with a title above each, as large as the room lets them be.
-// meta.cells: how many, and in how many columns (0: whatever makes them largest); the first notes are their titles.
+// meta.cells: how many, in how many columns (0: whatever makes them largest), and whether they fill the width, squares or not;
+// the first notes are their titles.
 const inCells = (layout, holder) => {
-  const [count, asked] = layout.meta.cells;
+  const [count, asked, isWide] = layout.meta.cells;
   const [between, size] = isPhone() ? [4, 11] : [10, 13];
   const width = holder.offsetWidth;
   const lay = (columns) => {
@@ -41,20 +42,20 @@ const inCells = (layout, holder) => {
     const gap = Math.max(...titles.map((lines) => lines.length)) * size * 1.35 + 6;
     const rows = Math.ceil(count / columns);
     const side = Math.min(widest, Math.max(roomFor() / rows - gap, Math.min(widest, 160)));
-    return { columns, titles, gap, side, height: rows * (side + gap) + 4 };
+    return { columns, titles, gap, side, breadth: isWide ? widest : side, height: rows * (side + gap) + 4 };
   };
   const ways = asked ? [lay(asked)] : Array.from({ length: count }, (_, i) => lay(i + 1));
   const worth = ({ side, height }) => side * Math.min(1, roomFor() / height);
-  const { columns, titles, gap, side, height } = ways.reduce((best, way) => (worth(way) > worth(best) ? way : best));
+  const { columns, titles, gap, side, breadth, height } = ways.reduce((best, way) => (worth(way) > worth(best) ? way : best));
   const made = { height, margin: { l: 1, r: 1, t: 1, b: 1, autoexpand: false } };
   const across = (x) => x / (width - 2);
   const up = (y) => 1 - y / (height - 2);
   made.annotations = layout.annotations.map((note, k) => {
     if (k >= count) return note;
-    const left = (k % columns) * (side + between);
+    const left = (k % columns) * (breadth + between);
     const top = Math.floor(k / columns) * (side + gap) + gap;
     const number = k ? k + 1 : "";
-    made[`xaxis${number}`] = { ...layout[`xaxis${number}`], domain: [across(left), across(left + side)] };
+    made[`xaxis${number}`] = { ...layout[`xaxis${number}`], domain: [across(left), across(left + breadth)] };
     made[`yaxis${number}`] = { ...layout[`yaxis${number}`], domain: [up(top + side), up(top)] };
     return { ...note, x: across(left), y: up(top), text: titles[k].join("<br>"), font: { ...note.font, size } };
   });

@@ -13,6 +13,11 @@ const button = (text, action, className = "") => {
 };
 // A text that stays is left alone: the page would be laid out anew for it.
 const put = (place, text) => { if (place.textContent !== text) place.textContent = text; };
+// The chosen name of a row stands in its middle, as far as there are names beside it.
+const centre = (row) => {
+  const chosen = row.querySelector('[aria-selected="true"], [aria-current]');
+  if (chosen) row.scrollLeft = chosen.offsetLeft - row.offsetLeft - (row.clientWidth - chosen.offsetWidth) / 2;
+};
 // A row of names that is longer than its room fades at the ends beyond which there are more. A mouse turns its wheel there or
 // presses the buttons (the keyboard goes from name to name, so they are no stops of its).
 const fadeEnds = (row) => {
@@ -34,7 +39,7 @@ const fadeEnds = (row) => {
     row.scrollLeft += event.deltaY;
     if (row.scrollLeft !== before) event.preventDefault();
   }, { passive: false });
-  new ResizeObserver(mark).observe(row);
+  new ResizeObserver(() => { centre(row); mark(); }).observe(row);
   around.append(ends[0], row, ends[1]);
   return around;
 };

@@ -76,6 +76,8 @@ class DynamicNumber:
     spent: float32 [U, T]; experts of a token, mean over the batch, with the bias from before it
     max: float32 [U, T]; greatest violation (F − Q)/Q of the batch
     mean: float32 [U, T]; mean of the violation's absolute value
+    load: float32 [U, T, experts]; share of a batch's tokens that use each expert, over the k/n of an even load within the budget; the
+        experts in the order of their offsets, the most favoured last
     active: float32 [U, experts + 1]; share of tokens with 0, 1, … experts in the last batches
     first: float; the bias that all experts start from
     formula: float; −h(σΦ⁻¹(1 − k/n))
@@ -90,6 +92,7 @@ class DynamicNumber:
     spent: np.ndarray
     max: np.ndarray
     mean: np.ndarray
+    load: np.ndarray
     active: np.ndarray
     first: float
     formula: float
@@ -148,6 +151,7 @@ def dynamic_number(
     firsts = {"zero": 0.0, "normal": formula, "quantile": -float(quantiles(before.flatten(), 1 - top_k / experts))}
     bias = [torch.full((experts,), firsts[start]) for _ in updates]
     spent, most, mean = (np.empty((len(updates), batches), np.float32) for _ in range(3))
+    load, favour = np.empty((len(updates), batches, experts), np.float32), offsets.argsort()
     active = np.zeros((len(updates), experts + 1), np.float32)
     last = max(1, batches // 4)
     for t in range(batches):
@@ -156,6 +160,7 @@ def dynamic_number(
             chosen = scores + bias[u] > 0
             share = chosen.float().mean(0)
             off = violation(share)
+            load[u, t] = share[favour] * experts / top_k
             spent[u, t], most[u, t], mean[u, t] = share.sum(), off.max, off.mean
             if t >= batches - last:
                 active[u] += torch.bincount(chosen.sum(1), minlength=experts + 1).numpy() / (tokens * last)
@@ -166,6 +171,7 @@ def dynamic_number(
         spent=spent,
         max=most,
         mean=mean,
+        load=load,
         active=active,
         first=firsts[start],
         formula=formula,

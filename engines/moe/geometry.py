@@ -77,7 +77,9 @@ class Subsets:
     learned: float32 [blocks + 1]; the k of which a linear router expects the greatest norm, from x alone
     random: float32 [blocks + 1]; any k, the exact mean over all subsets
     orthogonal: float32 [blocks + 1]; Σ of the n − k least ‖v‖² / Σ ‖v‖²: what norms would miss if the v_i were orthogonal
-    norms: float32 [tokens, blocks]; ‖v_i‖ of the first 24 tokens
+    paths: float32 [4, tokens, blocks + 1, 2]; where the sum of the first k vectors of a token stands, in units of ‖y‖, along y and
+        off it: its distance from (1, 0) is the root of the error. Of up to 24 tokens; longest first, one after the other where each
+        leaves the least error, as the router orders them, as the blocks lie
     cosine: float; mean |cos| between two different v_i of a token
     agreement: float32 [blocks + 1]; share of the k of greatest norm that the router picks too
     blocks: int; n
@@ -97,7 +99,7 @@ class Subsets:
     learned: np.ndarray
     random: np.ndarray
     orthogonal: np.ndarray
-    norms: np.ndarray
+    paths: np.ndarray
     cosine: float
     agreement: np.ndarray
     blocks: int
@@ -182,7 +184,17 @@ def subset_errors(
         learned=omission_error(v, keep_router).mean(1).numpy(),
         random=((p[:, None] - q[:, None]) * squares / total + q[:, None]).mean(1).numpy(),
         orthogonal=((norms.square() * ~keep_norm).sum(2) / squares).mean(1).numpy(),
-        norms=norms[:24].numpy(),
+        paths=torch.stack(
+            [
+                _path(v[:24], order[:24])
+                for order in (
+                    norms.argsort(1, descending=True),
+                    _greedy_order(v[:24].double(), blocks),
+                    expected.argsort(1, descending=True),
+                    torch.arange(blocks).expand(len(v), -1),
+                )
+            ]
+        ).numpy(),
         cosine=float((cosine.sum() - cosine.diagonal(dim1=1, dim2=2).sum()) / (len(v) * blocks * (blocks - 1))),
         agreement=((keep_norm & keep_router).sum(2) / kept[:, None].clamp_min(1)).mean(1).numpy(),
         blocks=blocks,
@@ -220,13 +232,29 @@ def greedy(vectors: Tensor, kept: int) -> Tensor:
     """`omission_error` of so many vectors, each added where it leaves the least: vectors [tokens, n, d] -> [tokens]."""
     vectors, scaled = check_vectors(vectors)
     chosen = torch.zeros(vectors.shape[:-1], dtype=torch.bool, device=vectors.device)
-    rest = scaled.sum(-2)
+    return omission_error(vectors, chosen.scatter_(-1, _greedy_order(scaled, kept), True))
+
+
+def _greedy_order(vectors: Tensor, kept: int) -> Tensor:
+    """Which vector leaves the least error after those before it: [..., n, d] -> int64 [..., kept]."""
+    chosen = torch.zeros(vectors.shape[:-1], dtype=torch.bool, device=vectors.device)
+    rest, order = vectors.sum(-2), []
     for _ in range(kept):
-        left = (rest[..., None, :] - scaled).square().sum(-1).masked_fill(chosen, torch.inf)
-        pick = left.argmin(-1, keepdim=True)
-        chosen.scatter_(-1, pick, True)
-        rest = rest - scaled.gather(-2, pick[..., None].expand(*pick.shape, scaled.shape[-1]))[..., 0, :]
-    return omission_error(vectors, chosen)
+        left = (rest[..., None, :] - vectors).square().sum(-1).masked_fill(chosen, torch.inf)
+        order.append(left.argmin(-1, keepdim=True))
+        chosen.scatter_(-1, order[-1], True)
+        rest = rest - vectors.gather(-2, order[-1][..., None].expand(*order[-1].shape, vectors.shape[-1]))[..., 0, :]
+    return torch.cat(order, -1) if order else chosen.new_empty((*chosen.shape[:-1], 0), dtype=torch.long)
+
+
+def _path(vectors: Tensor, order: Tensor) -> Tensor:
+    """The partial sums of vectors [tokens, n, d] taken in this order [tokens, n], along y and off it: [tokens, n + 1, 2]."""
+    sums = vectors.gather(1, order[..., None].expand_as(vectors)).cumsum(1)
+    sums = torch.cat((torch.zeros_like(sums[:, :1]), sums), 1)
+    length = sums[:, -1].norm(dim=-1)[:, None, None]
+    y = sums[:, -1:] / length
+    along = (sums * y).sum(-1, keepdim=True)
+    return torch.cat((along, (sums - along * y).norm(dim=-1, keepdim=True)), -1) / length
 
 
 def log_combinations(n: int, k: int) -> float:

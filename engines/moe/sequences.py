@@ -68,8 +68,8 @@ class SequenceBalance:
     over_all: float64 [E, S]; greatest violation over all tokens, mean over layers
     loss: float64 [E, S], nats a byte; of the model, with its choices moved
     error: float64 [E, S], nats a byte; standard error over the sequences of the loss less that at λ = 0
-    share: float64 [domains, experts]; load of each domain in the last layer at λ = 0
-    moved: float64 [domains, experts]; the same with the first estimate at the greatest λ
+    share: float64 [sequences, experts]; load of each sequence in the last layer at λ = 0, one domain after the other
+    moved: float64 [sequences, experts]; the same with the first estimate at the greatest λ
     chance: float64; what `within` would be if every token drew its experts evenly at random
     domains: keys of the domains
     sequences: int
@@ -110,7 +110,6 @@ def sequence_balance(
     experts, top_k = shipped.config.experts, shipped.config.top_k
     strength = (0.0, *(value for value in strengths if value > 0))
     within, over_all, loss, error = (np.empty((len(estimates), len(strength))) for _ in range(4))
-    domain = torch.arange(len(texts)).repeat_interleave(sequences)
     shares: dict[float, Tensor] = {}
 
     def measure(estimate: str, value: float) -> tuple[float, float, Tensor, Tensor]:
@@ -121,13 +120,11 @@ def sequence_balance(
             output = reader(tokens)
         counts = torch.stack([_counts(layer.indices, experts) for layer in output.routing])  # [layer, sequence, expert]
         losses = token_losses(output.logits, tokens).double().mean(1)
-        last = counts[-1]
-        domains = torch.stack([last[domain == d].sum(0) for d in range(len(texts))])
         return (
             float(violation(counts).max.mean()),
             float(violation(counts.sum(1)).max.mean()),
             losses,
-            domains / domains.sum(1, keepdim=True),
+            counts[-1] / counts[-1].sum(1, keepdim=True),
         )
 
     plain = measure(estimates[0], 0.0)

@@ -148,7 +148,15 @@ def test_tokens_that_no_unit_answers_are_left_out(vectors):
     result = subset_errors(blocks=2, units=1, vectors=vectors)
     for curve in (result.best, result.norm, result.learned, result.random, result.orthogonal):
         assert np.isfinite(curve).all() and curve[0] == pytest.approx(1)
-    assert (result.norms > 0).any(1).all()
+
+
+def test_the_path_of_sums_ends_at_y_and_is_as_far_from_it_as_is_missed():
+    result = subset_errors(blocks=6, dim=16, units=2)
+    missed = np.linalg.norm(result.paths - np.array([1.0, 0.0]), axis=-1) ** 2
+    np.testing.assert_allclose(missed[..., 0], 1, atol=1e-5)
+    np.testing.assert_allclose(missed[..., -1], 0, atol=1e-5)
+    greatest, best, router, any_order = missed.mean(1)
+    assert best[3] < min(greatest[3], router[3], any_order[3]) and greatest[3] < any_order[3]
 
 
 @pytest.mark.parametrize("vectors", ["ffn", "orthogonal"])

@@ -88,7 +88,17 @@ def test_moving_thresholds_see_no_later_token_and_balance_within_sequences():
     result = sequence_balance(strengths=(1.0,), sequences=2, bins=20)
     assert result.within[0, 1] < 0.5 * result.within[0, 0] and result.loss[0, 1] > result.loss[0, 0]
     assert result.chance == pytest.approx(0.24, abs=0.02)
-    np.testing.assert_allclose(result.share.sum(1), 1)
+    for share in (result.share, result.moved):  # of each sequence; three domains of two
+        assert share.shape == (6, 8)
+        np.testing.assert_allclose(share.sum(1), 1)
+    assert result.moved.max() < result.share.max()
+
+
+def test_the_most_favoured_expert_has_most_before_the_bias_is_renewed():
+    result = dynamic_number(updates=("quantile",), batches=5, experts=8, top_k=2, offset=1.0)
+    np.testing.assert_allclose(result.load.mean(-1), result.spent / 2, rtol=1e-5)
+    first, last = result.load[0, 0], result.load[0, -1]
+    assert first.argmax() >= 6 and first.argmin() <= 1 and np.ptp(last) < 0.5 * np.ptp(first)
 
 
 def test_a_limit_on_devices_costs_less_the_more_there_are():

@@ -149,10 +149,11 @@ VIEWS = (
         slug="dynamic",
         title="Dynamic number of experts",
         caption=(
-            "How many experts a token gets where it takes all with ρ + b > 0, batch after batch. Each batch is routed with the bias "
-            "made from those before. Watch how long the budget k is missed: from b = 0 behind a sigmoid all experts are taken. The "
-            "normal quantile starts near k at once. A bias renewed by the last batch's quantile follows its noise; an average of "
-            "quantiles comes down to what chance alone leaves."
+            "The load of every expert, from left to right batch after batch, a field a way of renewing the bias: rows are experts, the most "
+            "favoured at the top; white is even within the budget of k experts a token, blue more, orange less. A token takes all experts with "
+            "ρ + b > 0, with the bias made from the batches before. Look how soon the stripes fade, and how many experts a token gets: "
+            "from b = 0 behind a sigmoid it takes all. The normal quantile starts near k at once. A bias renewed by the last batch's "
+            "quantile follows its noise; an average of quantiles comes down to what chance alone leaves."
         ),
         compute=dynamic_number,
         controls={
@@ -214,10 +215,11 @@ VIEWS = (
         slug="sequences",
         title="Sequence-level balance",
         caption=(
-            "Greatest violation within a sequence of 128 bytes, mean over sequences and layers, against the strength λ. Each byte has a bias of its "
-            "own, −λβ: β is the 1 − k/n quantile of its sequence's scores so far, read off a histogram with exponential memory. Watch the loss below: "
-            "a little balance is nearly free, full balance costs much, for a model that was not trained so. The matrices show what is "
-            "lost: experts that knew their domain."
+            "The load of the last layer's experts in each sequence of 128 bytes, a row a sequence: white is even, blue more, orange less. "
+            "Left, the model as it is: experts know their domain, and each sequence uses few. Right, each byte has a bias of its own, −λβ: "
+            "β is the 1 − k/n quantile of its sequence's scores so far, read off a histogram with exponential memory. The rows are "
+            "paler, and the domains alike: that knowledge is lost. Below, the strength λ against balance and loss: a little balance is "
+            "nearly free, full balance costs much, for a model that was not trained so."
         ),
         compute=sequence_balance,
         controls={
@@ -279,11 +281,13 @@ VIEWS = (
         slug="geometry",
         title="The best k vectors",
         caption=(
-            "Error of keeping $k$ of the $n$ vectors whose sum is a dense layer's output: the layer is cut into $n$ blocks. If the "
-            "vectors were orthogonal, the best $k$ would be the longest; the best subset is found by trying all. Norms come close to it, "
-            "the closer the more dimensions there are. A linear router that sees only the input keeps much of the gain: that is a "
-            "mixture of experts. Below, the same layer cut finer with the same share kept: every choice of coarse blocks is also "
-            "one of fine ones, so the best can only get better."
+            "A dense layer is cut into $n$ blocks, whose vectors add up to its output $y$. Each path adds those of one token, tip to tail, in "
+            "another order; how far its $k$-th mark is from the star is exactly what the first $k$ of them miss; the large marks are at "
+            "half of them. Scrub the tokens: with the longest first the sum comes close to $y$ soon. Below, the mean over tokens. If the vectors were orthogonal, the "
+            "best $k$ would be the longest; the best subset is found by trying all. Norms come close to it, the closer the more "
+            "dimensions there are. A linear router that sees only the input keeps much of the gain: that is a mixture of experts. Last, "
+            "the same layer cut finer with the same share kept: every choice of coarse blocks is also one of fine ones, so the best "
+            "can only get better."
         ),
         compute=subset_errors,
         controls={

@@ -31,7 +31,7 @@ from studio.figure import (
     scrub,
     short,
 )
-from studio.language import drawn, raw, say
+from studio.language import Said, drawn, raw, say
 from studio.panels import Folded, Piece, Prose, Table, Writing
 
 RULE = {
@@ -216,6 +216,27 @@ def draw_models(result: TextRouting, layer: int = 0) -> list:
     return [draw_text(result, at), needs, loads, draw_load(result, at), *draw_pairs(result, at), draw_repeats(result)]
 
 
+def squares(
+    titles: list[Said], x: list[float], y: list[float], wide: bool = False
+) -> tuple[Figure, list[dict[str, str]]]:
+    """A square for each title, laid out by the page, and the axes of each as its traces name them.
+
+    x, y: their ranges; wide: they fill the width, and are squares no more
+    """
+    made = figure(height=560, showlegend=False, bargap=0, meta={"cells": [len(titles), 0, wide]})
+    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "showline": True}
+    places = []
+    for i, title in enumerate(titles):
+        number, left = str(i + 1) if i else "", i / len(titles)  # (the page lays them out anew, by its room)
+        places.append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
+        across_it = {"range": x, "domain": [left, left + 0.9 / len(titles)], "anchor": f"y{number}"}
+        made.update(
+            **{f"xaxis{number}": hidden | across_it, f"yaxis{number}": hidden | {"range": y, "anchor": f"x{number}"}}
+        )
+        label(made, left, 1, title, xref="paper", yref="paper", align="left")
+    return made, places
+
+
 def draw_loads(result: Balancing) -> Figure:
     """The load of every expert, a square a rule, scrubbed over the rounds."""
     n, even, rounds = result.experts, np.ptp(result.target) < 1e-12, result.rounds
@@ -224,29 +245,21 @@ def draw_loads(result: Balancing) -> Figure:
     load = (n * result.load[:, :, order]).astype(np.float32)
     moments = sorted({round(m) for m in np.geomspace(1, rounds + 1, 14 if n <= 128 else 6) - 1})
     high = 1.05 * float(np.nanmax(load[:, : rounds + 1]))
-    made = figure(height=560, showlegend=False, bargap=0, meta={"cells": [len(result.rules), 0]})
-    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "showline": True}
-    hover = "%{y:.2f} times the even share"
-    ends, shares = [0.5, n + 0.5], np.arange(1, n + 1)
-    places = []
-    for i, rule in enumerate(result.rules):
-        number = str(i + 1) if i else ""
-        places.append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
-        left = i / len(result.rules)  # (the page lays them out anew, by its room)
-        across_it = {"range": ends, "domain": [left, left + 0.9 / len(result.rules)], "anchor": f"y{number}"}
-        made.update(
-            **{
-                f"xaxis{number}": hidden | across_it,
-                f"yaxis{number}": hidden | {"range": [0, high], "anchor": f"x{number}"},
-            }
-        )
+    titles = []
+    for rule, first, violation in zip(result.rules, result.balanced, result.max, strict=True):
+        within = int((violation[: rounds + 1] <= BALANCED).sum())
         held = (
             "never balanced"
-            if result.balanced[i] < 0
-            else say("balanced from round {round}", round=int(result.balanced[i]))
+            if not within
+            else say("within 10 % in {some} rounds of {all}", some=within, all=rounds + 1)
         )
-        title = raw(f"<b>{say(RULE[rule])}</b><br>{drawn(held)}")
-        label(made, left, 1, title, xref="paper", yref="paper", align="left")
+        held = held if first < 0 else say("balanced from round {round}", round=int(first))
+        titles.append(raw(f"<b>{say(RULE[rule])}</b><br>{drawn(held)}"))
+    shares = np.arange(1, n + 1)
+    ends = [0.5, n + 0.5]
+    made, places = squares(titles, ends, [0, high])
+    for i, rule in enumerate(result.rules):
+        hover = "%{y:.2f} times the even share"
         bars(made, shares, load[i, moments[-1]], RULE[rule], COLOR[rule], hover=hover, legend=False, **places[i])
     for at in places:
         wanted = n * result.target[order] if not even else np.ones(2)
@@ -362,8 +375,42 @@ def draw_kinds(result: Training) -> Figure:
     return drawn.y(tickvals=middles, ticktext=[RULE[rule] for rule in result.rules])
 
 
+# the orders in which vectors are added, as their paths and their errors are named
+ORDERS = (
+    ("greatest norms", COLORS[0]),
+    ("one after the other, each the best", COLORS[3]),
+    ("linear router", COLORS[2]),
+)
+
+
+def draw_paths(result: Subsets) -> Figure:
+    """The vectors of a token added tip to tail in several orders, along their sum and off it; scrubbed over the tokens."""
+    far = min(float(np.abs(result.paths[..., 1]).max()), 1.5)
+    drawn = figure(x="along y, in units of ‖y‖", y="off y", height=560, yaxis={"scaleanchor": "x"})
+    named = (*ORDERS, ("any order", COLORS[1]))
+    for i in reversed(range(len(named))):  # the best on top
+        x, y = result.paths[i, 0].T
+        hover = "%{customdata} vectors: %{x:.2f} along y, %{y:.2f} off it"
+        path = line(drawn, x, y, *named[i], width=2.5, marks=7, hover=hover, customdata=result.kept)
+        path["marker"] |= {"size": np.where(result.kept == result.blocks // 2, 14, 6), "opacity": 1}
+    turn = np.linspace(0, np.pi, 61)
+    for radius in (0.25, 0.5, 0.75, 1.0):
+        circle = 1 - radius * np.cos(turn), radius * np.sin(turn)
+        line(drawn, *circle, "", GREY, width=1, dash="dot", hoverinfo="skip")
+        if radius < 0.8:  # beside the paths, which come from the left
+            place = 1 + radius * np.cos(0.5), radius * np.sin(0.5)
+            label(drawn, *place, say("{share} % missed", share=short(100 * radius**2, 2)), GREY, xshift=4)
+    points(drawn, [0], [0], "", INK, size=9, hover="0: nothing kept")
+    points(drawn, [1], [0], "y, the sum of all", INK, size=16, symbol="star", hover="y")
+    drawn.x(span=(-0.1, 1.6), zeroline=False).y(span=(-0.06, max(0.8, 1.05 * far)), zeroline=False, constrain="domain")
+    frames = [
+        [{"x": path[:, 0], "y": path[:, 1]} for path in result.paths[::-1, t]] for t in range(len(result.paths[0]))
+    ]
+    return scrub(drawn, frames, [str(t + 1) for t in range(len(frames))], "token", start=0)
+
+
 def draw_geometry(result: Subsets) -> list:
-    drawn = figure(x=say("vectors kept, k of {all}", all=result.blocks), y="squared error ÷ ‖y‖²", height=440, log="y")
+    drawn = figure(x=say("vectors kept, k of {all}", all=result.blocks), y="squared error ÷ ‖y‖²", height=400, log="y")
     for name, curve, color, dash in (
         ("any k (mean)", result.random, COLORS[1], "solid"),
         ("linear router", result.learned, COLORS[2], "solid"),
@@ -381,7 +428,7 @@ def draw_geometry(result: Subsets) -> list:
         count=quarter,
         share=round(100 * float(result.agreement[quarter])),
     )
-    return [drawn, Prose(told), *(draw_grain(result) if len(result.grain) else [])]
+    return [draw_paths(result), drawn, Prose(told), *(draw_grain(result) if len(result.grain) else [])]
 
 
 def draw_grain(result: Subsets) -> list:

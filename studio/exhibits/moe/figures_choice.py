@@ -8,9 +8,24 @@ from engines.moe.auxiliary import Auxiliary
 from engines.moe.devices import DeviceLimits
 from engines.moe.dynamic import DynamicNumber
 from engines.moe.sequences import SequenceBalance
-from studio.exhibits.moe.figures import DOMAIN, matrix
-from studio.figure import COLORS, GREY, INK, across, band, bars, figure, label, line, points, short
-from studio.language import say
+from studio.exhibits.moe.figures import DOMAIN, squares
+from studio.figure import (
+    COLORS,
+    DIVERGING,
+    GREY,
+    INK,
+    Figure,
+    across,
+    band,
+    bars,
+    figure,
+    heat,
+    label,
+    line,
+    points,
+    short,
+)
+from studio.language import raw, say
 from studio.panels import Prose, Table
 
 UPDATE = {
@@ -27,7 +42,7 @@ ESTIMATE = {"histogram": "moving quantile (MQB)", "mean": "centring (moving mean
 
 def draw_dynamic(result: DynamicNumber) -> list:
     batches = np.arange(len(result.spent[0]))
-    number = figure(x="batch", y="experts of a token, mean", height=440)
+    number = figure(x="batch", y="experts of a token, mean", height=360)
     uneven = figure(x="batch", y="mean |F − Q|/Q", height=320, log="y", title="Load of each batch")
     spread = figure(x="experts of a token", y="share of tokens (%)", height=300, title="Last quarter of the batches")
     rows, late = [], slice(3 * len(batches) // 4, None)
@@ -66,7 +81,31 @@ def draw_dynamic(result: DynamicNumber) -> list:
         formula=short(result.formula, 4),
     )
     columns = ("bias renewed by", "first batch", "last quarter", "its deviation", "mean |F − Q|/Q", "maximum (F − Q)/Q")
-    return [number, uneven, spread, Table(columns, rows, "Experts of a token, and load"), Prose(told)]
+    loads = draw_batches(result, late)
+    return [loads, number, uneven, spread, Table(columns, rows, "Experts of a token, and load"), Prose(told)]
+
+
+def draw_batches(result: DynamicNumber, late: slice) -> Figure:
+    """The load of every expert batch after batch, a square a way of renewing the bias."""
+    titles = []
+    for update, spent in zip(result.updates, result.spent, strict=True):
+        said = say(
+            "{first} experts a token, then {mean} ± {deviation}",
+            first=short(spent[0], 2),
+            mean=short(spent[late].mean()),
+            deviation=short(spent[late].std(), 1),
+        )
+        titles.append(raw(f"<b>{say(UPDATE[update])}</b><br>{said}"))
+    batches = result.spent.shape[1]
+    made, places = squares(titles, [-0.5, batches - 0.5], [0.5, result.experts + 0.5], wide=True)
+    hover = "batch %{x}, expert %{y} by its offset: %{z:.2f} times the even share"
+    for load, at in zip(result.load, places, strict=True):
+        shades = {"scale": DIVERGING, "low": 0, "high": 2, "showscale": False}
+        heat(made, load.T, np.arange(batches), np.arange(1, result.experts + 1), hover=hover, **shades, **at)
+    made.alt = say(
+        "The greatest load of the first batch is {high} times the even share.", high=short(result.load[:, 0].max(), 2)
+    )
+    return made
 
 
 def draw_sequences(result: SequenceBalance) -> list:
@@ -106,15 +145,39 @@ def draw_sequences(result: SequenceBalance) -> list:
     across(within, y=result.chance)
     label(within, 1, result.chance, "chance alone", GREY, xref="x domain", xanchor="right", yanchor="top")
     within.y(rangemode="tozero")
-    strongest = float(result.strength.max())
-    panels = [within, loss]
-    names = [DOMAIN[key] for key in result.domains]
-    for share, value in ((result.share, 0.0), (result.moved, strongest)):
-        title = say("Load of each domain in the last layer, λ = {strength}", strength=short(value))
-        more = {"x": "expert", "digits": 0, "high": 40, "height": 120 + 34 * len(names), "title": title}
-        panels.append(matrix(100 * share, names, share.shape[1], "%{y}: %{z:.0f} % go to expert %{x}", **more))
     columns = ("bias of a token", "λ", "in a sequence", "over all tokens", "loss added", "standard error")
-    return [*panels, Table(columns, rows, "Maximum violation, and loss in nats a byte")]
+    return [draw_each(result), within, loss, Table(columns, rows, "Maximum violation, and loss in nats a byte")]
+
+
+def draw_each(result: SequenceBalance) -> Figure:
+    """The load of every sequence in the last layer, at λ = 0 and at the greatest λ beside it."""
+    (rows, n), each = result.share.shape, result.sequences // len(result.domains)
+    times = np.full((rows, 2 * n + 1), np.nan)
+    times[:, :n], times[:, n + 1 :] = n * result.share, n * result.moved
+    blocks = np.insert(times, np.arange(each, rows, each), np.nan, axis=0)
+    drawn = figure(x="expert of the last layer", height=520, margin={"t": 56})
+    more = {"scale": DIVERGING, "low": 0, "high": 2, "bar": "÷ even share", "xgap": 1, "ygap": 1}
+    heat(drawn, blocks, hover="%{z:.2f} times the even share", **more)
+    for at, half, strength in ((0, times[:, :n], 0.0), (n + 1, times[:, n + 1 :], result.strength.max())):
+        told = say(
+            "<b>λ = {strength}</b><br>greatest load, mean: {most} times even",
+            strength=short(strength),
+            most=short(half.max(1).mean()),
+        )
+        label(drawn, at - 0.5, 1, told, yref="y domain", align="left", yshift=2)
+    middles = [d * (each + 1) + (each - 1) / 2 for d in range(len(result.domains))]
+    experts = [*range(n), *range(n + 1, 2 * n + 1)]
+    drawn.x(
+        tickvals=experts,
+        ticktext=[str(at % (n + 1) + 1) for at in experts],
+        showgrid=False,
+        tickangle=0,
+        zeroline=False,
+    )
+    names = [DOMAIN[key] for key in result.domains]
+    return drawn.y(
+        tickvals=middles, ticktext=names, autorange="reversed", automargin=True, showgrid=False, zeroline=False
+    )
 
 
 def draw_auxiliary(result: Auxiliary) -> list:
