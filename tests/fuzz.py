@@ -53,7 +53,7 @@ OWN = (
     "Session not found|Function not found|File not found|Session hash not found|Not Found|Method Not Allowed|"
     "There was an error parsing the body|Could not parse|Invalid|File not allowed|File cannot be fetched|File too large|"
     "Missing boundary|Bad Request|.*maximum allowed size|Unsupported media type|Not Acceptable|Request payload too large|"
-    "No function registered|This API endpoint|Queue is full"
+    "No function registered|No function index provided|This API endpoint|Queue is full"
 )
 
 
