@@ -6,7 +6,9 @@ import pytest
 from engines.rope.bases import feasible_bases
 from engines.rope.curves import similarity_curves
 from engines.rope.digits import dials
-from studio.exhibits.rope.figures import draw_bases, draw_dials, draw_similarity
+from engines.rope.partial import partial_rotation
+from studio.exhibits.rope.figures import draw_bases, draw_dials, draw_partial, draw_similarity
+from studio.exhibits.rope.figures_decoders import near
 from studio.panels import Folded, Table
 
 
@@ -36,6 +38,17 @@ def test_the_cross_stands_where_the_similarity_is_first_negative():
     drawing = draw_similarity(similarity_curves(bases=(10_000.0,)))[0]
     crosses = [trace for trace in drawing.data if trace.get("marker", {}).get("symbol") == "x"]
     assert [list(cross["x"]) for cross in crosses] == [[1707]]
+
+
+def test_the_point_that_is_dragged_lies_on_its_curve():
+    curve, point = draw_partial(partial_rotation(base=3000.0, lengths=(512,), head_dim=16))[0].data[:2]
+    assert (point["x"][0], point["y"][0]) in set(zip(curve["x"], curve["y"], strict=True))
+    assert list(curve["x"]) == sorted(curve["x"])
+
+
+def test_the_mean_of_neighbours_keeps_a_straight_line_and_spreads_a_peak():
+    np.testing.assert_allclose(near(np.arange(20.0)), np.arange(20))
+    np.testing.assert_allclose(near(np.eye(20)[10])[6:15], 1 / 9)
 
 
 def test_published_bases_are_beside_the_least_ones_for_heads_of_128_alone():

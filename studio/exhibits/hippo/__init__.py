@@ -87,7 +87,7 @@ VIEWS = (
         title="The past in N numbers",
         caption=(
             "A signal is read once, from left to right, and only $N$ numbers are kept; the coloured curve is the past that they give "
-            "back at the moment “now” (dashed: the weight of each age). Play the moments: LegS stretches one polynomial over all that "
+            "back at the moment “now” (grey, at the foot: the weight of each age). Play the moments: LegS stretches one polynomial over all that "
             "has been, the others slide a window along or let the past fade. The map below shows the numbers over time, coloured by "
             "their square root. $N$ numbers remember any length, at a resolution that falls as the past grows."
         ),

@@ -76,20 +76,31 @@ def draw_memory(result: Memory) -> list:
     room = 0.35 * (high - low) or 1.0
     floor = low - room
     every = np.unique(np.linspace(0, len(result.weight) - 1, 40).round().astype(int))
+    round_trip = np.concatenate([every, every[::-1]])  # along the weight, and back along the foot
     frames = []  # later frames carry only what changes: the browser keeps the rest
     for end, past, recalled in zip(result.ends, result.past, result.recalled, strict=True):
         seen = past >= 0
         curve = np.clip(recalled[seen], low - 20 * room, high + 20 * room)
-        frames.append([{"x": past[seen], "y": curve}, {"x": np.array([end, end])}, {"x": past[every]}])
+        frames.append([{"x": past[seen], "y": curve}, {"x": np.array([end, end])}, {"x": past[round_trip]}])
     time = "time t (s)" if result.unit else "time t"
     fig = figure(x=time, y="u(t)", height=480)
     line(fig, frames[-1][0]["x"], frames[-1][0]["y"], "recalled", TINT[result.measure], width=3)
     line(fig, frames[-1][1]["x"], [floor, high + room], "now", GREY, width=1, hover="%{x:.4~g}", legend=False)
-    height = floor + 0.8 * room * result.weight[every]
-    line(fig, frames[-1][2]["x"], height, "weight of the past", GREY, dash="dash", hover="%{x:.4~g}")
+    height = np.concatenate([floor + 0.8 * room * result.weight[every], np.full(len(every), floor)])
+    line(
+        fig,
+        frames[-1][2]["x"],
+        height,
+        "weight of the past",
+        GREY,
+        width=1,
+        opacity=0.5,
+        fill="toself",
+        hover="%{x:.4~g}",
+    )
     line(fig, result.time, result.values, "signal", INK, width=1, opacity=0.8)
     fig.x(range=[0, float(result.time[-1])]).y(range=[floor, high + room])
-    scrub(fig, frames, [short(end) for end in result.ends], "t =")
+    scrub(fig, frames, [short(end) for end in result.ends], "t =", once=True)
     error, share = float(result.error[-1]), float(result.error[-1]) / max(result.scale, 1e-12)
     fig.alt = say(
         "{measure}: error at the end {share} % of the signal.",
@@ -253,7 +264,7 @@ def draw_forgetting(result: Forgetting, axes: str = "xy") -> list:
     for measure, error in zip(result.measures, result.error, strict=True):
         line(fig, result.age, error, raw(MEASURES[measure]), TINT[measure], hover="%{x:.2f}: %{y:.3~g}")
     across(fig, y=1, text="nothing recalled")
-    fig.x(range=[0, 1]).y(span=(max(1e-8, float(result.error.min()) / 2), 10))
+    fig.x(range=[0, 1]).y(span=(max(1e-8, float(result.error.min()) / 2), 2.5 * max(1.0, float(result.error.max()))))
     if any(measure not in ("legs", "fous") for measure in result.measures):
         points(fig, [result.window], [1], "window w: drag", INK, size=13, symbol="diamond", hover="w = %{x:.2f}")
         drag(fig, len(fig.data) - 1, x="window")
@@ -344,7 +355,8 @@ def draw_copying(result: Copying) -> list:
     fig = figure(x="a blank's step over a token's", y="mean square error of a token", height=460, log="xy")
     ratios = np.where(result.ratios == 0, 3e-5, result.ratios)
     for size, error, color in zip(result.sizes.tolist(), result.error, COLORS, strict=False):
-        line(fig, ratios, error, raw(f"N = {size}"), color, marks=4, hover="%{x:.2~g}: %{y:.3~g}")
+        shown = np.where(error > 3e-12, error, 1e-14)  # what is rounding lies below the figure
+        line(fig, ratios, shown, raw(f"N = {size}"), color, marks=4, hover="%{x:.2~g}: %{y:.3~g}")
     bound = float(result.bound.mean())
     line(fig, [ratios[0], 1], [bound, bound], "least of any fixed step", GREY, width=1.5, dash="dot")
     points(
@@ -393,10 +405,11 @@ def draw_copying(result: Copying) -> list:
 def draw_kernels(result: Kernels) -> list:
     """S4's kernel with and without its low-rank term, beside S4D."""
     fig = figure(x="time t", y="kernel K(t)", height=480)
-    line(fig, result.time, result.recurrent, "recurrence", COLORS[0], width=6, opacity=0.3)
-    line(fig, result.time, result.cauchy, "S4: Cauchy sums", COLORS[0], width=1.6)
-    line(fig, result.time, result.uncorrected, "without the low-rank term", COLORS[3], width=1.6, dash="dot")
-    line(fig, result.time, result.diagonal, "S4D: B/2", COLORS[1], width=1.6, dash="dash")
+    # the wrong one lies beneath, pale: it swings the most
+    line(fig, result.time, result.uncorrected, "without the low-rank term", COLORS[3], width=1, opacity=0.3)
+    line(fig, result.time, result.diagonal, "S4D: B/2", COLORS[1], width=1.3)
+    line(fig, result.time, result.recurrent, "recurrence", COLORS[0], width=8, opacity=0.35)
+    line(fig, result.time, result.cauchy, "S4: Cauchy sums", COLORS[0], width=2.5)
     nearest = int(np.abs(result.time - result.delay).argmin())
     height = float(result.cauchy[nearest])
     points(fig, [result.delay], [height], "delay: drag", INK, size=13, symbol="diamond", hover="%{x:.2f}")

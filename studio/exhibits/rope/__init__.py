@@ -122,7 +122,7 @@ VIEWS = (
         title="Finding a similar key",
         caption=(
             "One ideal head looks for the key that is like its query, $m$ tokens back, among all the random keys since: the "
-            "chance that it scores highest. Its score is on average $2f_b$ of the distance shown to the head, so this "
+            "chance that it scores highest (pale), and the mean of nine neighbouring distances. Its score is on average $2f_b$ of the distance shown to the head, so this "
             "is what the sign and size of $f_b$ are worth. Watch where each way loses the key. Below, the softmax "
             "spreads over more and more tokens; log n scaling sharpens it again."
         ),

@@ -46,6 +46,9 @@ def draw_similarity(result: SimilarityCurves, integral: bool = False) -> list:
         x="distance m (tokens)", y="mean |S<sub>j</sub>|", log="x", height=340, title="RoFormer's decay bound"
     )
     size, rows, firsts = result.head_dim, [], []
+    bottom = -size * (0.21 + 0.045 * len(result.bases))
+    band(drawing, [1, result.distance], [bottom] * 2, [0, 0], color=RED, opacity=0.06)
+    label(drawing, 1, bottom, "below 0: a random key scores higher on average", RED, xshift=6, yshift=2)
     for i, base in enumerate(result.bases):
         color, name = COLORS[i % len(COLORS)], say("b = {base}", base=short(base))
         x, low, high = result.bin_distance[1:], result.low[i, 1:], result.high[i, 1:]
@@ -71,7 +74,7 @@ def draw_similarity(result: SimilarityCurves, integral: bool = False) -> list:
         rows.append([float(base), first if first >= 0 else none, result.lowest[i], int(result.lowest_distance[i])])
     across(drawing, y=0, dash="solid", width=1)
     drawing.x(span=(1, result.distance))
-    drawing.y(range=[-size * (0.21 + 0.045 * len(result.bases)), size * 0.52])
+    drawing.y(range=[bottom, size * 0.52])
     decay.y(rangemode="tozero")
     drawing.alt = say("First negative distance, by base: {firsts}.", firsts="; ".join(firsts))
     columns = ("base b", "first distance with f < 0", "least f", "at distance")
@@ -110,11 +113,13 @@ def draw_partial(result: PartialRotation) -> list:
         height=360,
         title="With less than that",
     )
+    place = np.searchsorted(result.bases, result.base)
+    bases = np.insert(result.bases, place, result.base)  # the point that is dragged lies on its curve
     for i, length in enumerate(result.lengths):
         name, color = say("L = {length}", length=int(length)), COLORS[i]
-        share = 100 * result.least[i] / pairs
+        least = np.insert(result.least[i], place, result.at_base[i])
         hover = "b = %{x:,.4~g}<br>%{customdata} pairs"
-        line(drawing, result.bases, share, name, color, marks=5, customdata=result.least[i], hover=hover)
+        line(drawing, bases, 100 * least / pairs, name, color, marks=5, customdata=least, hover=hover)
         points(
             drawing, [result.base], [100 * result.at_base[i] / pairs], name, color, size=12, legend=False, hover=name
         )

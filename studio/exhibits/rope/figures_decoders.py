@@ -18,6 +18,7 @@ WAY = SCALING | FORM
 COLOR = HUE | {"rerope": COLORS[4], "leaky_rerope": COLORS[7], "window": GREY}
 STROKE = DASH | {"rerope": "longdash", "leaky_rerope": "longdash"}
 READER = {f"{10**i}": f"{10**i:,}" for i in range(2, 7)}
+FIRST = 32  # bytes; before it every model guesses, and the noise would fill the figure
 LOG_N = {"off": "without", "on": "with"}
 _STROKES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -68,17 +69,26 @@ def draw_extrapolation(result: Extrapolation) -> list:
 
 def _over_position(result: Extrapolation, values: np.ndarray, named: str, height: int, **layout) -> Figure:
     drawing = figure(x="position (bytes)", y=named, log="x", height=height, **layout)
-    named_curves = curves(result.models, result.scalings, result.log_n)
+    named_curves, limits = curves(result.models, result.scalings, result.log_n), []
     for c, (name, color, dash) in enumerate(named_curves):
         x, y, error = result.position[1:], values[c, 1:], result.error[c, 1:]
         if len(named_curves) <= 6 and values is result.excess and error.any():
             band(drawing, x, y - error, y + error, color=GREY if color == INK else color)
+        limits += [(y - error)[x >= FIRST], (y + error)[x >= FIRST]]
         hover = "%{x:,.0f}: %{y:.3f} ± %{customdata:.3f}"
         line(drawing, x, y, name, color, dash=dash, customdata=error, hover=hover)
     across(drawing, x=result.context_length, text=say("trained on {length}", length=result.context_length))
-    octaves = [8 << i for i in range(9) if 8 << i <= result.length]
-    drawing.x(tickvals=octaves, ticktext=[f"{n:,}" for n in octaves], span=(8, result.length))
+    octaves = [FIRST << i for i in range(9) if FIRST << i <= result.length]
+    low, high = float(np.min(limits)), float(np.max(limits))
+    drawing.x(tickvals=octaves, ticktext=[f"{n:,}" for n in octaves], span=(FIRST, result.length))
+    drawing.y(range=[low - 0.06 * (high - low), high + 0.06 * (high - low)])
     return drawing
+
+
+def near(values: np.ndarray, reach: int = 4) -> np.ndarray:
+    """The mean of each value and its neighbours, as many on both sides: at most `reach`, fewer at the ends."""
+    reaches = np.minimum(reach, np.minimum(np.arange(len(values)), np.arange(len(values))[::-1]))
+    return np.array([values[i - r : i + r + 1].mean() for i, r in enumerate(reaches)])
 
 
 def draw_retrieval(result: Retrieval) -> list:
@@ -95,7 +105,9 @@ def draw_retrieval(result: Retrieval) -> list:
     for c, way in enumerate(result.scalings):
         name, color, dash = WAY[way], COLOR[way], STROKE.get(way)
         hover = "m = %{x:,}<br>%{y:.3~g} %"
-        line(found, result.distance, 100 * result.found[c], name, color, dash=dash, hover=hover)
+        chance, kept = 100 * result.found[c], {"group": str(name), "hover": hover}
+        line(found, result.distance, chance, name, color, width=1, opacity=0.3, legend=False, **kept)
+        line(found, result.distance, near(chance), name, color, width=2.5, dash=dash, **kept)
         for values, stroke in ((result.attention, dash), (result.attention_log_n, "dot")):
             shown = np.where(values[c] > 1e-7, 100 * values[c], np.nan)
             line(share, result.distance, shown, name, color, dash=stroke, legend=False, hover=hover)
