@@ -159,12 +159,12 @@ def decay_bound(distance: Any, head_dim: int, base: float) -> torch.Tensor:
 
 
 def _mean_partial_sum(distance: torch.Tensor, frequencies: torch.Tensor) -> torch.Tensor:
-    real = imaginary = total = torch.zeros_like(distance)
-    for theta in frequencies.tolist():
-        real = real + torch.cos(distance * theta)
-        imaginary = imaginary + torch.sin(distance * theta)
-        total = total + torch.hypot(real, imaginary)
-    return total / len(frequencies)
+    # some at a time: a million distances need no more memory than a thousand
+    parts = [
+        torch.hypot(*(part.cumsum(1) for part in cos_sin(some, frequencies))).mean(1)
+        for some in distance.flatten().split(4096)
+    ]
+    return torch.cat(parts).reshape(distance.shape)
 
 
 def similarity_integral(distance: Any, pairs: int, base: float) -> np.ndarray:

@@ -26,7 +26,8 @@ CASES = ("points", "gaussians", "plane")
 TARGETS = tuple(MIXTURES)
 SHOWN = 200  # points of each law of the plane
 KINDS = ("gp_at_1", "gp_at_0", "reflow")
-NODES = 64
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
+TIMES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2  # a quadrature over [0, 1]
 GRID = 401
 
 
@@ -39,8 +40,7 @@ def slope_of(kind: str, move: np.ndarray, penalty: float) -> np.ndarray:
 
 def between_gaussians(distance: float, std: float, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of y ~ N(0, 1), x ~ N(distance, std²): density of z = t x + (1 − t) y, t uniform, and E[x − y | z]; [n] each."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    t, weights = (nodes + 1)[:, None] / 2, weights[:, None] / 2
+    t, weights = TIMES[:, None], WEIGHTS[:, None]
     variance = (1 - t) ** 2 + t**2 * std**2
     density = weights * np.exp(-((z - t * distance) ** 2) / (2 * variance)) / np.sqrt(2 * math.pi * variance)
     move = distance + (t * std**2 - (1 - t)) / variance * (z - t * distance)
@@ -178,9 +178,7 @@ def least_reflow_loss(case: str, std: float) -> float:
     """½E|v(z, t) − (x − y)|² of the best field that knows t: ½∫ std²/((1 − t)² + t² std²) dt, which is π std/4; 0 for points."""
     if case == "points":
         return 0.0
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    t = (nodes + 1) / 2
-    return float(weights @ (std**2 / ((1 - t) ** 2 + (t * std) ** 2))) / 4
+    return float(WEIGHTS @ (std**2 / ((1 - TIMES) ** 2 + (TIMES * std) ** 2))) / 2
 
 
 def differences(case: str, distance: float, std: float, penalty: float) -> tuple[list[float], float, float]:
