@@ -46,7 +46,7 @@ const drawPictures = (holder, panel) => {
   gallery.style.setProperty("--picture", `${Math.floor(Math.max(least, most))}px`);
   if (isGrid) {
     gallery.style.setProperty("--columns", across);
-    gallery.style.setProperty("--least", panel.captions.length ? "84px" : "34px");
+    gallery.style.setProperty("--least", panel.captions.length ? "72px" : "34px");
     gallery.classList.toggle("with-rows", hasRows);
     if (hasRows && !isPhone()) gallery.append(node("span"));
     panel.columns.forEach((text) => gallery.append(node("span", "column-head", text)));

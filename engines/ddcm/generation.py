@@ -209,7 +209,7 @@ def restore(
     codebook_bits: CodebookBits = 8,
     atoms: Atoms = 8,
     variant: Variant = "turbo",
-    count: Annotated[int, Between(1, 8)] = 3,
+    count: Annotated[int, Between(1, 8)] = 8,
     model: Model = EMBEDDED,
     seed: Seed = 0,
 ) -> Iterator[Progress[Restored]]:

@@ -3,12 +3,15 @@
 import base64
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from engines.ddcm.experiments import gaussian_rate, picture_code
-from studio.exhibits.ddcm.figures import compare_at_equal_rate, draw_code
+from studio.exhibits.ddcm.figures import compare_at_equal_rate, draw_code, film_figure
+from studio.exhibits.ddcm.figures_photographs import of_the_model
+from studio.hub import LATENT
 from studio.panels import Writing, pack
 
 
@@ -52,3 +55,15 @@ def test_a_code_is_compared_with_itself_at_equal_rates():
     assert len(gaps) == 2 and np.allclose(gaps, 0) and calls == pytest.approx(1)
     worse = dataclasses.replace(same, pursuit=10 * same.pursuit)
     assert np.allclose(compare_at_equal_rate(worse)[0], 10)
+
+
+def test_the_size_stands_above_a_curve_that_ends_near_the_right_edge(coded):
+    names = ("decoded", "original", "film", "film_bytes", "film_psnr")
+    shown = SimpleNamespace(**{name: getattr(coded, name) for name in names}, film_steps=coded.film_bytes)
+    [size] = [note for note in film_figure(shown, "").layout["annotations"] if "bytes" in note["text"]]
+    assert size["yanchor"] == "bottom" and size["yshift"] > 0 and size["xanchor"] == "right"
+
+
+def test_only_models_of_the_hub_are_said_to_work_in_latents():
+    said = {name: of_the_model(SimpleNamespace(model=name)) for name in ("ddpm-cifar10-32", list(LATENT)[1])}
+    assert ["latents" in text for text in said.values()] == [False, True]

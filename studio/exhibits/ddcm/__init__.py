@@ -43,6 +43,7 @@ TASKS = {
 }
 KNOWN = ["emoji", "photograph", "upload", "drawing"]
 SHOWN_PICTURES = ["photograph", "emoji", "upload"]
+OF_THE_HUB = {"model": [name for name in LATENT if name != "none"]}  # the included model reads no text and has one size
 
 
 @cache
@@ -197,11 +198,10 @@ EXHIBIT = Exhibit(
             slug="photographs",
             title="Photographs",
             caption=(
-                "A photograph as DDCM was published for: the walk of a text-to-image model in the latents of an autoencoder, "
-                "4 or 16 numbers for each 8 x 8 pixels. Compare files of one size: JPEG falls apart into blocks, the model invents "
-                "what it has no bits for, and looks sharp where PSNR is low. The grey line is the autoencoder alone, which a "
-                "code of all its latents comes to. A prompt tells the denoiser what is there; its letters are part of the file, "
-                "as are the commit of the model and the shape of the latents: all that a decoder needs."
+                "A photograph while it is coded, the original, their difference, and the quality over the bytes so far. Below, "
+                "compare files of one size: JPEG falls apart into blocks, the model invents what it has no bits for, and looks "
+                "sharp where PSNR is low. DDCM was published for text-to-image models: choose one for photographs of 512 pixels "
+                "and more, in the latents of an autoencoder."
             ),
             compute=code_photograph,
             controls={
@@ -221,16 +221,14 @@ EXHIBIT = Exhibit(
                 "emoji": EMOJI,
                 "upload": Upload("Your picture", ENDINGS, 20, help="Cut to a square.", when={"source": ["upload"]}),
                 "file": Upload("A .ddcm file", (".ddcm",), 1, when={"source": ["file"]}),
-                "prompt": Text("Prompt", lines=2, help="Empty: none.", when={"source": SHOWN_PICTURES}),
+                "prompt": Text("Prompt", lines=2, help="Empty: none.", when=OF_THE_HUB),
                 "step_counts": Numbers("Steps T", when={"source": SHOWN_PICTURES}),
                 "atom_counts": Numbers("Atoms a step, M", when={"source": SHOWN_PICTURES}),
                 "codebook_bits": Range("Codebook size, log₂ K", step=1, when={"source": SHOWN_PICTURES}),
-                "guidance": Range(
-                    "Guidance", step=0.5, help="1: none, one pass a call.", when={"source": SHOWN_PICTURES}
-                ),
-                "side": Choice("Side (pixels)", {name: name for name in SIDES}, when={"source": SHOWN_PICTURES}),
+                "guidance": Range("Guidance", step=0.5, help="1: none, one pass a call.", when=OF_THE_HUB),
+                "side": Choice("Side (pixels)", {name: name for name in SIDES}, when=OF_THE_HUB),
                 "variant": Choice("Variant", VARIANTS, when={"source": SHOWN_PICTURES}),
-                "negative": Text("Negative prompt", lines=2, when={"source": SHOWN_PICTURES}),
+                "negative": Text("Negative prompt", lines=2, when=OF_THE_HUB),
                 "coefficient_bits": COEFFICIENTS,
                 "seed": SEED,
             },
@@ -275,13 +273,13 @@ EXHIBIT = Exhibit(
             appendix=True,
             title="Importance sampling",
             caption=(
-                "How far the states of an encoder are from those of DDPM, over $K$. The encoder has $K$ noises of DDPM's own step and "
-                "knows the picture. If it draws one with probability proportional to $q(x_s|x_t,x_0)/p(x_s|x_t)$, its "
-                "states have the distribution of DDPM's forward process as $K$ grows. The largest, which DDCM takes, "
-                "drifts away from it, though its error may be smaller. Importance sampling needs $K$ above "
-                "$2^{\\mathrm{KL}}$ at each step, so K must grow exponentially with the KL. Its choices carry less "
-                "than $\\log_2 K$ bits: with the noises in a shared random order, small indices are likelier, and an "
-                "entropy code gains. The index of the largest is uniform: there is nothing to gain."
+                "Where an encoder's last noise lies, beside DDPM's own, and below it how far the states are from those of DDPM, "
+                "over $K$. The encoder has $K$ noises of DDPM's own step and knows the picture. If it draws one with probability "
+                "proportional to $q(x_s|x_t,x_0)/p(x_s|x_t)$, its states have the distribution of DDPM's forward process as $K$ "
+                "grows. The largest, which DDCM takes, drifts away from it, though its error may be smaller. Importance sampling "
+                "needs $K$ above $2^{\\mathrm{KL}}$ at each step, so K must grow exponentially with the KL. Its choices carry "
+                "less than $\\log_2 K$ bits: with the noises in a shared random order, small indices are likelier, and an entropy "
+                "code gains. The index of the largest is uniform: there is nothing to gain."
             ),
             compute=choice_law,
             controls={
@@ -332,10 +330,11 @@ EXHIBIT = Exhibit(
             appendix=True,
             title="Quality over K",
             caption=(
-                "The same with the emoji model: pictures of random codes, and the kernel distance (that of KID) of their features to those "
-                "of 64 held-back emoji. Features are the mean and the standard deviation of each colour in blocks of 4 x 4 pixels; bars "
-                "are standard errors. Compare the rows: fresh codebooks come to DDPM with few atoms. One codebook of two makes noise, the "
-                "same in every picture: the mean of the atoms. Differences within the bars are none."
+                "Pictures that random codes decode to with the emoji model, a row a codebook, and those of DDPM. Compare the "
+                "rows: fresh codebooks come to DDPM with few atoms. One codebook of two makes noise, the same in every picture: "
+                "the mean of the atoms. The figure is the kernel distance (that of KID) of their features to those of 64 "
+                "held-back emoji. Features are the mean and the standard deviation of each colour in blocks of 4 x 4 pixels; "
+                "bars are standard errors. Differences within the bars are none."
             ),
             compute=book_quality,
             controls={
@@ -425,7 +424,7 @@ EXHIBIT = Exhibit(
                 "PSNR within what was measured (dB), mean of the seeds": lambda r: r.agreement.mean(),
                 "bytes of the choices": "payload_bytes",
             },
-            seconds=6,
+            seconds=16,
             brief={"steps": 5, "count": 2},
             **SLOW,
         ),
@@ -475,7 +474,7 @@ EXHIBIT = Exhibit(
         "restore": Former(
             "restore",
             names={"restored_steps": "steps", "book_bits": "codebook_bits"},
-            values={"atoms": 1, "variant": "shuffled"},
+            values={"atoms": 1, "variant": "shuffled", "count": 3},
         ),
         "mix": Former("mix", names={"mixed_steps": "steps", "book_bits": "codebook_bits"}),
         "open": Former("picture", names={"book_bits": "codebook_bits"}, values={"flips": 1}),

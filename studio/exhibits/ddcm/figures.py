@@ -129,8 +129,8 @@ def _course(drawn: Figure, result: Any, left: float, phone: dict[str, Any], floo
     arrow = "↔ " if hasattr(result, "steps") else ""
     size = raw(f"{arrow}{say('{bytes} bytes', bytes=short(float(result.film_bytes[-1]), 6))}")
     side = {"xanchor": "left", "xshift": 10, "yanchor": "middle"}
-    if steps[-1] > 0.6 * most:
-        side = {"xanchor": "right", "xshift": -4, "yanchor": "top", "yshift": -8}
+    if steps[-1] > 0.6 * most:  # no room on the right: above the curve, which rises
+        side = {"xanchor": "right", "xshift": 8, "yanchor": "bottom", "yshift": 6}
     label(drawn, steps[-1], quality[-1], size, COLORS[3], xref="x4", yref="y4", **side)
     label(drawn, 0, 1, "PSNR (dB)", xref="x4 domain", yref="y4 domain", xanchor="left")
     low, high = float(np.nanmin(quality)), float(np.nanmax(quality))
@@ -258,7 +258,7 @@ def draw_rate(result: RateDistortion, measure: str = "psnr") -> list:
         thin: dict[str, Any] = {"dash": "dot", "width": 1.2, "marks": 4, "legend": False}
         line(drawn, file, quality, name, color, marks=6, **both)
         line(drawn, bare, quality, say("{name}, without headers", name=name), color, **thin, **both)
-    drawn.update(legend={"traceorder": "normal"})
+    drawn.x(dtick="D2").update(legend={"traceorder": "normal"})
     order = np.argsort(np.where(result.done, result.payload_bytes, np.inf), kind="stable")[: result.done.sum()]
     captions = ["original"]
     for i in order:
@@ -385,7 +385,7 @@ def draw_restored(result: Restored) -> list:
         *(say("restored: {psnr}", psnr=decibels(result.psnr[i])) for i in done),
     )
     shown = Pictures(
-        np.concatenate([result.original[None], result.degraded[None], result.restored[done]]), captions, size=160
+        np.concatenate([result.original[None], result.degraded[None], result.restored[done]]), captions, size=186
     )
     rows = list(zip(done + 1, result.psnr[done], result.agreement[done], strict=True))
     table = Table(("restoration", "PSNR (dB)", "agreement with the measurement (dB)"), rows)

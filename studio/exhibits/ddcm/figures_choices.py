@@ -23,8 +23,8 @@ SHOWN = {str(k): raw(f"K = {k:,}") for k in SIZES[1:]}
 def draw_choices(result: ChoiceLaw, codebook: str = "1024") -> list:
     """The distance of both rules' distributions to DDPM's over K, the distribution itself, and the bits."""
     shown = SIZES.index(int(codebook))
-    drawn = figure(x="codebook size K", y="distance of the distribution to DDPM's", height=460, log="xy")
-    law = figure(x="noise ε in the last state", y="density", height=360)
+    drawn = figure(x="codebook size K", y="distance of the distribution to DDPM's", height=360, log="xy")
+    law = figure(x="noise ε in the last state", y="density", height=460)
     bits = figure(x="codebook size K", y="bits a source", height=360, log="x")
     middle = (result.edges[1:] + result.edges[:-1]) / 2
     line(law, middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), "DDPM: N(0, 1)", GREY, dash="dash")
@@ -60,7 +60,7 @@ def draw_choices(result: ChoiceLaw, codebook: str = "1024") -> list:
     line(steps, place, result.step_bits, "KL divergence (bits)", GREY, dash="dot", marks=4)
     rows = list(zip(result.codebook_size, *result.error, *result.distance.mean(2), strict=True))
     columns = ("K", "mean squared error, largest", "the same, sampled", "distance, largest", "distance, sampled")
-    return [drawn, Prose(text), law, bits, steps, Folded("All numbers", [Table(columns, rows)])]
+    return [law, drawn, Prose(text), bits, steps, Folded("All numbers", [Table(columns, rows)])]
 
 
 def draw_books(result: BookDistance) -> list:
@@ -95,7 +95,7 @@ def draw_books(result: BookDistance) -> list:
 
 def draw_quality(result: BookQuality) -> list:
     """The distance of the pictures' features to those of emoji over K, and some of the pictures."""
-    drawn = figure(x="codebook size K", y="kernel distance to emoji", height=440, log="x")
+    drawn = figure(x="codebook size K", y="kernel distance to emoji", height=360, log="x")
     kinds, done = np.array(result.book), result.done
     for book, (name, color) in BOOKS.items():
         mine = np.flatnonzero((kinds == book) & done)
@@ -127,4 +127,4 @@ def draw_quality(result: BookQuality) -> list:
         ("codebook", "kernel distance", "standard error"),
         list(zip(heads, result.distance[rows], result.error[rows], strict=True)),
     )
-    return [drawn, shown, Folded("All numbers", [table])]
+    return [shown, drawn, Folded("All numbers", [table])]

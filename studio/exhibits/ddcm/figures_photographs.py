@@ -17,10 +17,6 @@ from studio.panels import File, Folded, Pictures, Prose, Table, verbatim
 NAMED = CODECS | {"avif": raw("AVIF")}
 COLORED = CODEC_COLORS | {"avif": COLORS[7]}
 THUMB, FILM_BYTES = 256, 900_000
-INCLUDED = (
-    "Made with what is included: {model} codes the pixels themselves, 32 × 32 of them, and reads no prompt. Choose a model for "
-    "photographs of 512 pixels and more, in latents."
-)
 
 
 def draw_photograph(result: Photograph, measure: str = "psnr") -> list:
@@ -37,8 +33,7 @@ def draw_photograph(result: Photograph, measure: str = "psnr") -> list:
             film_psnr=result.film_psnr,
         )
         panels += [film_figure(shown, _summary(result), FILM_BYTES), Prose(_summary(result))]
-    if result.model not in LATENT:
-        panels.append(Prose(say(INCLUDED, model=raw(result.model))))
+    panels.append(Prose(of_the_model(result)))
     if result.original.size and len(done):
         panels += [_rate(result, measure), _pictures(result, done)]
     if len(result.code):
@@ -58,6 +53,20 @@ def _summary(result: Photograph) -> str:
     if result.prompt:
         clauses.append(say("Prompt: {prompt}", prompt=verbatim(result.prompt)))
     return raw(" ".join(clauses))
+
+
+def of_the_model(result: Photograph) -> str:
+    """What is so with this model alone."""
+    if result.model not in LATENT:
+        return say(
+            "Made with what is included: {model} codes the pixels themselves, 32 × 32 of them, and reads no prompt.",
+            model=raw(result.model),
+        )
+    return say(
+        "The walk is in the latents of an autoencoder, 4 or 16 numbers for each 8 x 8 pixels. The grey line is the autoencoder "
+        "alone, which a code of all its latents comes to. A prompt tells the denoiser what is there; its letters are part of "
+        "the file, as are the commit of the model and the shape of the latents: all that a decoder needs."
+    )
 
 
 def _rate(result: Photograph, measure: str) -> Figure:

@@ -84,6 +84,7 @@ GRID = {
 }
 GRIDS = Choice("Noise levels", GRID)
 
+OF_THE_HUB = {"model": [name for name in LATENT if name != "none"]}  # the included model has its own guidance and size
 PIXEL_MODELS = {
     "ddpm-emoji-32": "emoji",
     "ddpm-emoji-32-kinds": "emoji of six classes",
@@ -96,11 +97,11 @@ VIEWS = (
         slug="samplers",
         title="Samplers side by side",
         caption=(
-            "Particles fall from noise onto a target, a square a sampler; all begin at the same places. The denoiser is a "
-            "formula here, as the target is a mixture of Gaussians: every error is the sampler's. Compare the particles "
-            "with the density beneath them, and W₁, their distance to the target, with chance level in the table. Grey "
-            "lines are trajectories. What a step costs is a call of the denoiser (NFE); Heun makes two a step. On the "
-            "variance exploding path particles are drawn as $x/\\sqrt{1+\\sigma^2}$."
+            "Particles fall from noise onto a target, a square a sampler; all begin at the same places. The denoiser is "
+            "a formula here, as the target is a mixture of Gaussians: every error is the sampler's. Compare the "
+            "particles with the density beneath them, and W₁, their distance to the target, with chance level, that of "
+            "two exact sets, in brackets. Grey lines are trajectories. What a step costs is a call of the denoiser "
+            "(NFE); Heun makes two a step. On the variance exploding path particles are drawn as $x/\\sqrt{1+\\sigma^2}$."
         ),
         compute=sampler_panels,
         controls={
@@ -355,14 +356,14 @@ VIEWS = (
         slug="images",
         title="Schedulers on images",
         caption=(
-            "Images of one trained network, a row a scheduler, a column a number of steps, all from the same noise. "
-            "Follow a row to the right: with more steps a deterministic scheduler's images settle. Nearly all of the cost "
-            "is calls of the network (NFE). Each run begins at the noisiest timestep and calls the network at whole "
+            "Images of one trained network, a column a scheduler, a row a number of steps, all from the same noise. "
+            "Follow a column down: with more steps a deterministic scheduler's images settle. Nearly all of the cost is "
+            "calls of the network (NFE). Each run begins at the noisiest timestep and calls the network at whole "
             "timesteps alone. The steps are our own: several of diffusers' schedulers (0.42) miss the only picture of a "
-            "model that knows it, and Heun's long steps in σ fail on this model's cosine schedule. A model with classes can be "
-            "asked for one: guidance $w$ goes by $D_\\varnothing+w(D_c-D_\\varnothing)$, two passes of the network a call. "
-            "Compare $w=1$ with 3, then guide between two noise levels only: early guidance costs variety, late guidance does "
-            "little (Kynkäänniemi et al. 2024)."
+            "model that knows it, and Heun's long steps in σ fail on this model's cosine schedule. A model with classes "
+            "can be asked for one: guidance $w$ goes by $D_\\varnothing+w(D_c-D_\\varnothing)$, two passes of the network "
+            "a call. Compare $w=1$ with 3, then guide between two noise levels only: early guidance costs variety, late "
+            "guidance does little (Kynkäänniemi et al. 2024)."
         ),
         compute=image_grid,
         controls={
@@ -386,12 +387,11 @@ VIEWS = (
         slug="prompt",
         title="Text to image",
         caption=(
-            "Pictures of one prompt by a published model: a row a scheduler of diffusers, a column a number of steps, all from "
-            "the same noise. Scrub to see what the model takes the picture for on its way. The sampler works on latents, "
-            "4 or 16 numbers for each 8 x 8 pixels, and a decoder makes pixels of them at the end. Layout and colours are there "
-            "after few steps; compare details. Guidance $g$ takes $u + g(c - u)$ for the prediction, $c$ with the prompt "
-            "and $u$ with the negative one: two passes of the network a call. A few-step model beside was "
-            "distilled to need neither many steps nor guidance."
+            "Pictures of one prompt: a row a scheduler, a column a number of steps, all from the same noise. Scrub to "
+            "see what the model takes the picture for on its way. Layout and colours are there after few steps; compare "
+            "details. Guidance $g$ takes $u + g(c - u)$ for the prediction, $c$ with the prompt and $u$ without it or "
+            "with the negative one: two passes of the network a call. The model that is included knows ten words; those "
+            "of the Hugging Face Hub read a whole prompt."
         ),
         compute=prompt_grid,
         controls={
@@ -401,14 +401,21 @@ VIEWS = (
             "schedulers": Choice(
                 "Schedulers (up to 4)", {name: SAMPLERS_HERE[name] for name in PROMPTED}, several=True
             ),
-            "guidance": Range("Guidance", step=0.5),
-            "beside": Choice("Few-step model beside", {"none": "none"} | {name: LATENT[name] for name in FEW}),
-            "negative": Text("Negative prompt", lines=2),
-            "side": Choice("Side (pixels)", {name: name for name in SIDES} | {"own": "what the model was trained on"}),
+            "guidance": Range("Guidance", step=0.5, when=OF_THE_HUB),
+            "beside": Choice(
+                "Few-step model beside", {"none": "none"} | {name: LATENT[name] for name in FEW}, when=OF_THE_HUB
+            ),
+            "negative": Text("Negative prompt", lines=2, when=OF_THE_HUB),
+            "side": Choice(
+                "Side (pixels)",
+                {name: name for name in SIDES} | {"own": "what the model was trained on"},
+                when=OF_THE_HUB,
+            ),
             "spacing": Choice(
                 "Timesteps",
                 {"trailing": "trailing: from pure noise", "leading": "leading: as many are published"},
                 help="LCM and flow matching have their own.",
+                when=OF_THE_HUB,
             ),
             "seed": SEED,
         },

@@ -119,7 +119,13 @@ def draw_panels(result: SamplerPanels) -> list:
     """A square a sampler: particles, scrubbed over the exact density, and the trajectories of a few."""
     names = sampler_names(result.samplers, result.ddim_eta, result.ddpm_variance)
     cells = [
-        say("<b>{sampler}</b>  {nfe} NFE, W₁ {distance}", sampler=drawn(name), nfe=n, distance=short(w))
+        say(
+            "<b>{sampler}</b><br>{nfe} NFE, W₁ {distance} (chance {floor})",
+            sampler=drawn(name),
+            nfe=n,
+            distance=short(w),
+            floor=short(result.floor, 2),
+        )
         for name, n, w in zip(names, result.nfe, result.distance, strict=True)
     ]
     made, axes = squares(cells, 0, result.extent)
@@ -233,7 +239,7 @@ def draw_distances(result: Distances) -> list:
         least = max(floor[0], floor[2] / 5) / 1.3
         ends = np.array([result.nfe.min(), result.nfe.max()])
         band(made, ends, [least] * 2, [floor[2]] * 2, "exact samples", GREY, opacity=0.25)
-        label(made, ends[0], floor[2], "exact samples (chance level)", GREY)
+        label(made, ends[0], least, "exact samples (chance level)", GREY, xshift=4, yshift=2)  # where few lines come
         for i, name in enumerate(names):
             if np.isnan(values[i]).all():
                 continue
@@ -306,19 +312,20 @@ def sheet(images: np.ndarray) -> np.ndarray:
 def draw_images(result: ImageGrid) -> list:
     """Pictures, schedulers x steps, and how x̂0 of the first image comes about."""
     names = [SAMPLERS[name] for name in result.schedulers]
-    sheets = np.stack([sheet(cell) for row in result.images for cell in row])
+    turned = result.images.swapaxes(0, 1)  # a column a scheduler: there are as many as the page is wide
+    sheets = np.stack([sheet(cell) for row in turned for cell in row])
     captions = [
         say("{nfe} NFE, {seconds} s", nfe=int(n), seconds=short(s, 2)) if done else ""
-        for n, s, done in zip(result.nfe.flat, result.seconds.flat, result.done.flat, strict=True)
+        for n, s, done in zip(result.nfe.T.flat, result.seconds.T.flat, result.done.T.flat, strict=True)
     ]
-    columns = ["1 step" if n == 1 else say("{steps} steps", steps=int(n)) for n in result.steps]
+    rows = ["1 step" if n == 1 else say("{steps} steps", steps=int(n)) for n in result.steps]
     size = max(160, 84 * (sheets.shape[2] // result.images.shape[4]))
     title = (
         ""
         if result.label == NONE
         else say("Class {label}, guidance {guidance}", label=say(result.label), guidance=short(result.guidance))
     )
-    panels: list = [Pictures(sheets, captions, title, names, columns, size)]
+    panels: list = [Pictures(sheets, captions, title, rows, names, size)]
     film = [i for i in range(len(names)) if result.film_calls[i].any()]
     if film:
         calls = [say("call {call}", call=int(call)) for i in film for call in result.film_calls[i]]

@@ -58,7 +58,7 @@ def draw_prompt(result: PromptGrid) -> list:
         for i, j in cells
     ]  # fmt: skip
     heads = ("scheduler", "steps", "denoiser calls", "passes of the network", "seconds", "ms a pass", "guidance")
-    return [made, *_notes(result), Table(heads, table), *([needs()] if result.label else [])]
+    return [made, *notes(result), Table(heads, table), *([needs()] if result.label else [])]
 
 
 def _title(result: PromptGrid, i: int, j: int, name: str) -> str:
@@ -70,7 +70,7 @@ def _title(result: PromptGrid, i: int, j: int, name: str) -> str:
     return raw(f"<b>{name}</b><br>{took}" if name else str(took))
 
 
-def _notes(result: PromptGrid) -> list:
+def notes(result: PromptGrid) -> list:
     said = []
     if result.label:
         said.append(say(INCLUDED, model=raw(result.models[0])))
@@ -88,6 +88,14 @@ def _notes(result: PromptGrid) -> list:
                 read=result.read,
             )
         )
+    if not result.label:
+        said.append(
+            say(
+                "The sampler works on latents, 4 or 16 numbers for each 8 x 8 pixels, and a decoder makes pixels of them at the end."
+            )
+        )
+    if len(set(result.models)) > 1:
+        said.append(say("The few-step model of the last row was distilled to need neither many steps nor guidance."))
     if not result.label and (result.guidance == 1).any():
         said.append(say("Where guidance is 1 the network runs once a call, without the negative prompt."))
     side = result.pictures.shape[2]
