@@ -447,6 +447,27 @@ def scrub(
     return drawing
 
 
+def cells(
+    titles: Sequence[str], x: Sequence[float], y: Sequence[float], wide: bool = False
+) -> tuple[Figure, list[dict[str, str]]]:
+    """A figure with a square for each title, laid out by the page, and the axes of each as its traces name them.
+
+    x, y: their ranges; wide: they fill the width, and are squares no more
+    """
+    made = figure(height=560, showlegend=False, bargap=0, meta={"cells": [len(titles), 0, wide]})
+    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "showline": True}
+    places = []
+    for i, title in enumerate(titles):
+        number, left = str(i + 1) if i else "", i / len(titles)  # (the page lays them out anew, by its room)
+        places.append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
+        placed = {"range": x, "domain": [left, left + 0.9 / len(titles)], "anchor": f"y{number}"}
+        made.update(
+            **{f"xaxis{number}": hidden | placed, f"yaxis{number}": hidden | {"range": y, "anchor": f"x{number}"}}
+        )
+        label(made, left, 1, title, xref="paper", yref="paper", align="left")
+    return made, places
+
+
 def drag(
     drawing: Figure, trace: int, *, x: str = "", y: str = "", item: bool = False, turn: Mapping[str, Any] | None = None
 ) -> Figure:

@@ -97,7 +97,7 @@ KEYWORDS = View(
     caption=(
         "A sentence grows from its keywords by edits: a word is inserted, deleted or replaced. BERT proposes the word, "
         "a causal model of bytes scores the sentence, and the edit is accepted with the full Metropolis–Hastings ratio "
-        "(CGMH). Green words are put in, red ones taken out; a rejected edit is grey. Where a similar word will do, "
+        "(CGMH). Keywords are blue, green words put in, red ones taken out; a rejected edit is grey. Where a similar word will do, "
         "give a whole sentence: the chain looks for others of similar meaning, as for paraphrase and correction. The "
         "published code runs another chain (see Edits with a known distribution), and reports the most probable "
         "sentence that it saw."
@@ -134,11 +134,11 @@ UNMASK = View(
     slug="unmask",
     title="Parallel unmasking",
     caption=(
-        "The same text found from masks by several samplers, each with the same number of passes through BERT. Gibbs "
-        "draws from left to right; masked diffusion in a random order, several words a pass; remasking takes some "
+        "The same text found from masks by several samplers, each with the same number of passes through BERT; words just drawn are "
+        "coloured. Gibbs draws from left to right; masked diffusion in a random order, several words a pass; remasking takes some "
         "back; the confident sampler, as in MaskGIT and LLaDA, draws all words and keeps the most probable; "
-        "mask-predict takes the likeliest and has one text only. Bands: two standard errors over the texts. In the "
-        "last figure the truth is known: with exact conditionals one word a pass is exact, and the samplers whose "
+        "mask-predict takes the likeliest and has one text only. Look where words repeat: in the texts that the model finds likeliest. "
+        "Below, bands: two standard errors over the texts. In the last figure the truth is known: with exact conditionals one word a pass is exact, and the samplers whose "
         "texts score best are farthest from the true distribution. They trade variety for likelihood."
     ),
     compute=decode,

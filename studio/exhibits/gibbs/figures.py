@@ -21,6 +21,7 @@ from studio.language import Said, raw, say
 from studio.panels import Folded, Piece, Prose, Table, Writing, verbatim
 
 NEW, GONE, ADDED = COLORS[1], COLORS[3], COLORS[2]  # a word that changed; one rejected or taken out; one put in
+KEYWORD = COLORS[0]
 CHAINS = (COLORS[0], COLORS[4], COLORS[6], COLORS[7], COLORS[5])
 MOST_TILES = 2500  # in all frames of a text
 KERNELS = {
@@ -147,7 +148,7 @@ def draw_write(result: KeywordSentences, chain: int = 1, edits: str = "accepted"
     chosen = np.flatnonzero(result.accepted[:, shown] if edits == "accepted" else np.ones(steps, bool))
     chosen = chosen[some(len(chosen), 80)] if len(chosen) else chosen
     start = str(result.history[0, shown]).split()
-    frames = [lines_of(start, False, [("", "")] * len(start))]
+    frames = [lines_of(start, False, marked(result, start))]
     frames += [edited(result, step, shown) for step in chosen]
     labels = [say("edit {number}", number=step + 1) for step in (-1, *chosen)]
     drawn = figure(x="edits proposed", y="log π (nats)", height=360)
@@ -188,6 +189,11 @@ def draw_write(result: KeywordSentences, chain: int = 1, edits: str = "accepted"
     ]
 
 
+def marked(result: KeywordSentences, words: list[str]) -> list[tuple[str, str]]:
+    """Tiles of words, keywords in colour."""
+    return [(KEYWORD if word in result.keywords else "", "") for word in words]
+
+
 def edited(result: KeywordSentences, step: int, chain: int) -> list[list[Piece]]:
     """The sentence before a step with its edit shown: −out, +in; grey where it was rejected."""
     words, place = str(result.before[step, chain]).split(), int(result.place[step, chain])
@@ -196,7 +202,7 @@ def edited(result: KeywordSentences, step: int, chain: int) -> list[list[Piece]]
     changes = [(f"−{old}", GONE if accepted else GREY)] * bool(old) + [(f"+{new}", ADDED if accepted else GREY)] * bool(
         new
     )
-    tiles = [("", "")] * len(words)
+    tiles = marked(result, words)
     words[place : place + bool(old)] = [word for word, _ in changes]
     tiles[place : place + bool(old)] = [(color, "") for _, color in changes]
     return lines_of(words, False, tiles)
@@ -320,7 +326,7 @@ def draw_unmask(result: Decodings, shown: str = "confident", passes: int = 14) -
     exact.x(dtick=1).y(rangemode="tozero")
     i = result.samplers.index(shown) if shown in result.samplers else 0
     j = int(np.abs(np.log(result.budgets / passes)).argmin())
-    panels: list = [quality]
+    panels: list = [*([draw_samplers(result, j)] if result.forwards[:, j].any() else []), quality]
     if result.forwards[i, j]:
         states = result.history[i, j, : result.forwards[i, j] + 1]
         frames = []
@@ -336,6 +342,28 @@ def draw_unmask(result: Decodings, shown: str = "confident", passes: int = 14) -
     heads = [say("{count} passes", count=int(result.budgets[b])) for b in columns]
     texts = Folded("Texts", [Table(("sampler", *heads), rows)])
     return [*panels, *([variety] if chains > 1 else []), exact, texts]
+
+
+def draw_samplers(result: Decodings, budget: int) -> Writing:
+    """The first text of every sampler, pass by pass beside each other."""
+    most = int(result.forwards[:, budget].max())
+    frames: list[list[list[Piece]]] = [[] for _ in range(most + 1)]
+    for sampler, history, used, level in zip(
+        result.samplers, result.history[:, budget], result.forwards[:, budget], result.pll[:, budget], strict=True
+    ):
+        if not used:
+            continue
+        name, color, _ = DECODERS[sampler]
+        scored = say("{name}: {level} nats a position", name=say(name), level=short(level[0]))
+        states = [history[min(step, used)].tolist() for step in range(most + 1)]
+        for step, (before, state) in enumerate(zip([states[0], *states], states, strict=False)):
+            fresh = [(color if new != old and new != MARK else "", "") for new, old in zip(state, before, strict=True)]
+            text = itertools.chain(*lines_of(state, result.chinese, fresh))
+            frames[step] += [[Piece(scored if step == most else say(name), color, 0.2)], [*text]]
+    labels = [say("pass {number}", number=step) for step in range(most + 1)]
+    return Writing(
+        frames, labels, say("The same text by every sampler, {count} passes", count=most), name="", once=True
+    )
 
 
 def draw_anneal(result: Annealing) -> list:

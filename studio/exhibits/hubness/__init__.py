@@ -220,10 +220,11 @@ VIEWS = (
         slug="artefact",
         title="Hubness and boundaries",
         caption=(
-            "Skewness of $N_k$ in places without an edge (solid) and in places with a middle (dashed); dotted: random neighbours. Low "
-            "and colleagues hold that hubs need a gradient of density, which an edge makes, and not dimension as such: in the cube with "
-            "glued faces and on the sphere skewness stays near the dotted line. Below, the colour is $N_k$ in planes with a large $k$: "
-            "two dimensions are enough for hubs."
+            "Points of a plane, the stronger in colour the greater their $N_k$, with a large $k$: two dimensions are enough for hubs where "
+            "there is a middle. Glue opposite sides, and the same points have neither edge nor middle: $N_k$ differs little from point to point. Low "
+            "and colleagues hold that hubs need a gradient of density, which an edge makes, and not dimension as such. Below, the "
+            "skewness of $N_k$ over dimension, in places without an edge (solid) and in places with a middle (dashed): in the cube with "
+            "glued faces and on the sphere it stays near that of random neighbours (dotted)."
         ),
         compute=boundary,
         controls={
@@ -246,7 +247,8 @@ VIEWS = (
         slug="latent",
         title="Hub latents of a generator",
         caption=(
-            "Pictures that DDIM makes of a diffusion model's initial noise: of the hubs among many draws, of draws with $N_k$ near "
+            "Gaussian latents: how long those with many neighbours are and, where there is a generator, the pictures that DDIM makes of "
+            "a diffusion model's initial noise: of the hubs among many draws, of draws with $N_k$ near "
             "$k$, of the same shortened to the hubs' length, and of antihubs. Compare the first row with the third: what shortening "
             "alone explains is truncation, not hubness. Liang and colleagues keep only latents with $N_k \\ge t$ and see better "
             "pictures of GANs. The kept ones are short, and the higher $t$, the fewer they are. A diffusion model rescales its noise, "

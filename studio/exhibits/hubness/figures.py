@@ -12,7 +12,7 @@ from engines.hubness.experiments import Boundary, Concentration, Reductions, Ske
 from engines.hubness.files import sentences
 from engines.hubness.latents import LatentFilter
 from engines.hubness.measures import at_random
-from studio.figure import COLORS, GREY, SEQUENTIAL, Figure, across, band, bars, drag, figure, label, line, points, short
+from studio.figure import COLORS, GREY, Figure, across, band, bars, cells, drag, figure, label, line, points, short
 from studio.language import raw, say
 from studio.panels import Folded, Pictures, Prose, Table, png, verbatim
 
@@ -126,7 +126,8 @@ def _followers(result: Survey, rank: int) -> Figure:
     followers = followers[followers >= 0]
     ends = np.full((len(followers), 3, 2), np.nan)
     ends[:, 0], ends[:, 1] = result.plane[hub], result.plane[followers]
-    line(drawn, *ends.reshape(-1, 2).T, "the hub's followers", HUB, width=1, opacity=0.7, hoverinfo="skip")
+    thin = float(np.clip(70 / max(len(followers), 1), 0.35, 0.7))
+    line(drawn, *ends.reshape(-1, 2).T, "the hub's followers", HUB, width=1, opacity=thin, hoverinfo="skip")
     points(
         drawn,
         *result.plane[[hub]].T,
@@ -155,6 +156,9 @@ def _followers(result: Survey, rank: int) -> Figure:
                 for picture, number in zip(result.hub_pictures[::-1], result.hubs[::-1], strict=True)
             ]
         )
+    near = {"xshift": 12, "yshift": 12, "bgcolor": "rgba(128,128,128,0.15)"}
+    said = say("<b>N = {n}</b>, the mean is {k}", n=int(result.counts[hub]), k=result.k)
+    label(drawn, *result.plane[hub].tolist(), said, **near)
     drawn.alt = say(
         "{n} points in {d} dimensions; N of the hub is {largest}, the mean {k}.",
         n=result.n,
@@ -399,21 +403,26 @@ def draw_boundary(result: Boundary) -> list:
         )
     top = max(float(result.flat_counts.max()), 1.0)
     every = math.ceil(result.points / 700)
-    titles = (
-        "square: Robin Hood index {index}",
-        "sides glued: Robin Hood index {index}",
-        "normal: Robin Hood index {index}",
-    )
-    planes = []
-    for title, place, counts, index in zip(
-        titles, result.flat, result.flat_counts, result.flat_robin_hood, strict=True
-    ):
-        plane = figure(height=360, square=True, title=say(title, index=short(index, 2)))
+    titles = []
+    for name, counts in zip(("square", "square, opposite sides glued", "normal"), result.flat_counts, strict=True):
+        least, most = (short(value) for value in (counts.min(), counts.max()))
+        told = say("N from {least} to {most}, mean {k}", least=least, most=most, k=result.flat_k)
+        titles.append(raw(f"<b>{say(name)}</b><br>{told}"))
+    planes, places = cells(titles, [-0.02, 1.02], [-0.02, 1.02])
+    for i, (place, counts, at) in enumerate(zip(result.flat, result.flat_counts, places, strict=True)):
         points(
-            plane, *place[::every].T, values=counts[::every], low=0, high=top, scale=SEQUENTIAL, bar="N", size=6,
+            planes,
+            *place[::every].T,
+            values=counts[::every],
+            low=0,
+            high=top,
+            size=6,
             hover="N = %{marker.color}",
-        )  # fmt: skip
-        planes.append(plane.x(visible=False).y(visible=False))
+            **at,
+        )
+        if i == 2:  # a normal set, whole
+            far = 1.05 * float(np.abs(place).max())
+            planes.update(xaxis3={"range": [-far, far]}, yaxis3={"range": [-far, far]})
     central = [
         int(counts[np.argsort(np.linalg.norm(place - place.mean(0), axis=1))[:10]].mean())
         for place, counts in zip(result.flat, result.flat_counts, strict=True)
@@ -428,7 +437,7 @@ def draw_boundary(result: Boundary) -> list:
         glued=central[1],
         normal=central[2],
     )
-    return [drawn, Prose(note), *planes]
+    return [planes, Prose(note), drawn]
 
 
 def draw_approximate(result: Approximation) -> list:

@@ -22,6 +22,7 @@ from studio.figure import (
     across,
     band,
     bars,
+    cells,
     drag,
     figure,
     heat,
@@ -31,7 +32,7 @@ from studio.figure import (
     scrub,
     short,
 )
-from studio.language import Said, drawn, raw, say
+from studio.language import drawn, raw, say
 from studio.panels import Folded, Piece, Prose, Table, Writing
 
 RULE = {
@@ -216,27 +217,6 @@ def draw_models(result: TextRouting, layer: int = 0) -> list:
     return [draw_text(result, at), needs, loads, draw_load(result, at), *draw_pairs(result, at), draw_repeats(result)]
 
 
-def squares(
-    titles: list[Said], x: list[float], y: list[float], wide: bool = False
-) -> tuple[Figure, list[dict[str, str]]]:
-    """A square for each title, laid out by the page, and the axes of each as its traces name them.
-
-    x, y: their ranges; wide: they fill the width, and are squares no more
-    """
-    made = figure(height=560, showlegend=False, bargap=0, meta={"cells": [len(titles), 0, wide]})
-    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "showline": True}
-    places = []
-    for i, title in enumerate(titles):
-        number, left = str(i + 1) if i else "", i / len(titles)  # (the page lays them out anew, by its room)
-        places.append({"xaxis": f"x{number}", "yaxis": f"y{number}"})
-        across_it = {"range": x, "domain": [left, left + 0.9 / len(titles)], "anchor": f"y{number}"}
-        made.update(
-            **{f"xaxis{number}": hidden | across_it, f"yaxis{number}": hidden | {"range": y, "anchor": f"x{number}"}}
-        )
-        label(made, left, 1, title, xref="paper", yref="paper", align="left")
-    return made, places
-
-
 def draw_loads(result: Balancing) -> Figure:
     """The load of every expert, a square a rule, scrubbed over the rounds."""
     n, even, rounds = result.experts, np.ptp(result.target) < 1e-12, result.rounds
@@ -257,7 +237,7 @@ def draw_loads(result: Balancing) -> Figure:
         titles.append(raw(f"<b>{say(RULE[rule])}</b><br>{drawn(held)}"))
     shares = np.arange(1, n + 1)
     ends = [0.5, n + 0.5]
-    made, places = squares(titles, ends, [0, high])
+    made, places = cells(titles, ends, [0, high])
     for i, rule in enumerate(result.rules):
         hover = "%{y:.2f} times the even share"
         bars(made, shares, load[i, moments[-1]], RULE[rule], COLOR[rule], hover=hover, legend=False, **places[i])
@@ -279,7 +259,11 @@ def draw_loads(result: Balancing) -> Figure:
         f"{say(RULE[rule])}: {short(load[i, moments[-1]].max())}" for i, rule in enumerate(result.rules)
     )
     return scrub(
-        made, [[{"y": values} for values in load[:, m]] for m in moments], list(map(str, moments)), "round", once=True
+        made,
+        [[{"y": values} for values in load[:, m]] for m in moments],
+        [say("round {number}", number=m) for m in moments],
+        name="",
+        once=True,
     )
 
 
@@ -345,9 +329,8 @@ def draw_training(result: Training) -> list:
     shown = {"digits": 0 if n <= 16 else None, "high": min(100, 300 / n), "height": 200 + 44 * len(names)}
     loads = matrix(percent[:, moments[-1]], names, n, hover, title="Load, % of the assignments", **shown)
     if len(moments) > 1:
-        scrub(
-            loads, [[{"z": percent[:, m]}] for m in moments], [str(result.step[m]) for m in moments], "step", once=True
-        )
+        labels = [say("step {number}", number=int(result.step[m])) for m in moments]
+        scrub(loads, [[{"z": percent[:, m]}] for m in moments], labels, name="", once=True)
     used, first = (
         say("experts in use, of {all}", all=n),
         say("violation, first {steps} steps", steps=int(result.step[0])),
@@ -386,7 +369,9 @@ ORDERS = (
 def draw_paths(result: Subsets) -> Figure:
     """The vectors of a token added tip to tail in several orders, along their sum and off it; scrubbed over the tokens."""
     far = min(float(np.abs(result.paths[..., 1]).max()), 1.5)
-    drawn = figure(x="along y, in units of ‖y‖", y="off y", height=560, yaxis={"scaleanchor": "x"})
+    drawn = figure(
+        x="along y, in units of ‖y‖", y="off y", height=560, yaxis={"scaleanchor": "x"}, meta={"aspect": 1.75}
+    )
     named = (*ORDERS, ("any order", COLORS[1]))
     for i in reversed(range(len(named))):  # the best on top
         x, y = result.paths[i, 0].T
@@ -398,11 +383,11 @@ def draw_paths(result: Subsets) -> Figure:
         circle = 1 - radius * np.cos(turn), radius * np.sin(turn)
         line(drawn, *circle, "", GREY, width=1, dash="dot", hoverinfo="skip")
         if radius < 0.8:  # beside the paths, which come from the left
-            place = 1 + radius * np.cos(0.5), radius * np.sin(0.5)
+            place = 1 + radius * np.cos(0.95), radius * np.sin(0.95)
             label(drawn, *place, say("{share} % missed", share=short(100 * radius**2, 2)), GREY, xshift=4)
     points(drawn, [0], [0], "", INK, size=9, hover="0: nothing kept")
     points(drawn, [1], [0], "y, the sum of all", INK, size=16, symbol="star", hover="y")
-    drawn.x(span=(-0.1, 1.6), zeroline=False).y(span=(-0.06, max(0.8, 1.05 * far)), zeroline=False, constrain="domain")
+    drawn.x(span=(-0.1, 1.65), zeroline=False).y(span=(-0.06, max(0.8, 1.05 * far)), zeroline=False, constrain="domain")
     frames = [
         [{"x": path[:, 0], "y": path[:, 1]} for path in result.paths[::-1, t]] for t in range(len(result.paths[0]))
     ]

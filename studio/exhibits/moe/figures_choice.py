@@ -8,7 +8,7 @@ from engines.moe.auxiliary import Auxiliary
 from engines.moe.devices import DeviceLimits
 from engines.moe.dynamic import DynamicNumber
 from engines.moe.sequences import SequenceBalance
-from studio.exhibits.moe.figures import DOMAIN, squares
+from studio.exhibits.moe.figures import DOMAIN
 from studio.figure import (
     COLORS,
     DIVERGING,
@@ -18,6 +18,7 @@ from studio.figure import (
     across,
     band,
     bars,
+    cells,
     figure,
     heat,
     label,
@@ -97,7 +98,7 @@ def draw_batches(result: DynamicNumber, late: slice) -> Figure:
         )
         titles.append(raw(f"<b>{say(UPDATE[update])}</b><br>{said}"))
     batches = result.spent.shape[1]
-    made, places = squares(titles, [-0.5, batches - 0.5], [0.5, result.experts + 0.5], wide=True)
+    made, places = cells(titles, [-0.5, batches - 0.5], [0.5, result.experts + 0.5], wide=True)
     hover = "batch %{x}, expert %{y} by its offset: %{z:.2f} times the even share"
     for load, at in zip(result.load, places, strict=True):
         shades = {"scale": DIVERGING, "low": 0, "high": 2, "showscale": False}
@@ -146,7 +147,15 @@ def draw_sequences(result: SequenceBalance) -> list:
     label(within, 1, result.chance, "chance alone", GREY, xref="x domain", xanchor="right", yanchor="top")
     within.y(rangemode="tozero")
     columns = ("bias of a token", "λ", "in a sequence", "over all tokens", "loss added", "standard error")
-    return [draw_each(result), within, loss, Table(columns, rows, "Maximum violation, and loss in nats a byte")]
+    told = say(
+        "In the last layer the most loaded expert of a sequence has {before} times the even share at λ = 0 and {after} times at "
+        "λ = {strength}, mean over the sequences.",
+        before=short(result.share.max(1).mean() * result.share.shape[1]),
+        after=short(result.moved.max(1).mean() * result.moved.shape[1]),
+        strength=short(result.strength.max()),
+    )
+    table = Table(columns, rows, "Maximum violation, and loss in nats a byte")
+    return [draw_each(result), Prose(told), within, loss, table]
 
 
 def draw_each(result: SequenceBalance) -> Figure:
@@ -155,25 +164,15 @@ def draw_each(result: SequenceBalance) -> Figure:
     times = np.full((rows, 2 * n + 1), np.nan)
     times[:, :n], times[:, n + 1 :] = n * result.share, n * result.moved
     blocks = np.insert(times, np.arange(each, rows, each), np.nan, axis=0)
-    drawn = figure(x="expert of the last layer", height=520, margin={"t": 56})
+    drawn = figure(x="expert of the last layer", height=520, margin={"t": 40})
     more = {"scale": DIVERGING, "low": 0, "high": 2, "bar": "÷ even share", "xgap": 1, "ygap": 1}
     heat(drawn, blocks, hover="%{z:.2f} times the even share", **more)
-    for at, half, strength in ((0, times[:, :n], 0.0), (n + 1, times[:, n + 1 :], result.strength.max())):
-        told = say(
-            "<b>λ = {strength}</b><br>greatest load, mean: {most} times even",
-            strength=short(strength),
-            most=short(half.max(1).mean()),
-        )
-        label(drawn, at - 0.5, 1, told, yref="y domain", align="left", yshift=2)
+    for at, strength in ((0, 0.0), (n + 1, result.strength.max())):
+        label(drawn, at - 0.5, 1, f"<b>λ = {short(strength)}</b>", yref="y domain", yshift=2)
     middles = [d * (each + 1) + (each - 1) / 2 for d in range(len(result.domains))]
     experts = [*range(n), *range(n + 1, 2 * n + 1)]
-    drawn.x(
-        tickvals=experts,
-        ticktext=[str(at % (n + 1) + 1) for at in experts],
-        showgrid=False,
-        tickangle=0,
-        zeroline=False,
-    )
+    drawn.x(tickvals=experts, ticktext=[str(at % (n + 1) + 1) for at in experts], range=[-0.5, 2 * n + 0.5])
+    drawn.x(showgrid=False, tickangle=0, zeroline=False)
     names = [DOMAIN[key] for key in result.domains]
     return drawn.y(
         tickvals=middles, ticktext=names, autorange="reversed", automargin=True, showgrid=False, zeroline=False

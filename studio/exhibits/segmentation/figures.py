@@ -170,8 +170,8 @@ def draw_reading(result: Reading) -> list:
     """One draw after the other as tiles, and the cut frequencies beside their probabilities."""
     spell = readable if result.byte_level else str
     frames = [[tiles([spell(piece) for piece in pieces_of(result.text, row)])] for row in result.cuts]
-    numbers = [str(i + 1) for i in range(len(frames))]
-    writing = Writing(frames, numbers, large=len(result.text) <= 80, start=0, name="draw")
+    numbers = [say("draw {number}", number=i + 1) for i in range(len(frames))]
+    writing = Writing(frames, numbers, large=len(result.text) <= 80, start=0, name="")
     free = np.flatnonzero(np.where(np.isnan(result.exact), result.frequency, result.exact) < 1 - 1e-9)
     around = [shown(f"{result.text[max(0, i - 6) : i]}|{result.text[i : i + 6]}") for i in free]
     drawn = figure(x="place in the text", y="probability of a cut", height=340)

@@ -53,7 +53,7 @@ VIEWS = (
     View(
         slug="compare",
         title="Probability maps side by side",
-        caption="Grey bars are scores, coloured bars the probabilities that each map gives them. Drag a score. Sparsemax, entmax, top-k, top-p and perturb-max give exactly 0, the others never. Taylor's polynomial grows again on the left, so a very low score can get more than a higher one. It and the normalised sigmoid change when a constant is added to every score.",
+        caption="Grey bars are scores, coloured bars the probabilities that each map gives them; a 0 is exactly 0. Drag a score. Sparsemax, entmax, top-k, top-p and perturb-max give exactly 0, the others never. Taylor's polynomial grows again on the left, so a very low score can get more than a higher one. It and the normalised sigmoid change when a constant is added to every score.",
         compute=compare,
         controls={"scores": SCORES, "maps": MAPS, "temperature": TEMPERATURE, **OWN},
         draw=draw_compare,
@@ -76,7 +76,7 @@ VIEWS = (
     View(
         slug="simplex",
         title="On the simplex",
-        caption="Three scores are a point of the plane, three probabilities a point of the triangle, the simplex. Lines: where the map sends a square grid of scores. Drag the diamond, the scores; the disc is its image. Sparsemax is the projection: points of the triangle stay, others go to the nearest edge or corner, where probabilities are 0. Softmax bends the whole plane into the open triangle. Below: how many probabilities are above 0.",
+        caption="Three scores are a point of the plane, three probabilities a point of the triangle, the simplex. Lines: where the map sends a square grid of scores. Drag the diamond, the scores; the disc is its image. Sparsemax is the projection: points of the triangle stay, others go to the nearest edge or corner, where probabilities are 0. Softmax bends the whole plane into the open triangle. The shade tells where one, two or all three probabilities are above 0.",
         compute=simplex_map,
         controls={
             "map": MAP,

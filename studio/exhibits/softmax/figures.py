@@ -15,7 +15,22 @@ from engines.softmax.experiments import (
     Sparsity,
     Speed,
 )
-from studio.figure import COLORS, DIVERGING, GREY, INK, Figure, bars, drag, figure, heat, label, line, points, short
+from studio.figure import (
+    COLORS,
+    DIVERGING,
+    GREY,
+    INK,
+    Figure,
+    bars,
+    contour,
+    drag,
+    figure,
+    heat,
+    label,
+    line,
+    points,
+    short,
+)
 from studio.language import raw, say
 from studio.panels import Piece, Prose, Table, Writing
 
@@ -48,7 +63,11 @@ def draw_compare(result: Comparison, log: bool = False) -> list:
     """Probabilities as grouped bars, one colour a map."""
     drawn = figure(y="probability", height=520, barmode="group", bargap=0.25)
     for name, p in zip(result.maps, result.probabilities, strict=True):
-        bars(drawn, np.arange(len(p)), p, LABELS[name], COLOR[name], hover="p = %{y:.4~g}")
+        zeros = [
+            "0" if value == 0 else "" for value in p
+        ]  # where nothing stands, exactly 0 is told from too small to see
+        font = {"color": COLOR[name], "size": 12}
+        bars(drawn, np.arange(len(p)), p, LABELS[name], COLOR[name], text=zeros, textfont=font, hover="p = %{y:.4~g}")
     with_scores(drawn, result.scores)
     drawn.y(**({"type": "log", "span": (1e-6, 1.5)} if log else {"span": (0, 1.02)}))
     rows = [
@@ -75,8 +94,12 @@ def draw_sparsity(result: Sparsity) -> list:
         ("temperature T", result.temperatures, result.entropy_by_temperature, entropy),
     ):
         drawn = figure(x=x_title, y=y_title, height=460 if not panels else 340, log="xy" if y_title == support else "x")
-        for name, values in zip(result.maps, lines, strict=True):
-            line(drawn, x, values, LABELS[name], COLOR[name], marks=5, hover="%{x:.3~g}: %{y:.3~g}", legend=not panels)
+        for i, (name, values) in enumerate(zip(result.maps, lines, strict=True)):
+            under = any(
+                np.allclose(values, other, equal_nan=True) for other in lines[:i]
+            )  # a curve that this one would hide
+            dash, hover = "dash" if under else None, "%{x:.3~g}: %{y:.3~g}"
+            line(drawn, x, values, LABELS[name], COLOR[name], marks=5, dash=dash, hover=hover, legend=not panels)
         panels.append(drawn)
     small, large = (int(np.flatnonzero(result.sizes == size)[0]) for size in (16, 4096))
     rows = [
@@ -88,9 +111,16 @@ def draw_sparsity(result: Sparsity) -> list:
 
 
 def draw_simplex(result: SimplexMap) -> list:
-    """The simplex in the plane of scores, the image of a grid and of one point; the support over the plane."""
+    """The simplex in the plane of scores, shaded by the support; the image of a grid and of one point."""
     color, (x, y) = COLOR[result.map], result.point.T
     drawn = figure(x="(s₁ − s₂) / √2", y="(2 s₃ − s₁ − s₂) / √6", height=600, square=True)
+    steps = {"start": 1.5, "end": 2.5, "size": 1}
+    hover = "%{z} above 0"
+    shades = contour(
+        drawn, result.support, result.axis, result.axis, contours=steps, opacity=0.35, bar="entries > 0", hover=hover
+    )
+    shades["line"]["width"] = 0
+    shades["colorbar"] |= {"tickvals": [1, 2, 3]}
     grid = np.concatenate((result.lines, np.full((len(result.lines), 1, 2), np.nan)), axis=1).reshape(-1, 2)
     line(drawn, grid[:, 0], grid[:, 1], "image of a square grid", color, width=1, opacity=0.55, hoverinfo="skip")
     triangle = result.corners[[0, 1, 2, 0]]
@@ -106,18 +136,11 @@ def draw_simplex(result: SimplexMap) -> list:
         label(drawn, corner[0], corner[1], f"p{'₂₁₃'[i]} = 1", GREY, xanchor=anchor, yanchor=place)
     drawn.x(span=(-1.3, 1.3), zeroline=False).y(span=(-1.25, 1.35), zeroline=False)
     drawn.alt = say("p = ({p})", p=said)
-    plane = figure(x="(s₁ − s₂) / √2", y="(2 s₃ − s₁ − s₂) / √6", height=460, square=True)
-    shades = heat(
-        plane, result.support, result.axis, result.axis, low=0, high=3, bar="entries > 0", hover="support %{z}"
-    )
-    shades["colorbar"] |= {"tickvals": [1, 2, 3]}
-    points(plane, x[:1], y[:1], "scores s (drag)", INK, size=12, symbol="diamond", legend=False)
-    drag(plane, 1, x="x", y="y")
     own = Table(
         ("", "1", "2", "3"), [["score s", *result.scores.tolist()], ["probability p", *result.probabilities.tolist()]]
     )
     share = Table(("entries > 0", "share of the square"), list(zip((1, 2, 3), result.share.tolist(), strict=True)))
-    return [drawn, plane, own, share]
+    return [drawn, own, share]
 
 
 def draw_jacobian(result: Sensitivity) -> list:
@@ -274,7 +297,7 @@ def draw_speed(result: Speed) -> list:
     drawn.y(autorange="reversed", automargin=True).x(span=(ms.min() / 2, ms.max() * 6))
     rows = [[spelled[i], ms[i], ms[peer] / ms[i] if peer != i else "–"] for i, peer in enumerate(result.peers)]
     title = say(
-        "{rows} × {columns} float32 scores, {threads} threads",
+        "{rows} × {columns} float32 scores, threads: {threads}",
         rows=result.rows,
         columns=result.n,
         threads=result.threads,
