@@ -40,6 +40,13 @@ def test_the_cross_stands_where_the_similarity_is_first_negative():
     assert [list(cross["x"]) for cross in crosses] == [[1707]]
 
 
+def test_the_words_below_0_have_a_line_of_their_own():
+    drawing = draw_similarity(similarity_curves(bases=(100.0, 10_000.0)))[0]
+    words, *numbers = (note["y"] for note in drawing.layout["annotations"])
+    low, high = drawing.layout["yaxis"]["range"]
+    assert words == low and min(numbers) - low > 0.1 * (high - low)
+
+
 def test_the_point_that_is_dragged_lies_on_its_curve():
     curve, point = draw_partial(partial_rotation(base=3000.0, lengths=(512,), head_dim=16))[0].data[:2]
     assert (point["x"][0], point["y"][0]) in set(zip(curve["x"], curve["y"], strict=True))

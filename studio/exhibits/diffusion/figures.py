@@ -120,7 +120,7 @@ def draw_panels(result: SamplerPanels) -> list:
     names = sampler_names(result.samplers, result.ddim_eta, result.ddpm_variance)
     cells = [
         say(
-            "<b>{sampler}</b><br>{nfe} NFE, W₁ {distance} (chance {floor})",
+            "<b>{sampler}</b>  {nfe} NFE<br>W₁ {distance} (chance {floor})",
             sampler=drawn(name),
             nfe=n,
             distance=short(w),

@@ -46,7 +46,7 @@ def draw_similarity(result: SimilarityCurves, integral: bool = False) -> list:
         x="distance m (tokens)", y="mean |S<sub>j</sub>|", log="x", height=340, title="RoFormer's decay bound"
     )
     size, rows, firsts = result.head_dim, [], []
-    bottom = -size * (0.21 + 0.045 * len(result.bases))
+    bottom = -size * (0.28 + 0.045 * len(result.bases))  # room for the numbers, and for a line under them
     band(drawing, [1, result.distance], [bottom] * 2, [0, 0], color=RED, opacity=0.06)
     label(drawing, 1, bottom, "below 0: a random key scores higher on average", RED, xshift=6, yshift=2)
     for i, base in enumerate(result.bases):
@@ -234,7 +234,7 @@ def draw_wavelengths(result: Wavelengths) -> list:
         rows.append([say(name), longest, *counts, result.attention[i]])
     trained, wanted = result.context_length, result.factor * result.context_length
     for tokens, text in (
-        (trained, say("training length L = {length}", length=trained)),
+        (trained, say("training length L = {length}; above: no full turn in training", length=trained)),
         (wanted, say("wanted: kL = {length}", length=short(wanted))),
     ):
         across(drawing, y=tokens)
@@ -242,7 +242,9 @@ def draw_wavelengths(result: Wavelengths) -> list:
     points(drawing, [0], [trained], "training length L", GREY, size=11, hover="L = %{y:,}", legend=False)
     drag(drawing, len(drawing.data) - 1, y="context_length")
     finite = result.wavelength[np.isfinite(result.wavelength)]
-    drawing.y(span=(finite.min() / 1.3, max(finite.max(), wanted) * 1.5))
+    bottom, top = finite.min() / 1.3, max(finite.max(), wanted) * 1.5
+    band(drawing, [result.pair[0], result.pair[-1]], [trained] * 2, [top] * 2, color=RED, opacity=0.06)
+    drawing.y(span=(bottom, top))
     columns = ("scaling", "longest wavelength", "no full turn in L", "unseen angles", "cos and sin times")
     return [drawing, Table(columns, rows, "Pairs")]
 
