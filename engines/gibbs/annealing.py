@@ -81,6 +81,9 @@ class Annealing:
     by_restarts: float64 [B]; that the best of as many greedy runs of two sweeps is that string
     best, second: probabilities under p of the most probable string and of the top of the other hill
     trapped: float; chance that the annealed chain ends at the top of the other hill
+    moments: int64 [M]; sweeps after which the mass is given
+    mass: float32 [3, M, L + 1, L + 1]; probability of so many b's (rows) and a's, NaN where they are more than letters: of the
+        annealed chain, of the one at the last temperature, of p^(1/T) itself (uniform before the first sweep)
     """
 
     temperature: np.ndarray
@@ -96,6 +99,8 @@ class Annealing:
     best: float
     second: float
     trapped: float
+    moments: np.ndarray
+    mass: np.ndarray
 
 
 @checked
@@ -116,16 +121,32 @@ def anneal(
     top, other = (1,) * length, (0,) * length
     uniform = np.full(log_p.shape, 1 / log_p.size)
 
-    def follow(temperatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    moments = np.unique(np.linspace(0, sweeps, 21).round().astype(int))
+    letters = np.indices(log_p.shape)
+    place = ((letters == 1).sum(0) * (length + 1) + (letters == 0).sum(0)).ravel()
+    never = np.add.outer(np.arange(length + 1), np.arange(length + 1)) > length
+
+    def gathered(law: np.ndarray) -> np.ndarray:
+        counted = np.bincount(place, law.ravel(), (length + 1) ** 2).reshape(length + 1, length + 1)
+        return np.where(never, np.nan, counted)
+
+    def follow(temperatures: np.ndarray, kept: list[np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
         law, chance = uniform, [uniform[top]]
-        for temperature in temperatures:
+        for sweep, temperature in enumerate(temperatures, 1):
             law = cool(law, log_p, temperature)
             chance.append(law[top])
+            if kept is not None and sweep in moments:
+                kept.append(gathered(law))
         return np.array(chance), law
 
     temperature = cooling(first, last, schedule, sweeps)
-    annealed, law = follow(temperature)
-    hot, cold, greedy = (follow(np.full(sweeps, t))[0] for t in (first, last, 0.0))
+    masses = [[gathered(uniform)] for _ in range(3)]
+    annealed, law = follow(temperature, masses[0])
+    cold, _ = follow(np.full(sweeps, last), masses[1])
+    hot, greedy = (follow(np.full(sweeps, t))[0] for t in (first, 0.0))
+    for t in temperature[moments[1:] - 1]:
+        itself = np.exp((log_p - log_p.max()) / t)
+        masses[2].append(gathered(itself / itself.sum()))
     runs = [follow(cooling(first, last, schedule, n))[0][-1] for n in BUDGETS]
     longest, tries = follow(np.full(BUDGETS[-1], last))[0], follow(np.zeros(GREEDY_SWEEPS))[0][-1]
     p = np.exp(log_p - log_p.max())
@@ -145,4 +166,6 @@ def anneal(
         best=float(p[top] / p.sum()),
         second=float(p[other] / p.sum()),
         trapped=float(law[other]),
+        moments=moments,
+        mass=np.array(masses, np.float32),
     )

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engines.gibbs import kernels
+from engines.gibbs.annealing import anneal
 from engines.gibbs.experiments import edit_laws, scan_laws, weigh
 from engines.gibbs.field import mismatch, random_field
 from engines.gibbs.masked import MaskedLM
@@ -165,3 +166,12 @@ def test_random_field_at_the_lowest_temperature():
 def test_bad_arguments_get_a_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_the_mass_on_the_two_hills_is_that_of_the_curves():
+    result = anneal(sweeps=30, length=4)
+    assert result.mass.shape == (3, len(result.moments), 5, 5) and result.moments[[0, -1]].tolist() == [0, 30]
+    np.testing.assert_allclose(np.nansum(result.mass, (2, 3)), 1, rtol=1e-5)
+    for mass, chance in zip(result.mass, (result.annealed, result.cold, [1 / 81, *result.resting]), strict=True):
+        np.testing.assert_allclose(mass[:, 4, 0], np.array(chance)[result.moments], rtol=1e-5)
+    assert result.mass[0, -1, 0, 4] == pytest.approx(result.trapped)

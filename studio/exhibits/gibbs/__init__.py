@@ -175,10 +175,11 @@ ANNEAL = View(
     title="Simulated annealing",
     caption=(
         "Strings of a, b, c on a landscape of two hills: a broad one of a's and a steep, narrow one of b's, whose top is the most "
-        "probable string. Gibbs sampling keeps $p^{1/T}$; as $T$ falls that distribution gathers at the top (dashed), "
-        "and the chain follows while it can still cross the valley. Every curve is exact. Greedy search stops on the "
-        "hill where it began. In the second figure, greedy search with restarts mostly wins on strings so short: its "
-        "chance falls with the length."
+        "probable string. A square holds all strings, by how many a's they have (to the right) and b's (up); the stronger the colour, the "
+        "more probable. Play the sweeps: Gibbs sampling keeps $p^{1/T}$; as $T$ falls that distribution gathers at the top (right), "
+        "and the chain follows while it can still cross the valley (left). Cold from the start, it stays on the hill where it began. "
+        "Everything is exact. In the last figure, greedy search with restarts mostly wins on strings so short: its chance falls with "
+        "the length."
     ),
     compute=anneal,
     controls={

@@ -16,7 +16,24 @@ from engines.gibbs.masked import MARK
 from engines.gibbs.sampling import CHANGED, REJECTED, UNTOUCHED
 from engines.gibbs.text import GibbsSample
 from engines.gibbs.unmask import Decodings
-from studio.figure import COLORS, DIVERGING, GREY, Figure, across, band, bars, drag, figure, heat, line, points, short
+from studio.figure import (
+    COLORS,
+    DIVERGING,
+    GREY,
+    Figure,
+    across,
+    band,
+    bars,
+    cells,
+    drag,
+    figure,
+    heat,
+    label,
+    line,
+    points,
+    scrub,
+    short,
+)
 from studio.language import Said, raw, say
 from studio.panels import Folded, Piece, Prose, Table, Writing, verbatim
 
@@ -360,10 +377,32 @@ def draw_samplers(result: Decodings, budget: int) -> Writing:
             fresh = [(color if new != old and new != MARK else "", "") for new, old in zip(state, before, strict=True)]
             text = itertools.chain(*lines_of(state, result.chinese, fresh))
             frames[step] += [[Piece(scored if step == most else say(name), color, 0.2)], [*text]]
-    labels = [say("pass {number}", number=step) for step in range(most + 1)]
-    return Writing(
-        frames, labels, say("The same text by every sampler, {count} passes", count=most), name="", once=True
-    )
+    labels = [say("pass {number} of {count}", number=step, count=most) for step in range(most + 1)]
+    return Writing(frames, labels, name="", once=True)
+
+
+def draw_hills(result: Annealing) -> Figure:
+    """Where three distributions stand on the two hills, by how many a's and b's, sweep by sweep."""
+    size = result.mass.shape[-1]
+    ends = result.annealed[-1], result.cold[-1], result.resting[-1]
+    named = ("annealed", "always at the last temperature", "p^(1/T) itself")
+    titles = []
+    for name, end in zip(named, ends, strict=True):
+        told = say("ends at the best string with {chance}", chance=short(end))
+        titles.append(raw(f"<b>{say(name)}</b><br>{told}"))
+    made, places = cells(titles, [-0.5, size - 0.5], [-0.5, size - 0.5])
+    hover = say("%{{x}} a, %{{y}} b: %{{z:.3f}}")
+    for mass, at in zip(result.mass, places, strict=True):
+        heat(made, mass[-1], np.arange(size), np.arange(size), low=0, high=0.6, hover=hover, showscale=False, **at)
+        axes = {"xref": at["xaxis"], "yref": at["yaxis"]}
+        label(made, size - 0.6, 0.6, "all a: the broad hill", xanchor="right", **axes)
+        label(made, 0.6, size - 1, "all b: the best string", yanchor="middle", **axes)
+    made.alt = say("The annealed chain ends at the best string with {chance}.", chance=short(ends[0]))
+    labels = [
+        say("sweep {number}, T = {temperature}", number=int(m), temperature=short(result.temperature[max(m - 1, 0)], 2))
+        for m in result.moments
+    ]
+    return scrub(made, [[{"z": z} for z in frame] for frame in result.mass.swapaxes(0, 1)], labels, name="", once=True)
 
 
 def draw_anneal(result: Annealing) -> list:
@@ -400,7 +439,7 @@ def draw_anneal(result: Annealing) -> list:
         annealed=short(result.annealed[-1]),
         trapped=short(result.trapped),
     )
-    return [drawn, whole, Prose(text)]
+    return [draw_hills(result), Prose(text), drawn, whole]
 
 
 def draw_edits(result: EditLaws) -> list:

@@ -229,9 +229,7 @@ def draw_loads(result: Balancing) -> Figure:
     for rule, first, violation in zip(result.rules, result.balanced, result.max, strict=True):
         within = int((violation[: rounds + 1] <= BALANCED).sum())
         held = (
-            "never balanced"
-            if not within
-            else say("within 10 % in {some} rounds of {all}", some=within, all=rounds + 1)
+            "never balanced" if not within else say("balanced in {some} rounds of {all}", some=within, all=rounds + 1)
         )
         held = held if first < 0 else say("balanced from round {round}", round=int(first))
         titles.append(raw(f"<b>{say(RULE[rule])}</b><br>{drawn(held)}"))
@@ -382,7 +380,7 @@ def draw_paths(result: Subsets) -> Figure:
     for radius in (0.25, 0.5, 0.75, 1.0):
         circle = 1 - radius * np.cos(turn), radius * np.sin(turn)
         line(drawn, *circle, "", GREY, width=1, dash="dot", hoverinfo="skip")
-        if radius < 0.8:  # beside the paths, which come from the left
+        if radius < 0.6:  # beside the paths, which come from the left
             place = 1 + radius * np.cos(0.95), radius * np.sin(0.95)
             label(drawn, *place, say("{share} % missed", share=short(100 * radius**2, 2)), GREY, xshift=4)
     points(drawn, [0], [0], "", INK, size=9, hover="0: nothing kept")
