@@ -3,7 +3,6 @@
 const settling = (canvas) => {
   const pen = canvas.getContext("2d");
   const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const COUNT = 1500;
   let targets = [];
   let state = [];
   let begun = null;
@@ -21,10 +20,10 @@ const settling = (canvas) => {
     ink.fillText("科学空间", width / 2, height / 2);
     const alpha = ink.getImageData(0, 0, width, height).data;
     const spots = [];
-    const stride = Math.max(2, Math.round(size / 60));
+    const stride = Math.max(2, Math.round(size / 60)); // every spot has its particle: a part of them would show as a moiré
     for (let y = 0; y < height; y += stride) for (let x = 0; x < width; x += stride) if (alpha[4 * (y * width + x) + 3] > 128) spots.push([x, y]);
     if (!spots.length) return false;
-    targets = Array.from({ length: COUNT }, (_, i) => spots[Math.floor((i * spots.length) / COUNT)]);
+    targets = spots;
     const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
     state = targets.map(() => [width / 2 + normal() * width / 5, height / 2 + normal() * height / 2.4]);
     return true;

@@ -46,7 +46,9 @@ const drawPictures = (holder, panel) => {
   gallery.style.setProperty("--picture", `${Math.floor(Math.max(least, most))}px`);
   if (isGrid) {
     gallery.style.setProperty("--columns", across);
-    gallery.style.setProperty("--least", panel.captions.length ? "72px" : "34px");
+    // on a phone ten columns are seen at once; of more the rest is scrolled to
+    const narrow = Math.floor((holder.offsetWidth - 6 * (across - 1)) / across);
+    gallery.style.setProperty("--least", panel.captions.length ? "72px" : `${Math.max(26, Math.min(34, narrow))}px`);
     gallery.classList.toggle("with-rows", hasRows);
     if (hasRows && !isPhone()) gallery.append(node("span"));
     panel.columns.forEach((text) => gallery.append(node("span", "column-head", text)));

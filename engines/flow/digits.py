@@ -37,6 +37,13 @@ def split() -> Split:
     return Split(*(torch.from_numpy(x) for ink, labels in parts for x in ((2 * ink - 1).astype(np.float32), labels)))
 
 
+def of_each_label(rows: int = 1) -> Tensor:
+    """Test pictures [10 rows, 64], a row of ten labels after another."""
+    parts = split()
+    found = torch.stack([parts.test[parts.test_labels == label][:rows] for label in range(CLASSES)])
+    return found.transpose(0, 1).reshape(-1, SIDE * SIDE)
+
+
 def to_tokens(pictures: Tensor, patch: int) -> Tensor:
     """[n, 64] -> [n, tokens, patch²]: the patches row by row."""
     side = whole("patch", patch, 1, SIDE)

@@ -271,6 +271,7 @@ class PatchHeads:
     noise_alone: nats a pixel; entropy of the noise, which no head undercuts
     gaussian: nats a pixel; one Gaussian of all 64 pixels, told no label
     pictures: uint8 [heads, 10, 8, 8, 3]; samples, still noised, a label after another
+    real: uint8 [10, 8, 8, 3]; test pictures with the same noise, likewise
     recognised: float64 [heads]; share of 150 samples that the judge takes for their label
     """
 
@@ -283,6 +284,7 @@ class PatchHeads:
     noise_alone: float
     gaussian: float
     pictures: np.ndarray
+    real: np.ndarray
     recognised: np.ndarray
 
 
@@ -314,6 +316,7 @@ def patch_heads(
     marks = np.unique(np.linspace(0, steps, REPORTS + 1).round().astype(int)[1:])
     draws = torch.Generator().manual_seed(seed)
     known, fresh = (digits.to_tokens(digits.noised(part, noise, draws), PATCH) for part in (data.train, data.test))
+    real = digits.to_grey(digits.noised(digits.of_each_label(), noise, draws))
     nats = np.full((len(heads), len(marks)), np.nan)
     rows, labels = [], torch.arange(150) % digits.CLASSES
     for i, name in enumerate(heads):
@@ -344,6 +347,7 @@ def patch_heads(
                     digits.noise_entropy(noise),
                     digits.gaussian_nll(noise),
                     pictures,
+                    real,
                     recognised,
                 ),
             )

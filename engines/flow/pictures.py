@@ -104,8 +104,7 @@ def digits(
         np.array([data.frechet(x) for x in (raw, clean, parts.train[: len(parts.test)])]),
         np.array([data.nearest(x) for x in sets]),
     )
-    real = torch.cat([parts.test[parts.test_labels == label][:3] for label in range(10)]).view(10, 3, 64)
-    shown = (raw[:30], clean[:30], real.transpose(0, 1).reshape(30, 64))
+    shown = (raw[:30], clean[:30], data.of_each_label(3))
     yield Progress(steps + 1, steps + 1, result([data.to_grey(x) for x in shown], measures))
 
 
@@ -115,6 +114,8 @@ class Guide:
 
     guidance: the weight shown
     pictures: uint8 [50, 8, 8, 3]; five rows of ten labels
+    compared: uint8 [k + 1, 10, 8, 8, 3]; the first row at each weight of the curves, then at the weight shown, from the same z
+    real: uint8 [10, 8, 8, 3]; test pictures
     weights: float64 [k]; of the curves
     recognised: float64 [k]; share that the judge takes for their label
     frechet: float64 [k], squared ink; to the test pictures
@@ -126,6 +127,8 @@ class Guide:
 
     guidance: float
     pictures: np.ndarray
+    compared: np.ndarray
+    real: np.ndarray
     weights: np.ndarray
     recognised: np.ndarray
     frechet: np.ndarray
@@ -177,6 +180,8 @@ def guide(
     return Guide(
         guidance,
         here.pictures,
+        np.stack([made.pictures[:10] for made in (*curve, here)]),
+        data.to_grey(data.of_each_label()),
         np.array(weights),
         np.array([made.recognised for made in curve]),
         np.array([made.frechet for made in curve]),

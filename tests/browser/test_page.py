@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Error
 
 from studio.exhibit import Choice
@@ -454,6 +455,17 @@ def test_a_control_is_seen_where_it_matters(page, studio):
         page.evaluate("document.querySelectorAll('.more').forEach(e => { e.open = true; })")
         found = page.locator(f".control[data-name='{exhibit.controls[control]}']").locator("visible=true")
         assert found.count() == seen
+
+
+def test_a_ticked_box_looks_ticked(page, studio):
+    open_at(page, studio, "?tab=flow&view=train&__theme=light")
+    box = page.locator(".control.toggle input:visible").first
+    seen = []
+    for is_on in (True, False):
+        box.set_checked(is_on)
+        page.mouse.move(0, 0)
+        seen.append(np.asarray(Image.open(io.BytesIO(box.screenshot())).convert("L"), dtype=float))
+    assert (np.abs(seen[0] - seen[1]) > 60).mean() > 0.2
 
 
 def test_a_drawing_and_a_file_reach_the_engine(page, studio):

@@ -311,6 +311,8 @@ def test_a_shipped_sheet_at_weight_0_is_the_same_however_it_would_be_guided():
     assert found[0].frechet_here == found[1].frechet_here == found[0].frechet[0]
     on_curve = pictures.guide(2.0, guided=("scale", "shift"))
     assert on_curve.frechet_here == on_curve.frechet[3] and on_curve.frechet_here > found[0].frechet_here
+    assert np.array_equal(on_curve.compared[3], on_curve.compared[-1])  # the same row where the weights are the same
+    assert np.array_equal(on_curve.compared[0], found[0].pictures[:10])
     assert on_curve.frechet_real == digits.frechet(digits.split().train[: pictures.SAMPLES])
 
 

@@ -66,10 +66,10 @@ VIEWS = (
         slug="train",
         title="Training",
         caption=(
-            "The loss $-\\log q$ of a flow in the plane while it is trained, between two exact numbers: the entropy, "
-            "which no flow undercuts, and the least that blocks in one order can reach. A flow that changes its order "
-            "every block goes below the second line; one that does not stops there. At the end scrub the steps: the same "
-            "$z$ and the same grid, carried by the flow as it was then."
+            "Samples of a flow in the plane over the exact density, while it is trained. At the end scrub the steps: the "
+            "same $z$ and the same grid, carried by the flow as it was then. Below, the loss $-\\log q$ between two exact "
+            "numbers: the entropy, which no flow undercuts, and the least that blocks in one order can reach. A flow that "
+            "changes its order every block goes below the second line; one that does not stops there."
         ),
         compute=train,
         controls={
@@ -121,11 +121,11 @@ VIEWS = (
         slug="digits",
         title="TARFLOW on digits",
         caption=(
-            "TARFLOW on 1,500 digits of 8 x 8 pixels: patches are the tokens, causal transformers the blocks, every "
-            "second one reads backwards. The curves are $-\\log q$ on training and test pictures with noise; the dotted "
-            "lines know no labels, so the curve without labels is the one to compare with them. The red line is a "
-            "distribution that holds the training pictures and nothing else. Samples are drawn token by token with a "
-            "cache of keys and values, then denoised in one step with the flow's own score."
+            "What a TARFLOW draws after training on 1,500 digits of 8 x 8 pixels, two rows of each kind beside test pictures: "
+            "samples are drawn token by token, then denoised in one step with the flow's own score. Patches are the "
+            "tokens, causal transformers the blocks, every second one reads backwards. The curves are $-\\log q$ on "
+            "training and test pictures with noise; the dotted lines know no labels, so the curve without labels is the "
+            "one to compare with them. The red line is a distribution that holds the training pictures and nothing else."
         ),
         compute=digits,
         controls={
@@ -150,10 +150,10 @@ VIEWS = (
         slug="guide",
         title="Guidance",
         caption=(
-            "Each token's shift and scale are pushed away from those of the same flow without a label: "
-            "$\\mu+w(\\mu-\\mu_\\varnothing)$. The curve is the Fréchet distance of the samples to test pictures, in ink "
-            "(0 on white, 1 on black); drag the point to set $w$. With a larger $w$ the samples no longer follow the "
-            "distribution of the data: the distance says by how much."
+            "Each row draws the same ten $z$ with another weight $w$ of the guidance: each token's shift and scale are pushed "
+            "away from those of the same flow without a label, $\\mu+w(\\mu-\\mu_\\varnothing)$. With a larger $w$ the samples no "
+            "longer follow the distribution of the data: their Fréchet distance to test pictures, in ink (0 on white, 1 on "
+            "black), says by how much. Drag the point on its curve to set $w$."
         ),
         compute=guide,
         controls={
@@ -175,7 +175,7 @@ VIEWS = (
     ),
     View(
         slug="likelihood",
-        title="Exact likelihood as classifier",
+        title="Exact likelihood",
         caption=(
             "The exact $\\log q$ of one picture under each of the ten labels: with Bayes' rule a classifier nobody "
             "trained as one. The map splits $-\\log q$ for the likeliest label: what each block adds at each patch, "
@@ -201,9 +201,9 @@ VIEWS = (
         slug="heads",
         title="Output heads",
         caption=(
-            "One token after another, of two numbers: drag the red point to choose $x_1$, and see the distribution of "
-            "$x_2$ there with the best each head can do. A Gaussian head fails where that distribution has several "
-            "peaks. The last figure is what each loses in nats, over all $x_1$: with more noise on the data the "
+            "One token after another, of two numbers: drag the red point to choose $x_1$, and see beside the plane the "
+            "distribution of $x_2$ there (grey) with the best each head can do. A Gaussian head fails where that "
+            "distribution has several peaks. The figure below is what each loses in nats, over all $x_1$: with more noise on the data the "
             "Gaussian's loss falls to 0. The mixture is fitted by EM, so its curve is a bound from above. A codebook "
             "pays for the entry and for a Gaussian of what is left: with many entries $\\frac12\\log(\\pi e/6)$ = 0.176 nats "
             "remain, the price of a Gaussian where the truth is flat. Flow matching has learnt its velocity exactly; what "
@@ -227,10 +227,10 @@ VIEWS = (
     ),
     View(
         slug="patch_heads",
-        title="Output heads on digits",
+        title="Heads on digits",
         caption=(
-            "One causal transformer over the 16 patches of 2 x 2 pixels of a digit, told its label, trained anew with each "
-            "head; the curves are what noised test pictures cost, so all heads count in the same nats. A mixture has 8 "
+            "Digits drawn by one causal transformer over their 16 patches of 2 x 2 pixels, told the label, trained anew with "
+            "each head; the curves are what noised test pictures cost, so all heads count in the same nats. A mixture has 8 "
             "Gaussians; bins take one pixel of the patch after another, 32 each; the codebook has 64 entries and a "
             "Gaussian for what they leave. Flow matching is the idea of MAR, a small diffusion as the head: its density "
             "comes from its ODE, and what it is trained by, a squared error, is no number of nats. Fewer nats need not "

@@ -112,7 +112,19 @@ def draw_order(result: Order) -> list:
 
 
 def draw_train(result: Training) -> list:
-    """The loss against steps between two exact lines, and samples."""
+    """Samples over the exact density, scrubbed over the steps; the loss between two exact lines."""
+    shown = plane(height=560)
+    last = len(result.samples) - 1
+    frames = [
+        [dict(zip("xy", part.T, strict=True)) for part in both]
+        for both in zip(result.lines, result.samples, strict=True)
+    ]
+    line(shown, *result.lines[last].T, "grid", GREY, width=1, opacity=0.6, hoverinfo="skip")
+    points(shown, *result.samples[last].T, "samples", BLUE, size=4, opacity=0.7)
+    ground(shown, result.axis, result.density)
+    if last:
+        scrub(shown, frames, [f"{step:,}" for step in result.step.tolist()], name="step", start=last, once=True)
+    shown.alt = say("KL to the flow is now {gap} nats.", gap=short(result.gap))
     drawing = figure(x="step", y="−log q (nats)", height=440)
     line(drawing, result.step, result.nll, "−log q", BLUE, marks=4, hover="step %{x}: %{y:.4f}")
     levels(
@@ -124,19 +136,7 @@ def draw_train(result: Training) -> list:
     low = min(result.entropy, float(result.nll.min()))
     high = max(result.best_one_order, min(float(result.nll.max()), result.entropy + 1.5))
     drawing.y(range=[low - 0.08, high + 0.12])
-    drawing.alt = say("KL to the flow is now {gap} nats.", gap=short(result.gap))
-    shown = plane("Samples of the flow over the exact density", 480)
-    last = len(result.samples) - 1
-    frames = [
-        [dict(zip("xy", part.T, strict=True)) for part in both]
-        for both in zip(result.lines, result.samples, strict=True)
-    ]
-    line(shown, *result.lines[last].T, "grid", GREY, width=1, opacity=0.6, hoverinfo="skip")
-    points(shown, *result.samples[last].T, "samples", BLUE, size=4, opacity=0.7)
-    ground(shown, result.axis, result.density)
-    if last:
-        scrub(shown, frames, [str(step) for step in result.step.tolist()], name="step", start=last)
-    return [drawing, shown, Table(("", "nats"), [["KL(exact distribution ‖ flow), by quadrature", result.gap]])]
+    return [shown, drawing, Table(("", "nats"), [["KL(exact distribution ‖ flow), by quadrature", result.gap]])]
 
 
 def moves(drawing: Figure, start: np.ndarray, end: np.ndarray, few: int = 250) -> None:
@@ -192,7 +192,7 @@ def draw_digits(result: Digits) -> list:
             )
         ),
     )
-    panels = [drawing]
+    panels: list = [drawing]
     if len(result.test):
         drawing.alt = say("{nats} nats a pixel on test pictures.", nats=short(result.test[-1]))
         rows = [["flow, with labels", result.test[-1]], ["flow, without labels", result.test_unlabelled[-1]]]
@@ -202,26 +202,40 @@ def draw_digits(result: Digits) -> list:
         panels.append(Prose(say("Test pictures cost {bits} bits a pixel.", bits=short(result.bits))))
     if not len(result.raw):
         return panels
-    heads = [str(i) for i in range(10)]
-    sets = [("Samples", result.raw), ("After Tweedie's step", result.denoised), ("Test pictures", result.real)]
+    sets = [("samples", result.raw), ("after Tweedie's step", result.denoised), ("test pictures", result.real)]
     names = ("samples", "after the step", "test pictures (Fréchet: training)")
     rows = [list(row) for row in zip(names, result.recognised, result.frechet, result.nearest, strict=True)]
     if not result.noise:
         panels.append(Prose("Uniform noise has no Tweedie step."))
         del sets[1], rows[1]
-    panels += [Pictures(images, title=title, rows=[""] * 3, columns=heads, size=44) for title, images in sets]
+    sheet = Pictures(
+        np.concatenate([images[:20] for _, images in sets]),
+        rows=[text for title, _ in sets for text in (title, "")],
+        columns=[str(i) for i in range(10)],
+        size=44,
+    )
     columns = (
         "",
         "share recognised",
         "Fréchet distance to the test pictures (ink²)",
         "distance to the nearest training picture (ink)",
     )
-    return [*panels, Table(columns, rows)]
+    return [sheet, *panels, Table(columns, rows)]
 
 
 def draw_guide(result: Guide) -> list:
-    """A sheet of digits, and the price of guidance."""
-    sheet = Pictures(result.pictures, rows=[""] * 5, columns=[str(i) for i in range(10)], size=48)
+    """The same z under several weights, what each weight costs, and a sheet of digits."""
+    weights, costs, rows = [*result.weights, result.guidance], [*result.frechet, result.frechet_here], result.compared
+    order = sorted({weight: i for i, weight in enumerate(weights)}.values(), key=lambda i: weights[i])
+    compared = Pictures(
+        np.concatenate([rows[i] for i in order] + [result.real]),
+        rows=[
+            *(say("w = {weight}; Fréchet {cost}", weight=short(weights[i]), cost=short(costs[i])) for i in order),
+            say("test pictures"),
+        ],
+        columns=[str(i) for i in range(10)],
+        size=44,
+    )
     cost = figure(x="guidance w", y="Fréchet distance (ink²)", height=380)
     line(cost, result.weights, result.frechet, "Fréchet distance to the test pictures", BLUE, marks=6)
     points(cost, [result.guidance], [result.frechet_here], "w", ORANGE, size=13, legend=False)
@@ -231,11 +245,13 @@ def draw_guide(result: Guide) -> list:
     cost.alt = say(
         "At w = {weight} the distance is {value}.", weight=short(result.guidance), value=short(result.frechet_here)
     )
-    known = figure(x="guidance w", y="share recognised", height=300)
+    known = figure(x="guidance w", y="share recognised", height=380)
     line(known, result.weights, result.recognised, "recognised", GREEN, marks=6)
     across(known, y=result.recognised_real, text=say("test pictures: {value}", value=short(result.recognised_real)))
     known.y(range=[min(0.9, float(result.recognised.min()) - 0.02), 1.01])
-    return [cost, sheet, known]
+    title = say("More samples at w = {weight}", weight=short(result.guidance))
+    sheet = Pictures(result.pictures, title=title, rows=[""] * 5, columns=[str(i) for i in range(10)], size=44)
+    return [compared, cost, known, sheet]
 
 
 def draw_likelihood(result: Likelihood) -> list:
@@ -245,7 +261,7 @@ def draw_likelihood(result: Likelihood) -> list:
     colors = [ORANGE if i == best else BLUE for i in range(10)]
     points(drawing, list(range(10)), result.log_q, "log q", colors, size=15, legend=False, hover="%{x}: %{y:.2f}")
     across(drawing, y=result.without, text=say("without a label: {value}", value=short(result.without)))
-    drawing.x(dtick=1, range=[-0.6, 10.4])
+    drawing.x(dtick=1, range=[-0.6, 9.6])
     low, high = float(result.log_q.min()), float(result.log_q.max())
     drawing.y(range=[low - 0.1 * (high - low) - 1, high + 0.15 * (high - low) + 1])
     drawing.alt = say("The likeliest label is {label}.", label=best)
@@ -293,30 +309,50 @@ def draw_likelihood(result: Likelihood) -> list:
 
 
 def draw_heads(result: Heads) -> list:
-    """The plane with x₁ to drag, the law of x₂ there, and each head's excess against noise."""
-    drawing = plane(height=500)
+    """The plane with x₁ to drag, beside it on the same axis the law of x₂ there, and each head's excess against noise."""
+    drawing = figure(x="x₁", y="x₂", height=560)
     line(drawing, [result.x1] * 2, [-EXTENT, EXTENT], "x₁ given", RED, width=2, hoverinfo="skip", legend=False)
     points(drawing, [result.x1], [0], "x₁", RED, size=14, hover="x₁ = %{x:.2f}", legend=False)
     drag(drawing, 1, x="x1")
     ground(drawing, result.axis, result.density)
-    law = titled(figure(x="x₂", y="p(x₂ | x₁)", height=420, title="The distribution of x₂ at this x₁"))
-    line(law, result.x2, result.exact, "exact", INK, width=3)
+    beside = {"xaxis": "x2", "hover": "x₂ = %{y:.2f}: %{x:.3f}"}
+    line(
+        drawing,
+        result.exact,
+        result.x2,
+        "exact",
+        INK,
+        width=3,
+        fill="tozerox",
+        fillcolor="rgba(136, 136, 136, 0.18)",
+        **beside,
+    )
     curves = titled(
         figure(x="noise σ", y="excess of −log q (nats)", height=420, title="What each head loses at its best")
     )
     rows = []
     for i, key in enumerate(result.heads):
         name, color = HEADS[key]
-        line(law, result.x2, result.laws[i], name, color, shape="hvh" if key == "bins" else None)
+        width = 3 if key == "gaussian" else 1.5
+        line(
+            drawing,
+            result.laws[i],
+            result.x2,
+            name,
+            color,
+            width=width,
+            shape="vhv" if key == "bins" else None,
+            **beside,
+        )
         line(curves, result.noise, result.gaps[i], name, color, marks=4)
         rows.append([name, result.here[i]])
-    law.y(
-        range=[0, 1.15 * max(float(result.exact.max()), min(float(result.laws.max()), 3 * float(result.exact.max())))]
-    )
+    most = 1.1 * max(float(result.exact.max()), min(float(result.laws.max()), 3 * float(result.exact.max())))
+    drawing.x(domain=[0, 0.56], range=[-SHOWN, SHOWN]).y(range=[-SHOWN, SHOWN])
+    drawing.update(xaxis2={"domain": [0.6, 1], "range": [0, most], "title": {"text": "p(x₂ | x₁)"}, "anchor": "y"})
     across(curves, x=result.sigma, text="σ")
     drawing.alt = say("A Gaussian head loses {gap} nats at this noise.", gap=short(result.here[0]))
     text = say("H(x₂ | x₁) = {entropy} nats: no head costs less.", entropy=short(result.entropy, 6))
-    return [drawing, law, curves, Table(("head", "excess of −log q (nats)"), rows), Prose(text)]
+    return [drawing, curves, Table(("head", "excess of −log q (nats)"), rows), Prose(text)]
 
 
 def draw_patch_heads(result: PatchHeads) -> list:
@@ -337,13 +373,13 @@ def draw_patch_heads(result: PatchHeads) -> list:
     ]
     columns = ("head", "−log q, test", "−log q, training", "training loss", "share recognised")
     sheet = Pictures(
-        result.pictures.reshape(-1, 8, 8, 3),
+        np.concatenate((result.real, result.pictures.reshape(-1, 8, 8, 3))),
         title="Samples, with their noise",
-        rows=names,
+        rows=["test pictures", *names],
         columns=[str(i) for i in range(10)],
         size=44,
     )
-    return [drawing, sheet, Table(columns, rows, "Nats a pixel")]
+    return [sheet, drawing, Table(columns, rows, "Nats a pixel")]
 
 
 def draw_codes(result: Codes) -> list:
@@ -361,11 +397,11 @@ def draw_codes(result: Codes) -> list:
         ["bits a picture, entropy of the exact patches", result.bits_exact],
     ]
     psnr = ["PSNR of the codes alone (dB)", result.psnr]
-    names = ("original", "codes alone", "with the residual")
-    sets = (result.original, result.kept, result.shown)
+    different = 3 - np.array_equal(result.kept, result.shown)
+    names = ("original", "codes alone", "with the residual")[:different]
+    sets = (result.original, result.kept, result.shown)[:different]
     if result.source == "upload":
-        different = len(sets) - np.array_equal(result.kept, result.shown)
-        sheet = Pictures(np.concatenate(sets[:different]), names[:different], size=256)
+        sheet = Pictures(np.concatenate(sets), names, size=256)
         both = result.bits_fixed + result.bits_book
         text = say(
             "PNG keeps this picture whole in {png} bits. Codes and codebook take {both}, {ratio} times as much.",
@@ -388,5 +424,5 @@ def draw_codes(result: Codes) -> list:
         ["recognised: originals", result.accuracy_real],
         ["recognised: codes alone", result.accuracy_kept],
         ["recognised: with the residual", result.accuracy_shown],
-    ]
+    ][: different + 2]
     return [sheet, Table(("", ""), rows), book, rate]

@@ -23,7 +23,7 @@ from studio.figure import (
     scrub,
     short,
 )
-from studio.language import say
+from studio.language import raw, say
 from studio.panels import Folded, Pictures, Prose, Table
 
 RULES = {
@@ -57,7 +57,12 @@ FORMS = {"form-1": "form 1 (cross-entropy)", "form-3": "form 3"}
 
 def draw_directions(result: Directions) -> list:
     """Gradients whose tips are dragged, the cone of common descent, a direction a rule; how far each turns."""
-    drawn = figure(x="first weight", y="second weight", height=620, square=True)
+    g, tips = result.gradients, [(result.vectors, 4.3), (result.moved, 4.3), (result.gradients, 0)]
+    lowest = min(
+        float((v[:, 1] * (far / np.maximum(np.linalg.norm(v, axis=1), 1e-12) if far else 1)).min()) for v, far in tips
+    )
+    floor = -1.2 if lowest > -0.7 else -5.2  # the half below the origin is shown where something points there
+    drawn = figure(x="first weight", y="second weight", height=640, meta={"aspect": 10.4 / (5.2 - floor)})
     low, high = result.cone
     if np.isfinite(low):
         angles = np.linspace(low, high, 40)
@@ -75,8 +80,7 @@ def draw_directions(result: Directions) -> list:
             legend=False,
         )
         middle = (low + high) / 2
-        label(drawn, 4.5 * np.cos(middle), 4.5 * np.sin(middle), "no task gets worse", GREY, xanchor="center")
-    g = result.gradients
+        label(drawn, 4.95 * np.cos(middle), 4.95 * np.sin(middle), "no task gets worse", GREY, xanchor="center")
     hull = np.concatenate((g, g[:1]))
     line(drawn, *hull.T, "convex hull", GREY, dash="dot", width=1.5, hoverinfo="skip", legend=False)
     for tip in g:
@@ -91,7 +95,7 @@ def draw_directions(result: Directions) -> list:
     drag(drawn, len(drawn.data) - 1, x="x", y="y", item=True)
     for i, (x, y) in enumerate(g):
         label(drawn, x, y, f"g{'₁₂₃'[i]}", xshift=9, yshift=4)
-    drawn.x(span=(-5.2, 5.2)).y(span=(-5.2, 5.2))
+    drawn.x(span=(-5.2, 5.2), constrain="domain").y(span=(floor, 5.2), scaleanchor="x", constrain="domain")
     named = [RULES[rule] for rule in result.rules]
     drawn.alt = "; ".join(
         say("{rule}: turned {degrees}° by the scale", rule=say(name), degrees=short(turn))
@@ -165,15 +169,15 @@ def draw_two_digits(result: TwoDigits) -> list:
     seeds = result.accuracy.shape[2]
     last = 100 * result.accuracy[:, :, :, -1]  # [r, 2, seeds, 2]
     drawn = figure(y="test accuracy (%)", height=480, barmode="group", bargap=0.25)
-    changed = say("{scale} L + {shift}", scale=short(result.scale), shift=short(result.shift))
+    changed = f"{short(result.scale)} L" + (f" + {short(result.shift)}" if result.shift else "")
     for task, side in enumerate(("left", "right")):
         for setting, opacity in ((0, 0.4), (1, 1.0)):
             name = (
                 {"left": "left digit, L as it is", "right": "right digit, L as it is"}[side]
                 if not setting
                 else {
-                    "left": say("left digit, {loss}", loss=changed),
-                    "right": say("right digit, left loss {loss}", loss=changed),
+                    "left": say("left digit, {loss}", loss=raw(changed)),
+                    "right": say("right digit, left loss {loss}", loss=raw(changed)),
                 }[side]
             )
             values = last[:, setting, :, task]
@@ -293,19 +297,13 @@ def draw_imbalance(result: Imbalance) -> list:
         zero, best = result.at_zero[i], result.at_best[i]
         band(drawn, result.step, zero.min(0), zero.max(0), "", LOSS_COLOR[name])
         line(drawn, result.step, zero.mean(0), LOSSES[name], LOSS_COLOR[name], marks=5)
-        line(
-            drawn,
-            result.step,
-            best.mean(0),
-            say("{loss}, best threshold", loss=say(LOSSES[name])),
-            LOSS_COLOR[name],
-            dash="dot",
-            width=1.5,
-        )
+        best_name = say("{loss}, best threshold", loss=say(LOSSES[name]))
+        line(drawn, result.step, best.mean(0), best_name, LOSS_COLOR[name], dash="dot", width=1.5, legend=False)
         on, off = result.pull[i]
         rows.append(
             [LOSSES[name], zero[:, -1].mean(), best[:, -1].mean(), result.threshold[i, :, -1].mean(), on, off, off / on]
         )
+    line(drawn, [None], [None], "dotted: with the best threshold", GREY, dash="dot", width=1.5)
     drawn.y(span=(0, 1))
     drawn.alt = "; ".join(say("{loss}: {f1} at threshold 0", loss=say(row[0]), f1=short(row[1])) for row in rows)
     heads = (

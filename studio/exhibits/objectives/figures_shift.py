@@ -20,15 +20,11 @@ def draw_shift(result: Shift, weight: str = "d") -> list:
     drawn = figure(x="x₁", y="density", height=440)
     line(drawn, result.x, result.train, "training set", GREY, fill="tozeroy", fillcolor="rgba(136, 136, 136, 0.18)")
     line(drawn, result.x, result.test, "test set", COLORS[2])
-    chosen = result.reweighted[result.weights.index(weight)]
-    line(
-        drawn,
-        result.x,
-        chosen,
-        "training set, reweighted",
-        WEIGHT_COLOR[weight] if weight != "none" else INK,
-        dash="dash",
-    )
+    by_ratio, chosen = (result.reweighted[result.weights.index(name)] for name in ("ratio", weight))
+    color = WEIGHT_COLOR[weight] if weight != "none" else INK
+    line(drawn, result.x, chosen, "training set, reweighted", color, dash="dash")
+    if weight != "ratio":
+        line(drawn, result.x, by_ratio, "reweighted by D/(1 − D)", WEIGHT_COLOR["ratio"], width=4, dash="dot")
     ratio = figure(x="x₁", y="log of the density ratio", height=360)
     line(ratio, result.x, result.log_ratio, "exact", INK)
     line(ratio, result.x, result.learned, "learned, log D/(1 − D)", COLORS[0], dash="dash")

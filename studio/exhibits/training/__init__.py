@@ -29,89 +29,6 @@ SCHEDULE = {"constant": "constant", "linear": "linear decay"}
 
 VIEWS = (
     View(
-        slug="schedules",
-        title="Learning rate and weight decay",
-        caption=(
-            "The learning rate over its first value (above) and the weight decay of a step (below), if weight decay has one "
-            "task: to cancel the noise of the step. The error $\\varepsilon$ then shrinks by $\\alpha_t p_t|u_t|$, and "
-            "$\\alpha_t\\propto|\\varepsilon_t|^2$. Where the alignment $p=\\cos(u,\\varepsilon)$ stays, the rate falls like "
-            "$1/(1+\\alpha_0pt)^2$; where $p$ falls with the error, like $1/(1+2\\alpha_0pt)$. Linear and cosine decay need to know "
-            "the last step, these schedules do not. Amos's factors are drawn for gradients of steady size. Drag the "
-            "red point to another number of steps."
-        ),
-        compute=schedules,
-        controls={
-            "alpha0": Range("Relative learning rate α₀", log=True, help="First step over the first error."),
-            "p": Range("Alignment p of step and error", log=True),
-            "law": Choice("How the alignment develops", LAW),
-            "steps": Range("Steps", step=1, log=True),
-            "q": Range("q in θ·ε = q|ε|²", step=0.1, help="Divides the weight decay."),
-        },
-        draw=draw_schedules,
-        scalars={"step of half the learning rate": "half"},
-    ),
-    View(
-        slug="optimisers",
-        title="Optimisers and stored scale",
-        caption=(
-            "The test loss of a small network on digits, a stronger colour where it is higher, on the plane in which "
-            "the weights of one seed move most, and the way that each rule takes from the start. Solid: kernels "
-            "stored as they are. Dashed: stored times a factor and divided by it in use, which is the same network. "
-            "See whether the two ways of a rule agree. A rule whose steps are measured by the weights does not "
-            "notice; AdamW's do not shrink or grow with them. Below, the loss over the steps, mean over seeds. Amos "
-            "keeps far fewer numbers than Adam; whether it is faster here, the sentence under that figure says."
-        ),
-        compute=optimise,
-        controls={
-            "rules": Choice("Rules", RULE, several=True),
-            "scale_exponent": Range("Kernels stored times 2 to the power", step=1),
-            "steps": Range("Steps", step=1, log=True),
-            "adam_rate": Range("Learning rate of AdamW", log=True, help="SGD takes ten times as much."),
-            "relative_rate": Range("Relative rate of LAMB and Su's rule", log=True),
-            "amos_rate": Range("Amos's rate ξ", log=True),
-            "seeds": Range("Seeds", step=1, help="Networks for each rule; more make smaller intervals."),
-            "seed": SEED,
-        },
-        draw=draw_optimisers,
-        scalars={
-            "test loss (nats)": lambda r: each(r.rules, r.loss[:, 0, -1]),
-            "test accuracy": lambda r: each(r.rules, r.accuracy[:, 0]),
-            "greatest difference of the two storages": lambda r: each(r.rules, r.difference),
-        },
-        live=False,
-        seconds=6,
-        brief={"rules": ("adamw", "su", "amos-rows"), "steps": 100, "seeds": 2},
-    ),
-    View(
-        slug="assumptions",
-        title="Assumptions of the derivation",
-        caption=(
-            "What the derivation of the schedules assumes, measured against the weights $\\theta^*$ where a training run ends, "
-            "$\\varepsilon=\\theta-\\theta^*$. First the alignment $p$ of Adam's step with the error: it should stay or fall like "
-            "$|\\varepsilon|$ (grey). Then $q=\\theta\\cdot\\varepsilon/|\\varepsilon|^2$, which should be 1. Where $q$ is negative, "
-            "weight decay pulls away from where training goes. Give the run some weight decay and look again. Bands: one standard "
-            "error over four runs."
-        ),
-        compute=assumptions,
-        controls={
-            "weight_decay": Range("Weight decay of AdamW", step=0.01),
-            "learning_rate": Range("Learning rate", log=True),
-            "schedule": Choice("Schedule", SCHEDULE),
-            "steps": Range("Steps", step=1, log=True),
-            "seed": SEED,
-        },
-        looks={"layer": Choice("Layer shown", {"0": "first", "1": "second", "2": "third"})},
-        draw=draw_assumptions,
-        scalars={
-            "cos(u, ε) at the end, mean of the kernels": lambda r: r.p[:, -1].mean(),
-            "|ε|/|ε₀| at the end, mean of the kernels": lambda r: r.shrink[:, -1].mean(),
-            "test accuracy": "accuracy",
-        },
-        live=False,
-        seconds=3,
-        brief={"steps": 500},
-    ),
-    View(
         slug="dropout",
         title="Gradient dropout",
         caption=(
@@ -172,6 +89,89 @@ VIEWS = (
         brief={"steps": 50, "episodes": 4},
     ),
     View(
+        slug="optimisers",
+        title="Optimisers",
+        caption=(
+            "The test loss of a small network on digits, a stronger colour where it is higher, on the plane in which "
+            "the weights of one seed move most, and the way that each rule takes from the start. Solid: kernels "
+            "stored as they are. Dashed: stored times a factor and divided by it in use, which is the same network. "
+            "See whether the two ways of a rule agree. A rule whose steps are measured by the weights does not "
+            "notice; AdamW's do not shrink or grow with them. Below, the loss over the steps, mean over seeds. Amos "
+            "keeps far fewer numbers than Adam; whether it is faster here, the sentence under that figure says."
+        ),
+        compute=optimise,
+        controls={
+            "rules": Choice("Rules", RULE, several=True),
+            "scale_exponent": Range("Kernels stored times 2 to the power", step=1),
+            "steps": Range("Steps", step=1, log=True),
+            "adam_rate": Range("Learning rate of AdamW", log=True, help="SGD takes ten times as much."),
+            "relative_rate": Range("Relative rate of LAMB and Su's rule", log=True),
+            "amos_rate": Range("Amos's rate ξ", log=True),
+            "seeds": Range("Seeds", step=1, help="Networks for each rule; more make smaller intervals."),
+            "seed": SEED,
+        },
+        draw=draw_optimisers,
+        scalars={
+            "test loss (nats)": lambda r: each(r.rules, r.loss[:, 0, -1]),
+            "test accuracy": lambda r: each(r.rules, r.accuracy[:, 0]),
+            "greatest difference of the two storages": lambda r: each(r.rules, r.difference),
+        },
+        live=False,
+        seconds=6,
+        brief={"rules": ("adamw", "su", "amos-rows"), "steps": 100, "seeds": 2},
+    ),
+    View(
+        slug="schedules",
+        title="Schedules",
+        caption=(
+            "The learning rate over its first value, and below it the weight decay of a step, if weight decay has one "
+            "task: to cancel the noise of the step. The error $\\varepsilon$ then shrinks by $\\alpha_t p_t|u_t|$, and "
+            "$\\alpha_t\\propto|\\varepsilon_t|^2$. Where the alignment $p=\\cos(u,\\varepsilon)$ stays, the rate falls like "
+            "$1/(1+\\alpha_0pt)^2$; where $p$ falls with the error, like $1/(1+2\\alpha_0pt)$. Linear and cosine decay need to know "
+            "the last step, these schedules do not. Amos's factors are drawn for gradients of steady size. Drag the "
+            "red point to another number of steps."
+        ),
+        compute=schedules,
+        controls={
+            "alpha0": Range("Relative learning rate α₀", log=True, help="First step over the first error."),
+            "p": Range("Alignment p of step and error", log=True),
+            "law": Choice("How the alignment develops", LAW),
+            "steps": Range("Steps", step=1, log=True),
+            "q": Range("q in θ·ε = q|ε|²", step=0.1, help="Divides the weight decay."),
+        },
+        draw=draw_schedules,
+        scalars={"step of half the learning rate": "half"},
+    ),
+    View(
+        slug="assumptions",
+        title="Assumptions",
+        caption=(
+            "What the derivation of the schedules assumes, measured against the weights $\\theta^*$ where a training run ends, "
+            "$\\varepsilon=\\theta-\\theta^*$. First the alignment $p$ of Adam's step with the error: it should stay or fall like "
+            "$|\\varepsilon|$ (grey). Then $q=\\theta\\cdot\\varepsilon/|\\varepsilon|^2$, which should be 1. Where $q$ is negative, "
+            "weight decay pulls away from where training goes. Give the run some weight decay and look again. Bands: one standard "
+            "error over four runs."
+        ),
+        compute=assumptions,
+        controls={
+            "weight_decay": Range("Weight decay of AdamW", step=0.01),
+            "learning_rate": Range("Learning rate", log=True),
+            "schedule": Choice("Schedule", SCHEDULE),
+            "steps": Range("Steps", step=1, log=True),
+            "seed": SEED,
+        },
+        looks={"layer": Choice("Layer shown", {"0": "first", "1": "second", "2": "third"})},
+        draw=draw_assumptions,
+        scalars={
+            "cos(u, ε) at the end, mean of the kernels": lambda r: r.p[:, -1].mean(),
+            "|ε|/|ε₀| at the end, mean of the kernels": lambda r: r.shrink[:, -1].mean(),
+            "test accuracy": "accuracy",
+        },
+        live=False,
+        seconds=3,
+        brief={"steps": 500},
+    ),
+    View(
         slug="ladder",
         title="Ladder side-tuning",
         caption=(
@@ -207,7 +207,7 @@ VIEWS = (
     ),
     View(
         slug="penalties",
-        title="Input and parameter gradients",
+        title="Input gradients",
         caption=(
             "Both sides of an inequality for 200 test images, over training: the squared gradient of the loss with respect to the "
             "input, weighed by the layers' norms, is at most that with respect to the parameters. Play the steps: every point stays "
@@ -236,7 +236,7 @@ VIEWS = (
     ),
     View(
         slug="averaging",
-        title="Averages of weights",
+        title="Weight averages",
         caption=(
             "The weights of one run over the last part of training, on the plane in which they move most (of the "
             "quadratic, its first two coordinates), and three averages of them; a stronger colour is a higher loss. "
@@ -267,7 +267,7 @@ VIEWS = (
     ),
     View(
         slug="inside",
-        title="Intermediate tensors",
+        title="Inner tensors",
         caption=(
             "One tensor of a forward pass of a small BERT as a map. All 127 can be looked at by name, without a change of the model: "
             "each function that torch calls is seen as it is called. The second figure has the size of the entries along "

@@ -88,8 +88,9 @@ def with_band(drawing: Figure, x, y, error, name: str, color: str, **more) -> No
 def draw_schedules(result: Schedules) -> list:
     """αₜ/α₀ of each law and schedule, and the weight decay."""
     own = say(LAW[result.law])
-    drawing = figure(x="step t", y="αₜ/α₀", log="y", height=480)
-    line(drawing, result.step, result.ratio, own, RED, width=3, hover="t = %{x:,}<br>%{y:.4~g}")
+    drawing = figure(x="step t", y="αₜ/α₀", height=480)
+    shade = {"fill": "tozeroy", "fillcolor": "rgba(204, 51, 17, 0.07)"}
+    line(drawing, result.step, result.ratio, own, RED, width=3, hover="t = %{x:,}<br>%{y:.4~g}", **shade)
     line(
         drawing,
         result.step,
@@ -100,19 +101,20 @@ def draw_schedules(result: Schedules) -> list:
     )
     few = slice(None, None, 20)
     points(drawing, result.step[few], result.recursion[few], "difference equation", INK, size=6, symbol="x-thin-open")
-    for values, name, color in ((result.linear, "linear decay", BLUE), (result.cosine, "cosine decay", SKY)):
-        line(drawing, result.step, np.where(values > 1e-9, values, np.nan), name, color)
-    line(drawing, result.step, result.amos_d, "Amos's dₜ", ORANGE)
-    line(drawing, result.step, result.amos_c, "Amos's cₜ", ORANGE, dash="dash")
+    for values, name, color in ((result.linear, "linear decay", BLUE), (result.cosine, "cosine decay", PURPLE)):
+        line(drawing, result.step, values, name, color, hover="t = %{x:,}<br>%{y:.4~g}")
     points(drawing, [result.steps], [result.ratio[-1]], "drag: steps", RED, size=13, legend=False)
     drag(drawing, len(drawing.data) - 1, x="steps")
-    least = min(result.ratio[-1], result.other[-1], result.amos_d[-1])
-    drawing.y(span=(max(least / 2, 1e-5), 1.2))
+    drawing.y(span=(0, 1.03))
     if result.half < result.steps:
         across(drawing, x=result.half, text=say("half at step {step}", step=round(result.half)))
     decay = figure(x="step t", y="weight decay a step, ρₜ", log="y", height=320)
     line(decay, result.step, result.rho, own, RED, width=3)
     line(decay, result.step, result.amos_rho, "Amos's dₜ γₜ/2", ORANGE)
+    amos = figure(x="step t", y="over the first value", height=320)
+    line(amos, result.step, result.amos_d, "Amos's dₜ", ORANGE)
+    line(amos, result.step, result.amos_c, "Amos's cₜ", ORANGE, dash="dash")
+    amos.y(range=[0, 1.03])
     drawing.alt = say("At the last step αₜ/α₀ is {ratio}.", ratio=short(result.ratio[-1]))
     off = np.max(np.abs(result.recursion / result.ratio - 1))
     facts = Prose(
@@ -125,7 +127,7 @@ def draw_schedules(result: Schedules) -> list:
             off=short(off, 2),
         )
     )
-    return [drawing, decay, facts]
+    return [drawing, decay, amos, facts]
 
 
 def draw_assumptions(result: Assumptions, layer: str = "1") -> list:
@@ -334,7 +336,13 @@ def draw_ladder(result: LadderCosts) -> list:
 
 def draw_penalties(result: Penalties) -> list:
     """Both sides of every example, over training; medians; how tight each layer's bound is."""
-    drawing = figure(x="left side: input gradient, weighed", y="right side: |∇_θ|²", log="xy", height=480)
+    drawing = figure(
+        x="left side: input gradient, weighed",
+        y="right side: parameter gradient, |∇θ|²",
+        log="xy",
+        height=560,
+        square=True,
+    )
     alive = (result.example_left > 1e-300) & (result.example_right > 1e-300)
     left = np.where(alive, result.example_left, np.nan)
     right = np.where(alive, result.example_right, np.nan)

@@ -27,26 +27,39 @@ from studio.panels import Folded, Prose, Table
 
 
 def _landscape(seen: Plane, what: str, x: str, y: str) -> Figure:
-    """The loss over a plane as ground, from low to high in the colours of the scale, its height in powers of ten."""
-    drawing = figure(x=x, y=y, height=560, square=True, title=what)
-    contour(
-        drawing,
-        np.log10(seen.loss),
-        seen.x,
-        seen.y,
-        levels=18,
-        bar=" ",
-        opacity=0.75,
-    )
+    """The loss over a plane as ground, on a logarithmic scale of colours; as high as the plane's own shape asks."""
+    drawing = figure(x=x, y=y, height=600, title=what, meta={"aspect": float(np.ptp(seen.x) / np.ptp(seen.y))})
+    height = np.log10(seen.loss)
+    ends = 10.0 ** np.array([height.min(), height.max()])
+    ticks = _round_numbers(*ends)
+    contour(drawing, height, seen.x, seen.y, levels=18, bar=" ", opacity=0.75)
+    drawing.data[-1]["colorbar"] |= {"tickvals": np.log10(ticks), "ticktext": [short(tick) for tick in ticks]}
+    drawing.y(scaleanchor="x", constrain="domain").x(constrain="domain")
     for axis, ends in (("x", seen.x), ("y", seen.y)):
         getattr(drawing, axis)(range=[ends[0], ends[-1]], showgrid=False, zeroline=False)
     return drawing
 
 
+def _round_numbers(low: float, high: float, most: int = 7) -> list[float]:
+    """At most so many round numbers between two positive ones, about evenly spread on a log axis."""
+    for digits in (
+        (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8),
+        (1, 1.5, 2, 3, 5, 7),
+        (1, 2, 5),
+        (1, 3),
+        (1,),
+    ):
+        powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+        found = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
+        if len(found) <= most:
+            break
+    return found[:: -(-len(found) // most) or 1] or [float(np.sqrt(low * high))]
+
+
 def _paths_of_rules(result: Optimisers, seen: Plane) -> Figure:
     """Where each rule goes over the loss, stored as it is and scaled; a bead on each is scrubbed over the steps."""
     drawing = _landscape(
-        seen, "Colour: log₁₀ of the test loss", "weights, first principal axis", "weights, second principal axis"
+        seen, "Colour: the test loss (nats)", "weights, first principal axis", "weights, second principal axis"
     )
     plain, scaled = seen.paths[::2], seen.paths[1::2]
     hues = [RULE_HUE[key] for key in result.rules]
@@ -140,7 +153,7 @@ def draw_optimisers(result: Optimisers) -> list:
 def _around_the_minimum(result: Averaging) -> Figure:
     """The last weights' way about the minimum, and where the averages are; scrubbed over the last part of training."""
     digits = result.source == "digits"
-    what = "Colour: log₁₀ of the test loss" if digits else "Colour: log₁₀ of the loss"
+    what = "Colour: the test loss (nats)" if digits else "Colour: the loss ½h x²"
     names = (
         ("weights, first principal axis", "weights, second principal axis")
         if digits

@@ -112,7 +112,7 @@ VIEWS = (
     ),
     View(
         slug="minibatch",
-        title="Two batches of one distribution",
+        title="Two batches",
         caption=(
             "W₁ between a fresh batch of n and another of the same distribution (blue) over n. In the limit it is 0, but in many "
             "dimensions it falls slowly. The orange line is n copies of one point, the distribution's median: where it lies below the "
@@ -141,7 +141,7 @@ VIEWS = (
     ),
     View(
         slug="generators",
-        title="Small generators by W₁",
+        title="Small generators",
         caption=(
             "Digits by small generators that were trained to be near in W₁, beside real ones; distances are in ink, 0 on "
             "white and 1 on black. Compare the pictures, then the table: W₁ to fresh pictures (grey line: that of real ones), Fréchet distance, "
@@ -249,7 +249,7 @@ VIEWS = (
     ),
     View(
         slug="downhill",
-        title="Wasserstein gradient flows",
+        title="Gradient flows",
         caption=(
             "A distribution on its way to the least energy, by several methods on one clock. Scrub the time, drag the grey diamond. The exact "
             "flow of KL in the Wasserstein metric is Fokker and Planck's equation. JKO makes implicit steps of it, "

@@ -180,9 +180,9 @@ def draw_minibatch(result: Minibatch) -> list:
             drawing, result.sizes, result.exact, "closed form", RED, size=12, symbol="x-thin-open",
             hover="n = %{x}<br>W₁ = %{y:.4f}",
         )  # fmt: skip
-    top = float(np.nanmax([result.real.max(), result.copies.max()]))
+    top = float(np.nanmax([np.nanmax(result.real + 2 * np.nan_to_num(result.real_error)), result.copies.max()]))
     drawing.x(tickvals=result.sizes.tolist(), ticktext=[f"{size:,}" for size in result.sizes])
-    drawing.y(range=[0, 1.1 * top])
+    drawing.y(range=[0, 1.05 * top])
     if result.law != "digits":
         return [drawing]
     drawing.alt = say("At n = {n} the real batch is {real} away.", n=int(result.sizes[-1]), real=short(result.real[-1]))
@@ -362,14 +362,18 @@ def draw_critic_flow(result: CriticFlow | PlaneFlow) -> list:
             (result.density_y, "density of y (fake)", GREY),
             (result.density_x, "density of x (real)", INK),
         ):
-            line(slope, result.z, low + density, name, color, width=1, hoverinfo="skip")
+            line(slope, result.z, np.full_like(result.z, low), "", color, width=0, hoverinfo="skip")
+            shade = {"fill": "tonexty", "fillcolor": "rgba(136, 136, 136, 0.2)"}
+            line(slope, result.z, low + density, name, color, width=1, hoverinfo="skip", **shade)
     low = -0.9 if result.case == "gaussians" else 0.0
     points(slope, [0], [low], color=GREY, size=8, hoverinfo="skip")
     points(slope, [result.distance], [low], color=INK, size=13, hover="z = %{x:.2f}")
     drag(slope, len(slope.data) - 1, x="distance")
-    across(slope, y=1, text="slope 1, that of a potential")
+    across(slope, y=1)
+    label(slope, result.z[0], 1, "slope 1, that of a potential", GREY, yanchor="top", xshift=4)
     shown = result.slope[:, np.abs(result.z - result.distance / 2) < result.distance + 1.5]
     slope.y(range=[min(low - 0.15, float(shown.min()) - 0.2), max(1.3, float(shown.max()) + 0.2)])
+    slope.update(legend={"traceorder": "normal"})  # (plotly would turn it round where an area lies between two lines)
     slope.alt = say("W₁ is {w1}, W₂² is {w2}.", w1=short(result.w1_now), w2=short(result.w2_squared_now))
     rows = [[say(KINDS[kind]), result.now[i], result.moved[i]] for i, kind in enumerate(result.kinds)]
     rows += [
