@@ -20,6 +20,7 @@ from studio.figure import (
     drag,
     figure,
     heat,
+    label,
     line,
     points,
     scrub,
@@ -247,7 +248,9 @@ def draw_guide(result: Guide) -> list:
     )
     known = figure(x="guidance w", y="share recognised", height=380)
     line(known, result.weights, result.recognised, "recognised", GREEN, marks=6)
-    across(known, y=result.recognised_real, text=say("test pictures: {value}", value=short(result.recognised_real)))
+    across(known, y=result.recognised_real)
+    text = say("test pictures: {value}", value=short(result.recognised_real))
+    label(known, result.weights[-1], result.recognised_real, text, GREY, xanchor="right", yanchor="top")
     known.y(range=[min(0.9, float(result.recognised.min()) - 0.02), 1.01])
     title = say("More samples at w = {weight}", weight=short(result.guidance))
     sheet = Pictures(result.pictures, title=title, rows=[""] * 5, columns=[str(i) for i in range(10)], size=44)
