@@ -123,7 +123,7 @@ def draw_panels(result: SamplerPanels) -> list:
             "<b>{sampler}</b>  {nfe} NFE<br>W₁ {distance} (chance {floor})",
             sampler=drawn(name),
             nfe=n,
-            distance=short(w),
+            distance=short(w, 2),
             floor=short(result.floor, 2),
         )
         for name, n, w in zip(names, result.nfe, result.distance, strict=True)

@@ -234,7 +234,7 @@ def draw_wavelengths(result: Wavelengths) -> list:
         rows.append([say(name), longest, *counts, result.attention[i]])
     trained, wanted = result.context_length, result.factor * result.context_length
     for tokens, text in (
-        (trained, say("training length L = {length}; above: no full turn in training", length=trained)),
+        (trained, say("training length L = {length}", length=trained)),
         (wanted, say("wanted: kL = {length}", length=short(wanted))),
     ):
         across(drawing, y=tokens)
@@ -244,6 +244,7 @@ def draw_wavelengths(result: Wavelengths) -> list:
     finite = result.wavelength[np.isfinite(result.wavelength)]
     bottom, top = finite.min() / 1.3, max(finite.max(), wanted) * 1.5
     band(drawing, [result.pair[0], result.pair[-1]], [trained] * 2, [top] * 2, color=RED, opacity=0.06)
+    label(drawing, 1.5, top, "no full turn in training", RED, yanchor="top")
     drawing.y(span=(bottom, top))
     columns = ("scaling", "longest wavelength", "no full turn in L", "unseen angles", "cos and sin times")
     return [drawing, Table(columns, rows, "Pairs")]
