@@ -81,6 +81,16 @@ const counted = {
   ticktext: TICKS.map(([digit, power]) => (power < -3 || power > 5 ? `${digit}×10<sup>${String(power).replace("-", "−")}</sup>` : Number(`${digit}e${power}`).toLocaleString("en", { maximumFractionDigits: 4 }))),
 };
 
+// A log axis of whole decades: plotly would write them a quarter larger than all other ticks.
+const decades = (every) => {
+  const powers = Array.from({ length: 2 * Math.floor(60 / every) + 1 }, (_, i) => (i - Math.floor(60 / every)) * every);
+  return {
+    tickmode: "array",
+    tickvals: powers.map((power) => Number(`1e${power}`)),
+    ticktext: powers.map((power) => (power < -2 || power > 3 ? `10<sup>${String(power).replace("-", "−")}</sup>` : Number(`1e${power}`).toLocaleString("en"))),
+  };
+};
+
 // `fit`: margins to keep; without them plotly makes room for the labels.
 const themed = (figure, holder, name, fit) => {
   const dark = isDark();
@@ -90,7 +100,9 @@ const themed = (figure, holder, name, fit) => {
     height: heightFor(figure, holder),
     annotations: source.annotations?.map((note) => lettered(note, dark)) };
   for (const [name, axis] of Object.entries(layout)) {
-    if (/^[xy]axis/.test(name) && axis.dtick === "D2") layout[name] = { ...axis, ...counted };
+    if (!/^[xy]axis/.test(name) || axis.type !== "log") continue;
+    if (axis.dtick === "D2") layout[name] = { ...axis, ...counted };
+    if (Number.isInteger(axis.dtick)) layout[name] = { ...axis, ...decades(axis.dtick) };
   }
   delete layout.sliders;
   if (layout.title?.text) { // see `heading`

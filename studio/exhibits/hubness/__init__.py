@@ -167,8 +167,8 @@ VIEWS = (
         slug="concentration",
         title="Concentration of distances and angles",
         caption=(
-            "Standard deviation over mean of the distance between two random points, in four norms. Under the first "
-            "three distributions it falls like $1/\\sqrt d$ in each $L_p$ norm with finite $p$: all distances become "
+            "Distances between two random points, by dimension, over their mean: the more dimensions, the narrower. Beside it, "
+            "their standard deviation over their mean, in four norms. Under the first three distributions it falls like $1/\\sqrt d$ in each $L_p$ norm with finite $p$: all distances become "
             "alike. Of the mixture two groups of distances remain, within a component and between two, so there it "
             "does not vanish. Angles concentrate too: two directions at random have density $\\sin^{d-2}$ (dashed) "
             "and are nearly perpendicular; seen from a corner of the cube, where all coordinates are positive, the "

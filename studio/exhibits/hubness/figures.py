@@ -318,6 +318,7 @@ def draw_reductions(result: Reductions) -> list:
             hover="the least %{x:.0%} hold %{y:.1%}",
         )
     line(drawn, [0, 1], [0, 1], "all equal", GREY, width=1, dash="dot", legend=False, hoverinfo="skip")
+    label(drawn, 0.5, 0.5, "all equal", GREY, xanchor="right", xshift=-8)
     # no curve comes above the diagonal
     corner = {
         "orientation": "v",
@@ -341,7 +342,7 @@ def draw_reductions(result: Reductions) -> list:
 
 def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
     """Spread of distances over dimension, their histograms, those of angles, and the ball in its cube."""
-    spread = figure(x="dimension d", y="standard deviation ÷ mean of the distance", height=460, log="xy")
+    spread = figure(x="dimension d", y="standard deviation ÷ mean of the distance", height=400, log="xy")
     for i, power in enumerate(result.exponents):
         line(spread, result.dimensions, result.spread[i], NORMS[power], COLORS[i], marks=6, hover="d = %{x}: %{y:.3~g}")
     line(
@@ -355,7 +356,7 @@ def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
     )
     for axis, values in ((spread.x, (1, 3, 10, 30, 100, 300)), (spread.y, (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1))):
         axis(tickvals=values, ticktext=[str(value) for value in values])
-    shape = figure(x="Euclidean distance ÷ its mean", y="density", height=400)
+    shape = figure(x="Euclidean distance ÷ its mean", y="density", height=460)
     middle = (result.bin_edges[1:] + result.bin_edges[:-1]) / 2
     for i, d in enumerate(result.shown):
         line(shape, middle, result.bin_density[i], raw(f"d = {d}"), COLORS[i], shape="hvh")
@@ -383,7 +384,7 @@ def draw_concentration(result: Concentration, rim: float = 0.1) -> list:
         [[d, *column] for d, column in zip(result.dimensions[1:], result.contrast.T[1:], strict=True)],
         title=say("(farthest − nearest) ÷ nearest of {pairs} distances from one point", pairs=result.pairs),
     )
-    return [spread, shape, angles, ball, contrast]
+    return [shape, spread, angles, ball, contrast]
 
 
 def draw_boundary(result: Boundary) -> list:

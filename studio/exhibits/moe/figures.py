@@ -448,6 +448,8 @@ def draw_shared(result: SharedScale) -> list:
     drag(drawn, 2, x="top_k")
     label(drawn, result.top_k, result.value, f"λ = {short(result.value)}", COLORS[1], xshift=10, yshift=6)
     drawn.alt = f"λ = {short(result.value)}."
+    ticks = [digit * ten for ten in (0.1, 1, 10, 100, 1000) for digit in (1, 1.5, 2, 3, 5, 7)]
+    drawn.y(tickvals=ticks, ticktext=[short(tick) for tick in ticks])
     rows = [
         [raw(name), *setting[:3], raw(setting[3]), setting[4], computed, published]
         for name, setting, computed, published in zip(

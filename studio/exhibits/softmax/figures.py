@@ -295,7 +295,7 @@ def draw_speed(result: Speed) -> list:
     colors = [GREY if "_by_" in method else COLORS[0] for method in result.methods]
     bars(drawn, ms, spelled, "", colors, horizontal=True, text=[short(value) for value in ms], hover="%{x:.3~g} ms")
     drawn.y(autorange="reversed", automargin=True).x(span=(ms.min() / 2, ms.max() * 6))
-    rows = [[spelled[i], ms[i], ms[peer] / ms[i] if peer != i else "–"] for i, peer in enumerate(result.peers)]
+    rows = [[spelled[i], ms[i], ms[peer] / ms[i] if peer != i else np.nan] for i, peer in enumerate(result.peers)]
     title = say(
         "{rows} × {columns} float32 scores, threads: {threads}",
         rows=result.rows,
