@@ -350,7 +350,9 @@ class Multiway:
     loss: float64 [f, k], nats; median over the starts
     right: float64 [f, k]; share of the starts whose largest score is the right class
     example: float64 [f, m]; scores of the first start in the end, the right class first
-    starts: int
+    some: int64 [e]; a few of the steps, at which each of the n starts is kept
+    losses: float64 [f, e, n], nats; of each start
+    lead: float64 [f, e, n]; the right score less the largest other
     """
 
     forms: tuple[str, ...]
@@ -358,7 +360,9 @@ class Multiway:
     loss: np.ndarray
     right: np.ndarray
     example: np.ndarray
-    starts: int
+    some: np.ndarray
+    losses: np.ndarray
+    lead: np.ndarray
 
 
 @checked
@@ -377,7 +381,8 @@ def multiway_descent(
     starts = 400
     begin = spread * np.random.default_rng(seed).standard_normal((starts, classes))
     moments = np.unique(np.round(np.geomspace(1, steps + 1, 60)).astype(int)) - 1
-    loss, right, example = [], [], []
+    some = moments[np.unique(np.linspace(0, len(moments) - 1, 16).round().astype(int))]
+    loss, right, example, kept = [], [], [], []
     for form in forms:
         s, seen = begin.copy(), []
         for step in range(steps + 1):
@@ -394,12 +399,15 @@ def multiway_descent(
                 value = np.logaddexp(0, -lead)
             if step in moments:
                 seen.append((np.median(value), (s.argmax(1) == 0).mean()))
+            if step in some:
+                kept.append((value, s[:, 0] - s[:, 1:].max(1)))
             if step < steps:
                 s -= rate * slope
         loss.append([a for a, _ in seen])
         right.append([b for _, b in seen])
         example.append(s[0])
-    return Multiway(tuple(forms), moments, np.array(loss), np.array(right), np.array(example), starts)
+    losses, lead = np.moveaxis(np.array(kept).reshape(len(forms), len(some), 2, starts), 2, 0)
+    return Multiway(tuple(forms), moments, np.array(loss), np.array(right), np.array(example), some, losses, lead)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from engines.flow.experiments import heads
-from engines.objectives.experiments import directions, shift
+from engines.objectives.experiments import directions, multiway_descent, shift
 from engines.training.optimisers import schedules
 from engines.transport.experiments import minibatch
 from studio.exhibits.flow.figures import draw_heads
-from studio.exhibits.objectives.figures import draw_directions
+from studio.exhibits.objectives.figures import draw_directions, draw_multiway
 from studio.exhibits.objectives.figures_shift import draw_shift
 from studio.exhibits.training.figures import draw_schedules
 from studio.exhibits.training.figures_paths import _round_numbers
@@ -51,3 +51,12 @@ def test_ticks_of_colours_are_few_round_and_inside(low, high):
     ticks = _round_numbers(low, high)
     assert 1 <= len(ticks) <= 7 and all(low <= tick <= high for tick in ticks)
     assert len(ticks) > 1 or high / low < 1.1
+
+
+def test_starts_that_end_wrong_lie_below_the_line_with_little_loss():
+    result = multiway_descent(spread=8.0)
+    drawing = draw_multiway(result)[0]
+    for trace, right in zip(drawing.data, result.right, strict=True):
+        assert (trace["y"] > 0).mean() == pytest.approx(right[-1])
+    wrong = drawing.data[1]["y"] < 0
+    assert wrong.mean() > 0.7 and np.median(drawing.data[1]["x"][wrong]) < 0.01

@@ -127,7 +127,8 @@ VIEWS = (
     View(
         slug="multiway",
         title="m-way form",
-        caption="One item, free scores of m classes, gradient descent from 400 random starts. Form 3 of the m-way loss is $\\log(1+e^{\\bar s-s_t})$, "
+        caption="One item, free scores of m classes, gradient descent from 400 random starts. Each point is a start: its loss, and how far the "
+        "right score is above the best other. Play the steps: what ends below the line has another class on top. Form 3 of the m-way loss is $\\log(1+e^{\\bar s-s_t})$, "
         "$\\bar s$ being the mean score. Its soft optimum is the softmax, like that of cross-entropy. But it asks only that the right score be far "
         "above the mean: where the starts are wide, the loss comes near 0 while another class is on top. Cross-entropy compares with "
         "each class and ends right.",

@@ -273,10 +273,22 @@ def draw_multilabel(result: Multilabel) -> list:
 
 
 def draw_multiway(result: Multiway) -> list:
-    """The share of starts that end right; the loss meanwhile; the scores of one start."""
-    right = figure(x="descent steps + 1", y="starts with the right class on top (%)", height=460, log="x")
-    loss = figure(x="descent steps + 1", y="loss (nats), median", height=380, log="xy")
+    """Each start by its loss and by how far the right class leads, scrubbed; shares and medians; the scores of one start."""
     color = dict(zip(FORMS, (COLORS[0], COLORS[3]), strict=True))
+    every = figure(x="loss (nats)", y="right score less the best other", height=520, log="x")
+    losses = np.maximum(result.losses, 1e-6)
+    for form, x, y in zip(result.forms, losses, result.lead, strict=True):
+        points(every, x[-1], y[-1], FORMS[form], color[form], size=6, opacity=0.55, hover="%{x:.3~g} nats, %{y:.3~g}")
+    moments = range(len(result.some))
+    frames = [[{"x": x[k], "y": y[k]} for x, y in zip(losses, result.lead, strict=True)] for k in moments]
+    scrub(every, frames, [f"{step:,}" for step in result.some], "step", once=True)
+    low, high = losses.min(), losses.max()
+    least, most = result.lead.min(), result.lead.max()
+    every.x(span=(low / 1.5, 1.5 * high)).y(span=(least - 1, most + 1))
+    across(every, y=0, color=INK, dash="dash")
+    label(every, 1.4 * high, 0, "below: another class is on top", GREY, xanchor="right", yanchor="top")
+    right = figure(x="descent steps + 1", y="starts with the right class on top (%)", height=380, log="x")
+    loss = figure(x="descent steps + 1", y="loss (nats), median", height=380, log="xy")
     for form, share, value in zip(result.forms, result.right, result.loss, strict=True):
         line(right, result.step + 1, 100 * share, FORMS[form], color[form], hover="%{y:.1f} %")
         line(loss, result.step + 1, value, FORMS[form], color[form])
@@ -285,8 +297,8 @@ def draw_multiway(result: Multiway) -> list:
     for form, scores in zip(result.forms, result.example, strict=True):
         bars(end, np.arange(len(scores)), scores, FORMS[form], color[form])
     rows = [[FORMS[f], v[-1], 100 * r[-1]] for f, v, r in zip(result.forms, result.loss, result.right, strict=True)]
-    right.alt = "; ".join(say("{form}: {share} % right", form=say(row[0]), share=short(row[2])) for row in rows)
-    return [right, loss, end, Table(("form", "loss, median (nats)", "right class on top (%)"), rows)]
+    every.alt = "; ".join(say("{form}: {share} % right", form=say(row[0]), share=short(row[2])) for row in rows)
+    return [every, right, loss, end, Table(("form", "loss, median (nats)", "right class on top (%)"), rows)]
 
 
 def draw_imbalance(result: Imbalance) -> list:
