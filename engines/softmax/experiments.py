@@ -183,9 +183,9 @@ class SimplexMap:
     same ones, so that the simplex is a triangle of side sqrt 2 around (0, 0).
 
     map: its name
-    axis: float64 [g]; x and y of the grid of `support`
+    axis: float64 [g]; x and y of the grid of `support`, 1.35 to each side
     support: uint8 [g, g]; entries above 0 at (y = axis[i], x = axis[j])
-    share: float64 [3]; share of that square with support 1, 2 and 3
+    share: float64 [3]; share of the plane's square, 3 to each side, with support 1, 2 and 3
     lines: float64 [l, points, 2]; images (x, y) of the lines of a square grid of the plane
     corners: float64 [3, 2]; x, y of the probabilities (1, 0, 0), (0, 1, 0), (0, 0, 1)
     scores: float64 [3]; of the point (x, y)
@@ -225,8 +225,11 @@ def simplex_map(
     def image(x: Tensor, y: Tensor) -> Tensor:
         return family.MAPS[map]((x[..., None] * basis[0] + y[..., None] * basis[1] + offset) / temperature, **own)
 
-    axis = torch.linspace(-3, 3, 121, dtype=torch.float64)
-    support = family.support_size(image(axis[None, :].expand(121, -1), axis[:, None].expand(-1, 121)))
+    def supports(axis: Tensor) -> Tensor:
+        return family.support_size(image(axis.expand(len(axis), -1), axis[:, None].expand(-1, len(axis))))
+
+    axis = torch.linspace(-1.35, 1.35, 109, dtype=torch.float64)
+    whole = supports(torch.linspace(-3, 3, 121, dtype=torch.float64))
     ticks = torch.linspace(-3, 3, 25, dtype=torch.float64)[:, None].expand(-1, 61)
     along = torch.linspace(-3, 3, 61, dtype=torch.float64).expand(25, -1)
     lines = torch.cat([image(ticks, along), image(along, ticks)]) @ basis.T
@@ -235,8 +238,8 @@ def simplex_map(
     return SimplexMap(
         map=map,
         axis=axis.numpy(),
-        support=support.to(torch.uint8).numpy(),
-        share=np.array([float((support == size).double().mean()) for size in (1, 2, 3)]),
+        support=supports(axis).to(torch.uint8).numpy(),
+        share=np.array([float((whole == size).double().mean()) for size in (1, 2, 3)]),
         lines=lines.numpy(),
         corners=basis.T.numpy().copy(),
         scores=(at @ basis + offset).numpy(),

@@ -119,7 +119,7 @@ def draw_simplex(result: SimplexMap) -> list:
     shades = contour(
         drawn, result.support, result.axis, result.axis, contours=steps, opacity=0.35, bar="entries > 0", hover=hover
     )
-    shades["line"]["width"] = 0
+    shades["line"] = {"width": 0, "smoothing": 0}
     shades["colorbar"] |= {"tickvals": [1, 2, 3]}
     grid = np.concatenate((result.lines, np.full((len(result.lines), 1, 2), np.nan)), axis=1).reshape(-1, 2)
     line(drawn, grid[:, 0], grid[:, 1], "image of a square grid", color, width=1, opacity=0.55, hoverinfo="skip")
