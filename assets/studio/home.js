@@ -86,10 +86,13 @@ const makeHome = () => {
   notice.role = "status";
   notice.hidden = true;
   root.append(notice);
+  const themes = node("div", "themes");
+  root.append(themes);
   for (const [theme, title] of Object.entries(declared.themes)) {
     const exhibits = declared.exhibits.filter((exhibit) => exhibit.theme === theme);
     if (!exhibits.length) continue;
     const group = node("section", "theme");
+    group.style.setProperty("--cards", Math.min(exhibits.length, 4));
     group.append(node("h2", "", title));
     const cards = node("div", "cards");
     for (const exhibit of exhibits) {
@@ -119,7 +122,7 @@ const makeHome = () => {
       cards.append(card);
     }
     group.append(cards);
-    root.append(group);
+    themes.append(group);
   }
   const picture = settling(canvas);
   return { root, repaint: picture.repaint, say: (text) => { notice.hidden = !text; notice.textContent = text; } };
