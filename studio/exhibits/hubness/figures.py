@@ -438,7 +438,12 @@ def draw_boundary(result: Boundary) -> list:
         glued=central[1],
         normal=central[2],
     )
-    return [planes, Prose(note), drawn]
+    names = ("square", "square, opposite sides glued", "normal")
+    rows = [
+        [name, index, int(counts.min()), int(counts.max())]
+        for name, index, counts in zip(names, result.flat_robin_hood, result.flat_counts, strict=True)
+    ]
+    return [planes, Prose(note), drawn, Table(("in the plane", "Robin Hood index", "least N", "largest N"), rows)]
 
 
 def draw_approximate(result: Approximation) -> list:

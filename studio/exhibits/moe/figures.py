@@ -411,7 +411,7 @@ def draw_geometry(result: Subsets) -> list:
         count=quarter,
         share=round(100 * float(result.agreement[quarter])),
     )
-    return [draw_paths(result), drawn, Prose(told), *(draw_grain(result) if len(result.grain) else [])]
+    return [draw_paths(result), Prose(told), drawn, *(draw_grain(result) if len(result.grain) else [])]
 
 
 def draw_grain(result: Subsets) -> list:
