@@ -64,9 +64,10 @@ def _placed(exhibit: str, view: View, settings: dict[str, Any]) -> Iterator[Prog
 
 
 def hub_models(settings: dict[str, Any]) -> list[str]:
-    """The names of the models of the Hub that these settings ask for."""
-    named = (settings.get("model"), settings.get("beside"))
-    return [name for name in named if isinstance(name, str) and "/" in name]
+    """The names of the models of the Hub that these settings ask for; beside an included one there is none."""
+    named = [settings.get("model"), settings.get("beside")]
+    found = [name for name in named if isinstance(name, str) and "/" in name]
+    return found if found[:1] == named[:1] else []
 
 
 def lease(exhibit: str, slug: str, settings: dict[str, Any]) -> int:
