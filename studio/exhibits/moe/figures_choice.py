@@ -98,11 +98,13 @@ def draw_batches(result: DynamicNumber, late: slice) -> Figure:
         )
         titles.append(raw(f"<b>{say(UPDATE[update])}</b><br>{said}"))
     batches = result.spent.shape[1]
+    every = -(-batches // 100)  # as many columns as are told apart
     made, places = cells(titles, [-0.5, batches - 0.5], [0.5, result.experts + 0.5], wide=True)
-    hover = "batch %{x}, expert %{y} by its offset: %{z:.2f} times the even share"
+    hover = "batch %{x}, expert %{y} by its offset: %{z} % of the even share"
     for load, at in zip(result.load, places, strict=True):
-        shades = {"scale": DIVERGING, "low": 0, "high": 2, "showscale": False}
-        heat(made, load.T, np.arange(batches), np.arange(1, result.experts + 1), hover=hover, **shades, **at)
+        shades = {"scale": DIVERGING, "low": 0, "high": 200, "showscale": False}
+        percent = np.round(100 * load[::every].T).astype(np.int16)
+        heat(made, percent, np.arange(0, batches, every), np.arange(1, result.experts + 1), hover=hover, **shades, **at)
     made.alt = say(
         "The greatest load of the first batch is {high} times the even share.", high=short(result.load[:, 0].max(), 2)
     )
