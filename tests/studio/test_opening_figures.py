@@ -6,13 +6,13 @@ import pytest
 from engines.flow.experiments import heads
 from engines.objectives.experiments import directions, multiway_descent, shift
 from engines.training.optimisers import schedules
-from engines.transport.experiments import minibatch
+from engines.transport.experiments import critics, minibatch
 from studio.exhibits.flow.figures import draw_heads
 from studio.exhibits.objectives.figures import draw_directions, draw_multiway
 from studio.exhibits.objectives.figures_shift import draw_shift
 from studio.exhibits.training.figures import draw_schedules
 from studio.exhibits.training.figures_paths import _round_numbers
-from studio.exhibits.transport.figures import draw_minibatch
+from studio.exhibits.transport.figures import draw_critics, draw_minibatch
 
 
 def test_the_plane_of_gradients_has_no_empty_half():
@@ -60,3 +60,11 @@ def test_starts_that_end_wrong_lie_below_the_line_with_little_loss():
         assert (trace["y"] > 0).mean() == pytest.approx(right[-1])
     wrong = drawing.data[1]["y"] < 0
     assert wrong.mean() > 0.7 and np.median(drawing.data[1]["x"][wrong]) < 0.01
+
+
+def test_each_critic_is_a_bar_beside_what_it_is_to_say():
+    *_, last = critics("ring_gaussian", names=("clip", "exact"), batch=16, steps=10)
+    drawing = draw_critics(last.result)[0]
+    assert np.array_equal(drawing.data[0]["x"], last.result.fresh[-1]) and len(drawing.layout["shapes"]) >= 2
+    low, high = drawing.layout["xaxis"]["range"]
+    assert all(low < value < high for value in (*last.result.fresh[-1], last.result.w1_batch, last.result.w1_known))

@@ -74,10 +74,10 @@ VIEWS = (
         slug="critics",
         title="WGAN critics",
         caption=(
-            "Critics are trained on batches of two distributions; the curves are what each says of fresh data. Lines: exact W₁ of two "
+            "Critics are trained on batches of two distributions: what each says of fresh data at the end, and below, over the steps. Lines: exact W₁ of two "
             "batches, of all known data, and of the distributions where it is known. Two halves of the digits come from one "
             "distribution, so the truth is 0, yet two batches are far apart. The [[exact potential of one batch|exact potential]], the "
-            "perfect critic, gives all of W₁ on its own batch (diamond); the red curve is what is left on fresh data. The table divides "
+            "perfect critic, gives all of W₁ on its own batch (diamond); red is what is left on fresh data. The table divides "
             "each estimate by the critic's greatest slope between any two fresh points, and that is at most exact W₁ of these points. "
             "The c-transform's dual is such a bound without any slope."
         ),

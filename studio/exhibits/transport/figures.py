@@ -201,26 +201,50 @@ def draw_minibatch(result: Minibatch) -> list:
 
 
 def draw_critics(result: Critics, shown: str = "gp_at_1") -> list:
-    """Estimates on fresh data over training steps, what they are to be, and slopes."""
-    drawing = figure(x="training steps", y="estimate of W₁ on fresh data", log="x", height=500)
+    """What each critic says of fresh data beside what it is to be; the same over training steps; slopes."""
+    names = [say(CRITICS[name]) for name in result.names]
+    last = figure(x="estimate of W₁ on fresh data", height=460, showlegend=False)
+    hues = [CRITIC_HUES[name] for name in result.names]
+    bars(last, result.fresh[-1], names, "", hues, horizontal=True, hover="%{x:.3f}")
+    for i, value in enumerate(result.fresh[-1]):
+        label(last, max(value, 0), i, short(value), xshift=4, yanchor="middle")
+    drawing = figure(x="training steps", y="estimate of W₁ on fresh data", log="x", height=440)
     for i, name in enumerate(result.names):
         line(
             drawing, result.steps, result.fresh[:, i], CRITICS[name], CRITIC_HUES[name],
             marks=5 if len(result.steps) < 3 else 0, hover="%{x} steps: %{y:.3f}",
         )  # fmt: skip
-    if "exact" in result.names:
-        own = result.own[-1, result.names.index("exact")]
-        points(
-            drawing, [result.steps[-1]], [own], "the exact potential on its own batch", RED, size=13, symbol="diamond",
-            hover="%{y:.3f}",
-        )  # fmt: skip
     lines = [(result.w1_batch, "exact W₁ of two batches"), (result.w1_known, "exact W₁ of all known data")]
     if np.isfinite(result.w1_law):
         lines.append((result.w1_law, "W₁ of the two distributions"))
+    ends = [value for value, _ in lines] + [*result.fresh[-1]]
+    if "exact" in result.names:
+        own, name = result.own[-1, result.names.index("exact")], "the exact potential on its own batch"
+        ends.append(own)
+        points(drawing, [result.steps[-1]], [own], name, RED, size=13, symbol="diamond", hover="%{y:.3f}")
+        place = [names[result.names.index("exact")]]
+        points(last, [own], place, name, RED, size=13, symbol="diamond", hover="%{x:.3f}")
     for i, (value, text) in enumerate(lines):
-        across(drawing, y=value, color=INK if i == 2 else GREY, dash="solid" if i == 2 else ("dash", "dot")[i])
-        label(drawing, result.steps[0], value, say("{what}: {value}", what=say(text), value=short(value)), GREY)
-    drawing.alt = say("Exact W₁ of two batches is {value}.", value=short(result.w1_batch))
+        how = {"color": INK if i == 2 else GREY, "dash": "solid" if i == 2 else ("dash", "dot")[i]}
+        across(drawing, y=value, **how)
+        across(last, x=value, **how)
+        words = say("{what}: {value}", what=say(text), value=short(value))
+        label(drawing, result.steps[0], value, words, GREY)
+        side = "left" if value < np.mean(ends) else "right"
+        label(
+            last,
+            value,
+            -0.62 - 0.34 * i,
+            words,
+            GREY,
+            xanchor=side,
+            yanchor="middle",
+            xshift=4 if side == "left" else -4,
+        )
+    reach = max(ends) - min(0, *ends) or 1
+    last.x(range=[min(0, *ends) - 0.03 * reach, max(ends) + 0.1 * reach])
+    last.y(range=[len(names) - 0.4, -1.6], automargin=True)
+    last.alt = say("Exact W₁ of two batches is {value}.", value=short(result.w1_batch))
     rows = [
         [
             say(CRITICS[name]),
@@ -247,8 +271,8 @@ def draw_critics(result: Critics, shown: str = "gp_at_1") -> list:
         )
     )
     if not len(result.grid):
-        return [drawing, table, said]
-    panels: list = [drawing]
+        return [last, drawing, table, said]
+    panels: list = [last, drawing]
     for i, name in enumerate(result.names):
         if name == shown and np.ptp(result.level[i]) > 0:
             title = say("Critic: {name}", name=say(CRITICS[name]))
