@@ -191,7 +191,9 @@ def draw_two_digits(result: TwoDigits) -> list:
                 error=_error(values) if seeds > 1 else None,
                 hover="%{y:.1f} %",
             )
-    drawn.y(span=(0, 100)).x(tickangle=-20)
+    broken = [raw(str(say(name)).replace(" (", "<br>(").replace("（", "<br>（")) for name in names]
+    drawn.y(span=(0, 100)).x(tickangle=0, tickvals=list(range(len(names))), ticktext=broken)
+    drawn.update(meta={"phone": {"xaxis": {"tickangle": -30}}})
     over = figure(x="step", y="mean test accuracy (%)", height=380)
     for i, rule in enumerate(result.rules):
         line(over, result.step, 100 * result.accuracy[i, 1].mean((0, 2)), RULES[rule], RULE_COLOR[rule], marks=4)
