@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import gc
 import os
 import sys
 import threading
@@ -61,6 +62,7 @@ def give_back(seconds: float = 10) -> None:
         while True:
             time.sleep(seconds)
             if time.process_time() - spent > 1:  # there is nothing to give back where nothing is computed
+                gc.collect()  # what a visitor left may hold arrays in a circle, which Python looks for far too seldom
                 trim(0)
                 spent = time.process_time()
 

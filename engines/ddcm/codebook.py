@@ -98,8 +98,9 @@ class Codebook:
     @cached_property
     def parts(self) -> tuple[Captured, Captured]:
         """What the shuffled codebook does at each step."""
-        make = _kept_parts if self._is_kept else _kept_parts.__wrapped__
-        return make(replace(self.plan, steps=2), self.size, self.device)
+        if self._is_kept:
+            return _kept_parts(replace(self.plan, steps=2), self.size, self.device)
+        return _parts(self.plan, self.table)
 
     @property
     def _is_kept(self) -> bool:
@@ -177,11 +178,9 @@ class ShuffledCodebook(StepCodebook):
         return self.codebook.parts[1](symbols, self._order, self._signs)
 
 
-@lru_cache(maxsize=2)
-def _kept_parts(plan: Plan, size: int, device: torch.device) -> tuple[Captured, Captured]:
+def _parts(plan: Plan, table: Tensor) -> tuple[Captured, Captured]:
     """Choice (residual, order that undoes a step's, signs -> symbols) and noise (symbols, order, signs) of the one codebook:
     a dozen small kernels each, some twenty more for each further atom of a pursuit, which a card is asked for at once."""
-    table = Codebook(plan, size, device).table
     squares = table.square().sum(1) if plan.atoms > 1 and plan.variant != "turbo" else None
 
     def choose(residual: Tensor, inverse: Tensor, signs: Tensor) -> Tensor:
@@ -192,6 +191,11 @@ def _kept_parts(plan: Plan, size: int, device: torch.device) -> tuple[Captured, 
         return made.index_select(1, order) * signs
 
     return Captured(choose, most=2), Captured(noise, most=2)
+
+
+@lru_cache(maxsize=2)
+def _kept_parts(plan: Plan, size: int, device: torch.device) -> tuple[Captured, Captured]:
+    return _parts(plan, Codebook(plan, size, device).table)
 
 
 def _choose(plan: Plan, residual: Tensor, table: Tensor, squares: Tensor | None = None) -> Tensor:
