@@ -21,6 +21,7 @@ from engines.ddcm.plan import Plan, size_bits
 from engines.ddcm.quality import MODERN, psnr, recode
 from engines.progress import Progress
 from studio.exhibits.ddcm.figures_photographs import draw_photograph
+from studio.figure import Figure
 from tests.engines.test_latents import NAMES, hub, saved  # noqa: F401
 
 SIDE = 32
@@ -125,7 +126,8 @@ def test_a_picture_beside_the_usual_codecs_and_its_file_again(hub, monkeypatch, 
         assert len(folded.panels if hasattr(folded, "panels") else folded.inner) == 2
         assert any(type(panel).__name__ == "File" for panel in shown)
     assert len(draw_photograph(result)) == len(draw_photograph(again.result)) + 2  # the original is known
-    assert sum(len(trace["x"]) for trace in draw_photograph(result, "ssim")[2].data if "x" in trace) > 0
+    quality = next(panel for panel in draw_photograph(result, "ssim")[1:] if isinstance(panel, Figure))
+    assert sum(len(trace["x"]) for trace in quality.data if "x" in trace) > 0
 
 
 def test_without_a_model_the_included_one_codes_a_photograph_in_pixels(monkeypatch):
